@@ -1,0 +1,126 @@
+//! The only place that reads the system's clocks; everybody else is handed a [`Timestamp`].
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall-clock time in milliseconds since the Unix epoch: for what is shown, signed or kept across restarts.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Wall(pub u64);
+
+impl Wall {
+    /// Whole seconds since the Unix epoch, as `iat` counts them.
+    pub fn seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// How long ago `earlier` was; zero when it lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// One reading of both clocks.
+///
+/// Waiting is done by `mono` alone. `wall` decides only what must hold across restarts or between organisations, and
+/// nothing at all while it is `suspect`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Timestamp {
+    /// Monotonic time since the process started.
+    pub mono: Duration,
+    /// Wall-clock time.
+    pub wall: Wall,
+    /// The wall clock has lately jumped against the monotonic one by more than [`JUMP_MAX`].
+    pub suspect: bool,
+}
+
+/// Where time comes from: the system, or a test.
+pub trait Clock: Send + Sync + 'static {
+    /// Reads both clocks at once.
+    fn now(&self) -> Timestamp;
+}
+
+/// A wall clock that moves this far against the monotonic clock has jumped.
+pub const JUMP_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// After a jump the wall clock must run steadily for this long before it is believed again.
+pub const TRUST_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// The system's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    started: Instant,
+    watch: Mutex<Watch>,
+}
+
+/// What [`SystemClock`] remembers to notice a jump.
+#[derive(Debug)]
+struct Watch {
+    /// Wall minus monotonic time, in milliseconds, when the clock was last believed or last jumped.
+    offset: i64,
+    /// Monotonic time of the last jump.
+    jumped_at: Option<Duration>,
+}
+
+impl SystemClock {
+    /// Starts counting monotonic time now.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn new() -> Self {
+        let wall = read_wall();
+        Self { started: Instant::now(), watch: Mutex::new(Watch { offset: millis(wall), jumped_at: None }) }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Timestamp {
+        let (mono, wall) = (self.started.elapsed(), read_wall());
+        let mut watch = self.watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Timestamp { mono, wall, suspect: watch.judge(mono, wall) }
+    }
+}
+
+impl Watch {
+    fn judge(&mut self, mono: Duration, wall: Wall) -> bool {
+        let offset = millis(wall) - i64::try_from(mono.as_millis()).unwrap_or(i64::MAX);
+        if offset.abs_diff(self.offset) > JUMP_MAX.as_millis() as u64 {
+            *self = Self { offset, jumped_at: Some(mono) };
+        }
+        self.jumped_at.is_some_and(|at| mono.saturating_sub(at) < TRUST_AFTER)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+fn read_wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn millis(wall: Wall) -> i64 {
+    i64::try_from(wall.0).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    #[test]
+    fn a_jump_of_the_wall_clock_is_suspect_until_it_has_run_steadily() {
+        let mut watch = Watch { offset: 1_000 * HOUR as i64, jumped_at: None };
+        let at = |minutes: u64| Duration::from_secs(60 * minutes);
+        let wall = |minutes: u64, ahead: u64| Wall(1_000 * HOUR + minutes * 60_000 + ahead);
+        assert!(!watch.judge(at(1), wall(1, 0)));
+        assert!(!watch.judge(at(2), wall(2, 299_000)), "five minutes are tolerated");
+        assert!(watch.judge(at(3), wall(3, HOUR)));
+        assert!(watch.judge(at(12), wall(12, HOUR)));
+        assert!(!watch.judge(at(14), wall(14, HOUR)), "ten steady minutes later it is believed");
+        assert!(watch.judge(at(15), wall(15, 0)), "back again is a jump too");
+    }
+}

@@ -1,0 +1,135 @@
+//! The news a [`super::Peer`] can learn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::row::{Page, Remembered};
+use crate::set::{Digest, Jti, Refusal, SetErr, SignedSet};
+
+/// Names a slot for as long as it is open. Never used again by the same actor.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SlotId(pub u64);
+
+/// One piece of news. See [`super::Peer::handle_input`].
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// SETs to send, none of which the store knows yet (the actor has asked).
+    Send(Vec<SignedSet>),
+    /// A Communication Object from the partner.
+    Arrived {
+        /// The slot whose exchange brought it, if that slot waits for its answers.
+        slot: Option<SlotId>,
+        /// What it holds.
+        object: Inspected,
+    },
+    /// A transport can take an object.
+    SlotOpened(SlotId, SlotSpec),
+    /// The slot's last object is on its way and the next may follow.
+    SlotReady(SlotId),
+    /// The slot is gone.
+    SlotClosed(SlotId, Ending),
+    /// Rows that were asked for with [`super::Output::ReadOutbox`].
+    OutboxRows(Page),
+    /// An operator's act.
+    Operator(Act),
+    /// Stop: no new SETs leave, owed verdicts still do.
+    Drain,
+}
+
+/// What an operator can do to one conversation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Act {
+    /// Send no more SETs. Received ones are still answered.
+    Pause,
+    /// Send again.
+    Resume,
+}
+
+/// A Communication Object whose SETs have been verified and looked up.
+#[derive(Clone, Debug, Default)]
+pub struct Inspected {
+    /// One entry a SET.
+    pub sets: Vec<Arrival>,
+    /// The partner's acks of our SETs.
+    pub acks: Vec<Jti>,
+    /// The partner's setErrs about our SETs.
+    pub errors: Vec<(Jti, SetErr)>,
+    /// Rows that the inbox can still take.
+    pub inbox_room: u64,
+}
+
+/// A SET that arrived.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Its name in `sets`; equal to its `jti` claim unless `finding` refuses it.
+    pub jti: Jti,
+    /// Digest of its token.
+    pub digest: Digest,
+    /// What our checks say of it.
+    pub finding: Finding,
+    /// What the store remembers of this jti.
+    pub known: Option<Remembered>,
+}
+
+/// What our checks say of an arrived SET.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// Valid, and for the application. The compact token.
+    Deliver(Arc<str>),
+    /// Valid, but the transport's own business: a verification event. Acknowledged, never handed over.
+    Acknowledge,
+    /// Refused for a fault that stays.
+    Refuse(Refusal),
+    /// No verdict for now (R7): no keys to be had, or a suspect clock.
+    Undecidable,
+}
+
+/// What a slot can carry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SlotSpec {
+    /// At most so many SETs in an object.
+    pub sets_max: usize,
+    /// About so many bytes in an object.
+    pub bytes_max: usize,
+    /// Which verdicts it may carry.
+    pub verdicts: Verdicts,
+    /// What makes it send.
+    pub waits_for: WaitsFor,
+    /// When it sends in any case, even an empty object.
+    pub by: Option<Duration>,
+}
+
+/// Which verdicts a slot may carry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdicts {
+    /// Any that are owed.
+    Any,
+    /// None.
+    None,
+}
+
+/// What makes a slot send.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WaitsFor {
+    /// Anything there is to say.
+    Anything,
+    /// The verdicts on the SETs that its own exchange brought ([`Input::Arrived`] with its id); then whatever there is.
+    Answers,
+}
+
+/// How a slot ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// The exchange was completed: what it carried has reached the partner.
+    Delivered,
+    /// Nobody knows how far it came. What it carried is due again, after this pause.
+    Lost {
+        /// The least time to wait.
+        retry_after: Duration,
+    },
+    /// The partner refused the object as a whole (400, 413): the batch is bisected to find the SET it minds.
+    Rejected {
+        /// The least time to wait.
+        retry_after: Duration,
+    },
+}

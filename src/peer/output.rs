@@ -1,0 +1,105 @@
+//! What a [`super::Peer`] wants done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::input::SlotId;
+use super::row::{Counts, Outcome, Select, Verdict, Write};
+use crate::set::Jti;
+
+/// The answer to all news since the last step.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// To be made durable, all or nothing, before any output is performed (R1).
+    pub writes: Vec<Write>,
+    /// To be done then, in this order.
+    pub outputs: Vec<Output>,
+    /// When to step again without news, and why (monotonic time).
+    pub wake: Option<(Duration, Reason)>,
+    /// Draining is over: nothing is owed any more.
+    pub drained: bool,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Hand this object to the slot.
+    Transmit(SlotId, Transmission),
+    /// Read the outbox; the rows come back as [`super::Input::OutboxRows`].
+    ReadOutbox(Select),
+    /// A SET of ours has ended.
+    Settled {
+        /// Which.
+        jti: Jti,
+        /// How.
+        outcome: Outcome,
+        /// From its acceptance to now.
+        after: Duration,
+    },
+    /// SETs were put into the inbox.
+    Received(usize),
+    /// Something an operator may want to know of.
+    Audit(Audit),
+}
+
+/// A Communication Object to send.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transmission {
+    /// SETs with their compact tokens.
+    pub sets: Vec<(Jti, Arc<str>)>,
+    /// Our verdicts on received SETs.
+    pub verdicts: Vec<(Jti, Verdict)>,
+}
+
+/// Something unusual in the partner's behaviour. Never holds content.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Audit {
+    /// The same jti came again with other bytes; the first verdict was repeated (R11).
+    JtiConflict(Jti),
+    /// A verdict about SETs we never sent, or that are settled (R6). How many in one object.
+    UnknownVerdicts(usize),
+    /// SETs were refused: how many in one object, and the first with its code.
+    Refused(usize, Jti, crate::set::ErrorCode),
+    /// So many refusals beyond the rate got no verdict.
+    RefusalsSuppressed(usize),
+    /// The inbox is full: so many SETs were neither stored nor answered (R5).
+    InboxFull(usize),
+    /// Rows of the outbox are damaged and will not be sent.
+    Damaged(usize),
+}
+
+/// Why the core wants to be woken.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Reason {
+    /// A SET's retry is due.
+    Retry,
+    /// The time for an answer is over.
+    AckWait,
+    /// A slot must speak.
+    SlotDue,
+    /// A SET may have grown too old.
+    Age,
+}
+
+/// Figures about one conversation, for people.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stats {
+    /// Totals.
+    pub counts: Counts,
+    /// SETs sent and within their time for an answer.
+    pub in_flight: usize,
+    /// SETs that wait to be sent again.
+    pub waiting: usize,
+    /// Verdicts that wait for a way out.
+    pub owed: usize,
+    /// When the oldest unsettled SET was accepted, as far as it is in memory.
+    pub oldest: Option<crate::clock::Wall>,
+    /// Sending is paused.
+    pub paused: bool,
+    /// Slots that are open.
+    pub slots: usize,
+    /// Outbox rows that are damaged.
+    pub damaged: usize,
+    /// The measured time from sending to verdict.
+    pub ack_time: Option<Duration>,
+}

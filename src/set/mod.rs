@@ -1,0 +1,34 @@
+//! Security Event Tokens (RFC 8417): made, read, verified. Knows nothing of peers, wires or stores.
+
+mod jti;
+mod refusal;
+
+use std::sync::Arc;
+
+pub use jti::Jti;
+pub use refusal::{ErrorCode, Refusal, SetErr};
+
+/// Identifies content: equal digests mean the same submission or the same token. Sixteen bytes of SHA-256.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Digest(pub [u8; 16]);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let full = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+        let mut short = [0; 16];
+        short.copy_from_slice(&full.as_ref()[..16]);
+        Self(short)
+    }
+}
+
+/// A SET ready to be sent: compact serialisation and all. Its bytes never change again (rule R8).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SignedSet {
+    /// Its identity in our feed to one partner.
+    pub jti: Jti,
+    /// The compact JWS, exactly as every transmission carries it.
+    pub compact: Arc<str>,
+    /// What was asked to be sent, so that the same request again is recognised although it would be signed anew.
+    pub digest: Digest,
+}

@@ -1,0 +1,84 @@
+//! Why a SET is refused: one of the registered Security Event Token Error Codes (RFC 8935 §2.4, SSF §9).
+
+use serde::{Deserialize, Serialize};
+
+/// A registered error code; [`ErrorCode::as_str`] is what goes on the wire.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The request or the SET cannot be parsed, or its payload does not conform.
+    InvalidRequest,
+    /// The key that signed the SET is unknown, expired, revoked or unacceptable, or does not verify it.
+    InvalidKey,
+    /// The issuer is not one that is accepted from this partner.
+    InvalidIssuer,
+    /// The audience is not us.
+    InvalidAudience,
+    /// The transmitter could not be authenticated.
+    AuthenticationFailed,
+    /// The transmitter may not send this SET to us.
+    AccessDenied,
+    /// The `state` of a verification event is not the expected one (SSF §8.1.4).
+    InvalidState,
+}
+
+impl ErrorCode {
+    /// Every code there is.
+    pub const ALL: [Self; 7] = [
+        Self::InvalidRequest,
+        Self::InvalidKey,
+        Self::InvalidIssuer,
+        Self::InvalidAudience,
+        Self::AuthenticationFailed,
+        Self::AccessDenied,
+        Self::InvalidState,
+    ];
+
+    /// The registered name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidKey => "invalid_key",
+            Self::InvalidIssuer => "invalid_issuer",
+            Self::InvalidAudience => "invalid_audience",
+            Self::AuthenticationFailed => "authentication_failed",
+            Self::AccessDenied => "access_denied",
+            Self::InvalidState => "invalid_state",
+        }
+    }
+}
+
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A final "no" to one SET. It is terminal for its sender, so it is only made for faults that stay.
+///
+/// The description goes to the partner and into logs: it names rules and key identifiers, never a subject or content.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{code}: {description}")]
+pub struct Refusal {
+    /// The registered code, `err` on the wire.
+    pub code: ErrorCode,
+    /// What is wrong, in English, for the partner's engineer.
+    pub description: String,
+}
+
+impl Refusal {
+    /// A refusal with this code and description.
+    pub fn new(code: ErrorCode, description: impl Into<String>) -> Self {
+        Self { code, description: description.into() }
+    }
+}
+
+/// A setErr as a partner worded it. Its code need not be a registered one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SetErr {
+    /// `err`.
+    pub err: String,
+    /// `description`; empty when the partner left it out.
+    pub description: String,
+}

@@ -1,0 +1,110 @@
+//! Where everything durable is kept: the data of conversations ([`Journal`]) and the list of peers ([`Registry`]).
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::clock::Wall;
+use crate::peer::{Direction, InboxRow, Page, PeerId, Remembered, Saved, Select, Write};
+use crate::set::Jti;
+
+/// What a store call returns.
+pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// Which holder of a peer's lease is writing. With one process it is always the first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Epoch(pub u64);
+
+/// Why a store call failed, by what the caller does next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk is full. Nothing of the call took effect; try again, it heals when there is room.
+    #[error("store: the disk is full: free some space, nothing is lost and no restart is needed")]
+    Full,
+    /// The store cannot be trusted any more: stop the process, recovery from the log is the honest continuation.
+    #[error("store: {0}")]
+    Fatal(String),
+    /// The request makes no sense to the store (an unknown consumer, a confirmation beyond the end).
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// The data plane. Few calls, all in batches.
+///
+/// Calls may be cancelled by dropping their future; a `commit` that was begun may still take effect.
+pub trait Journal: Send + Sync + 'static {
+    /// What is kept of this peer. Called once when its actor starts.
+    fn recover(&self, peer: PeerId) -> Pending<'_, Saved>;
+
+    /// Makes these writes durable, all or nothing. When it returns `Ok`, a power cut cannot take them.
+    fn commit(&self, peer: PeerId, epoch: Epoch, writes: Arc<Vec<Write>>) -> Pending<'_, ()>;
+
+    /// What is remembered of these jtis, in their order.
+    fn known(&self, peer: PeerId, direction: Direction, jtis: Vec<Jti>) -> Pending<'_, Vec<Option<Remembered>>>;
+
+    /// Rows of the outbox.
+    fn read_outbox(&self, peer: PeerId, select: Select) -> Pending<'_, Page>;
+
+    /// Up to `rows_max` received SETs of all peers behind `after` (default: behind what the consumer has confirmed).
+    /// Makes the consumer, at the oldest row kept, if there is none of that name. What is returned is marked handed
+    /// out, durably, before it is returned.
+    fn read_inbox(&self, consumer: String, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>>;
+
+    /// Up to `rows_max` received SETs behind `after` (default: from the oldest kept), changing nothing.
+    fn peek_inbox(&self, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>>;
+
+    /// Moves the consumer's confirmed position to `up_to`. Never back.
+    fn confirm(&self, consumer: String, up_to: u64) -> Pending<'_, ()>;
+
+    /// Forgets a consumer; false if there is none of that name.
+    fn forget_consumer(&self, consumer: String) -> Pending<'_, bool>;
+
+    /// Everything remembered of this jti, with any peer, in either direction.
+    fn history(&self, jti: Jti) -> Pending<'_, Vec<(PeerId, Direction, Remembered)>>;
+
+    /// Removes a bounded amount of what is no longer needed: inbox rows that every consumer has confirmed, memory older
+    /// than `memory_before`. True if there is more to remove.
+    fn purge(&self, memory_before: Wall) -> Pending<'_, bool>;
+
+    /// The `seq` of the newest inbox row (0: none yet); changes with every commit that adds some.
+    fn inbox_tail(&self) -> watch::Receiver<u64>;
+
+    /// Inbox rows kept and not yet confirmed by every consumer.
+    fn inbox_len(&self) -> u64;
+
+    /// False while the disk is full.
+    fn healthy(&self) -> bool;
+}
+
+/// A received SET as a consumer gets it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Handed {
+    /// Its place in the inbox, over all peers: rises, may skip, never used again.
+    pub seq: u64,
+    /// Who sent it.
+    pub peer: PeerId,
+    /// The SET.
+    pub row: InboxRow,
+    /// This consumer may have been given it before and not have confirmed it.
+    pub redelivered: bool,
+}
+
+/// The control plane: who the peers are.
+pub trait Registry: Send + Sync + 'static {
+    /// The number of this peer, made if the name is new.
+    fn peer_id(&self, name: String) -> Pending<'_, PeerId>;
+
+    /// Names of all peers that ever had a number.
+    fn names(&self) -> Pending<'_, Vec<(PeerId, String)>>;
+
+    /// Peers added at run time: name and definition, as given to [`Registry::add_peer`].
+    fn added_peers(&self) -> Pending<'_, Vec<(String, String)>>;
+
+    /// Stores a peer's definition; false (and no change) if one of that name is stored.
+    fn add_peer(&self, name: String, definition: String) -> Pending<'_, bool>;
+
+    /// Removes a stored definition; false if there is none. Its queue and history stay.
+    fn remove_peer(&self, name: String) -> Pending<'_, bool>;
+}
