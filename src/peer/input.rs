@@ -26,6 +26,8 @@ pub enum Input {
     SlotOpened(SlotId, SlotSpec),
     /// The slot's last object is on its way and the next may follow.
     SlotReady(SlotId),
+    /// The partner was heard on the slot's link (a pong, say): what left by it before has met a live link (R10).
+    SlotAlive(SlotId),
     /// The slot is gone.
     SlotClosed(SlotId, Ending),
     /// Rows that were asked for with [`super::Output::ReadOutbox`].
@@ -122,14 +124,11 @@ pub enum WaitsFor {
 pub enum Ending {
     /// The exchange was completed: what it carried has reached the partner.
     Delivered,
-    /// Nobody knows how far it came. What it carried is due again, after this pause.
+    /// Nobody knows how far it came. What it carried is due again.
     Lost {
-        /// The least time to wait.
+        /// The pause that the partner asked for; zero if none.
         retry_after: Duration,
     },
     /// The partner refused the object as a whole (400, 413): the batch is bisected to find the SET it minds.
-    Rejected {
-        /// The least time to wait.
-        retry_after: Duration,
-    },
+    Rejected,
 }

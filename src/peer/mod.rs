@@ -1,9 +1,20 @@
-//! The core: our side of the conversation with one other Transceiver.
+//! The core: our side of the conversation with one other Transceiver, as a value without I/O, clock or task.
+//!
+//! [`Peer::handle_input`] learns news, any number of times; [`Peer::step`] then answers once with what to make durable
+//! and what to do afterwards. It knows nothing of sockets, stores, HTTP or WebSocket: those open and close *slots*.
 
 mod config;
+mod inbox;
 mod input;
+mod outbox;
 mod output;
 mod row;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use config::Config;
 pub use input::{Act, Arrival, Ending, Finding, Input, Inspected, SlotId, SlotSpec, Verdicts, WaitsFor};
@@ -12,3 +23,307 @@ pub use row::{
     Counts, DeathCause, Direction, Fate, InboxRow, OutboxRow, Outcome, Page, PeerId, Remembered, Saved, Select,
     Verdict, Write,
 };
+
+use crate::clock::Timestamp;
+use crate::set::{Jti, SignedSet};
+use inbox::Inbox;
+use outbox::{Expiry, Outbox};
+use slots::{Slot, Slots};
+
+/// Our side of the conversation with one other Transceiver.
+///
+/// The caller's duty: **perform nothing of a [`Step`] before its writes are durable** (rule R1), then
+/// 1. hand each [`Output::Transmit`] to its slot, and report [`Input::SlotReady`] or [`Input::SlotClosed`];
+/// 2. answer each [`Output::ReadOutbox`] with [`Input::OutboxRows`];
+/// 3. step again when there is news, or at [`Step::wake`].
+///
+/// If the process ends anywhere in between, [`Peer::recover`] continues from what the store holds, exactly as if every
+/// exchange had been lost at that moment.
+#[derive(Debug)]
+pub struct Peer {
+    config: Arc<Config>,
+    outbox: Outbox,
+    inbox: Inbox,
+    slots: Slots,
+    counts: Counts,
+    paused: bool,
+    draining: bool,
+    writes: Vec<Write>,
+    outputs: Vec<Output>,
+}
+
+impl Peer {
+    /// Continues from what the store holds. `seed` decides the jitter of retries and nothing else.
+    pub fn recover(config: Arc<Config>, saved: &Saved, seed: u64) -> Self {
+        Self {
+            outbox: Outbox::new(Arc::clone(&config), saved, seed),
+            inbox: Inbox::new(Arc::clone(&config)),
+            config,
+            slots: Slots::default(),
+            counts: saved.counts,
+            paused: saved.paused,
+            draining: false,
+            writes: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Learns one piece of news. Nothing leaves before the next [`Peer::step`].
+    pub fn handle_input(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::Send(sets) => self.accept(sets, now),
+            Input::Arrived { slot, object } => self.arrived(slot, object, now),
+            Input::SlotOpened(id, spec) => self.slots.open(id, spec),
+            Input::SlotReady(id) => {
+                if let Some(slot) = self.slots.find(id) {
+                    slot.ready = true;
+                    slot.verdicts.clear();
+                }
+            }
+            Input::SlotAlive(id) => self.heard(id, now.mono),
+            Input::SlotClosed(id, ending) => {
+                if let Some(slot) = self.slots.close(id) {
+                    self.closed(id, slot, ending, now);
+                }
+            }
+            Input::OutboxRows(page) => {
+                let damaged = self.outbox.rows(page);
+                if damaged > 0 {
+                    self.outputs.push(Output::Audit(Audit::Damaged(damaged)));
+                }
+            }
+            Input::Operator(act) => self.operate(act),
+            Input::Drain => self.draining = true,
+        }
+    }
+
+    /// Lets time pass, fills the slots, and returns all there is to do.
+    pub fn step(&mut self, now: Timestamp) -> Step {
+        self.pass_time(now);
+        for id in self.slots.speakers(now.mono) {
+            self.fill(id, now.mono);
+        }
+        if let Some(select) = self.outbox.want_rows() {
+            self.outputs.push(Output::ReadOutbox(select));
+        }
+        self.inbox.end_step();
+        for write in &self.writes {
+            self.counts.apply(write);
+        }
+        Step {
+            writes: std::mem::take(&mut self.writes),
+            outputs: std::mem::take(&mut self.outputs),
+            wake: self.next_wake(now),
+            drained: self.draining && self.inbox.owed() == 0 && !self.slots.carry_verdicts(),
+        }
+    }
+
+    /// Figures for people. Totals are as of the last step.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            counts: self.counts,
+            in_flight: self.outbox.in_flight(),
+            waiting: self.outbox.waiting(),
+            owed: self.inbox.owed(),
+            oldest: self.outbox.entries.values().next().map(|entry| entry.accepted_at),
+            paused: self.paused,
+            slots: self.slots.len(),
+            damaged: self.outbox.damaged,
+            ack_time: self.outbox.ack_time(),
+        }
+    }
+
+    /// How many more SETs may be accepted before the outbox is full. The caller asks before [`Input::Send`].
+    pub fn room(&self) -> u64 {
+        let waiting_to_be_counted =
+            self.writes.iter().filter(|write| matches!(write, Write::Enqueue(_))).count() as u64;
+        self.config.outbox_max.saturating_sub(self.counts.queued + waiting_to_be_counted)
+    }
+
+    /// Where the SET stands if it is in memory and unsettled: whether it is under way, and its attempts.
+    pub fn under_way(&self, jti: &Jti) -> Option<(bool, u32)> {
+        self.outbox.standing(jti)
+    }
+
+    fn accept(&mut self, sets: Vec<SignedSet>, now: Timestamp) {
+        for set in sets {
+            let row = OutboxRow {
+                seq: self.outbox.next_seq,
+                jti: set.jti,
+                compact: set.compact,
+                digest: set.digest,
+                accepted_at: now.wall,
+                attempts: 0,
+            };
+            self.outbox.accept(&row);
+            self.writes.push(Write::Enqueue(row));
+        }
+    }
+
+    fn arrived(&mut self, slot: Option<SlotId>, object: Inspected, now: Timestamp) {
+        if let Some(id) = slot {
+            self.heard(id, now.mono);
+            if let Some(slot) = self.slots.find(id) {
+                slot.answered = true;
+            }
+        }
+        let acks = object.acks.into_iter().map(|jti| (jti, Outcome::Acked));
+        let errors = object.errors.into_iter().map(|(jti, error)| (jti, Outcome::Refused(error)));
+        let mut unknown = 0;
+        for (jti, outcome) in acks.chain(errors) {
+            match self.outbox.sent(&jti) {
+                Some(seq) => self.settle(seq, outcome, now),
+                None => unknown += 1,
+            }
+        }
+        if unknown > 0 {
+            self.outputs.push(Output::Audit(Audit::UnknownVerdicts(unknown)));
+        }
+        let tally = self.inbox.judge(object.sets, object.inbox_room, now, &mut self.writes);
+        if tally.received > 0 {
+            self.outputs.push(Output::Received(tally.received));
+        }
+        self.outputs.extend(tally.audits.into_iter().map(Output::Audit));
+    }
+
+    fn heard(&mut self, id: SlotId, now: Duration) {
+        if let Some(slot) = self.slots.find(id) {
+            slot.heard_at = Some(now);
+        }
+    }
+
+    fn settle(&mut self, seq: u64, outcome: Outcome, now: Timestamp) {
+        let Some(entry) = self.outbox.remove(seq, now.mono) else { return };
+        let after = now.wall.since(entry.accepted_at);
+        self.outputs.push(Output::Settled { jti: entry.jti.clone(), outcome: outcome.clone(), after });
+        self.writes.push(Write::Settle {
+            seq,
+            jti: entry.jti,
+            digest: entry.digest,
+            accepted_at: entry.accepted_at,
+            outcome,
+            at: now.wall,
+            attempts: entry.attempts,
+        });
+    }
+
+    fn closed(&mut self, id: SlotId, slot: Slot, ending: Ending, now: Timestamp) {
+        match ending {
+            Ending::Delivered => return self.outbox.delivered(id, &slot.carried),
+            Ending::Lost { retry_after } => {
+                let due = (!retry_after.is_zero()).then(|| now.mono + retry_after);
+                self.outbox.lost(id, &slot.carried, slot.heard_at, due);
+            }
+            Ending::Rejected => {
+                if let Some(alone) = self.outbox.rejected(id, &slot.carried) {
+                    let expiry = self.outbox.penalise(alone, now);
+                    self.expired(alone, expiry, now);
+                }
+            }
+        }
+        for (jti, verdict) in slot.verdicts {
+            self.inbox.owe(jti, verdict);
+        }
+    }
+
+    fn operate(&mut self, act: Act) {
+        let paused = act == Act::Pause;
+        if paused != self.paused {
+            self.paused = paused;
+            self.writes.push(Write::Paused(paused));
+        }
+    }
+
+    fn pass_time(&mut self, now: Timestamp) {
+        while let Some((seq, via)) = self.outbox.next_expired(now.mono) {
+            let alive = via.is_some_and(|(slot, sent_at)| self.slots.heard_since(slot, sent_at));
+            let expiry = self.outbox.expire(seq, now, alive);
+            self.expired(seq, expiry, now);
+        }
+        for seq in self.outbox.overaged(now) {
+            self.settle(seq, Outcome::Dead(DeathCause::Age), now);
+        }
+    }
+
+    fn expired(&mut self, seq: u64, expiry: Expiry, now: Timestamp) {
+        match expiry {
+            Expiry::Quiet => {}
+            Expiry::Attempted(attempts) => self.writes.push(Write::Attempts { seq, attempts }),
+            Expiry::Exhausted => self.settle(seq, Outcome::Dead(DeathCause::Attempts), now),
+            Expiry::TooOld => self.settle(seq, Outcome::Dead(DeathCause::Age), now),
+        }
+    }
+
+    /// Gives the slot an object if there is something to say, or if it has to speak.
+    fn fill(&mut self, id: SlotId, now: Duration) {
+        let Some(slot) = self.slots.find(id) else { return };
+        let (spec, must_speak) = (slot.spec, slot.must_speak(now));
+        let mut room = spec.bytes_max;
+        let verdicts = match spec.verdicts {
+            Verdicts::None => Vec::new(),
+            // A batch under suspicion travels without verdicts, or they would be under suspicion too.
+            Verdicts::Any if self.outbox.bisecting() && !self.stopped() => Vec::new(),
+            Verdicts::Any => {
+                let mut left = VERDICTS_MAX;
+                let reserve = spec.bytes_max / 2;
+                self.inbox.take(|jti, verdict| {
+                    let bytes = verdict_bytes(jti, verdict);
+                    let fits = left > 0 && room >= reserve + bytes;
+                    if fits {
+                        (left, room) = (left - 1, room - bytes);
+                    }
+                    fits
+                })
+            }
+        };
+        let sets = if self.stopped() {
+            Vec::new()
+        } else {
+            self.outbox.take(id, now, spec.sets_max, |jti, compact| {
+                let bytes = jti.as_str().len() + compact.len() + 8;
+                let fits = bytes <= room;
+                room = room.saturating_sub(bytes);
+                fits
+            })
+        };
+        if sets.is_empty() && verdicts.is_empty() && !must_speak {
+            return;
+        }
+        let outbox = &self.outbox;
+        let Some(slot) = self.slots.find(id) else { return };
+        slot.ready = false;
+        // An object that had to be sent anyway is not due again until the slot is opened anew or told another time.
+        slot.spec.by = None;
+        slot.answered = false;
+        slot.verdicts.clone_from(&verdicts);
+        slot.carried.extend(sets.iter().map(|(seq, _, _)| *seq));
+        if slot.carried.len() > 2 * self.config.window + spec.sets_max {
+            slot.carried.retain(|seq| outbox.is_outstanding(*seq));
+        }
+        let sets = sets.into_iter().map(|(_, jti, compact)| (jti, compact)).collect();
+        self.outputs.push(Output::Transmit(id, Transmission { sets, verdicts }));
+    }
+
+    fn stopped(&self) -> bool {
+        self.paused || self.draining
+    }
+
+    fn next_wake(&self, now: Timestamp) -> Option<(Duration, Reason)> {
+        let timer =
+            self.outbox.next_timer().map(|(at, retry)| (at, if retry { Reason::Retry } else { Reason::AckWait }));
+        let slot = self.slots.next_due().map(|at| (at, Reason::SlotDue));
+        let age = self.outbox.next_overaged(now).map(|at| (at, Reason::Age));
+        [timer, slot, age].into_iter().flatten().min()
+    }
+}
+
+/// Verdicts in one object.
+const VERDICTS_MAX: usize = 10_000;
+
+fn verdict_bytes(jti: &Jti, verdict: &Verdict) -> usize {
+    let own = match verdict {
+        Verdict::Acked => 3,
+        Verdict::Refused(refusal) => 64 + refusal.description.len(),
+    };
+    jti.as_str().len() + own
+}

@@ -1,0 +1,178 @@
+//! The pending-ack table: what arrived, what we say to it, and what of that still has to leave.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::Config;
+use super::input::{Arrival, Finding};
+use super::output::Audit;
+use super::row::{Fate, InboxRow, Verdict, Write};
+use crate::clock::Timestamp;
+use crate::set::{Digest, ErrorCode, Jti};
+
+/// The receiving half of a [`super::Peer`].
+#[derive(Debug)]
+pub(super) struct Inbox {
+    config: Arc<Config>,
+    /// Jtis whose verdict has to leave, oldest first; may name some that are gone from `verdicts`.
+    queue: VecDeque<Jti>,
+    verdicts: HashMap<Jti, Verdict>,
+    /// Verdicts of this step: the store does not know them yet, but they stand (R11).
+    decided: HashMap<Jti, (Digest, Verdict)>,
+    /// Refusals are written at a bounded rate: the time up to which the allowance is spent.
+    spent_until: Duration,
+}
+
+/// What one object's SETs came to, for the audit.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) received: usize,
+    pub(super) audits: Vec<Audit>,
+    refused: Option<(usize, Jti, ErrorCode)>,
+    no_room: usize,
+    suppressed: usize,
+}
+
+impl Inbox {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            queue: VecDeque::new(),
+            verdicts: HashMap::new(),
+            decided: HashMap::new(),
+            spent_until: Duration::ZERO,
+        }
+    }
+
+    /// Judges the SETs of one object: what to write goes to `writes`, verdicts become owed.
+    pub(super) fn judge(
+        &mut self,
+        arrivals: Vec<Arrival>,
+        mut room: u64,
+        now: Timestamp,
+        writes: &mut Vec<Write>,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        for arrival in arrivals {
+            if self.verdicts.len() >= self.config.owed_max {
+                // With nowhere to keep the answer there must be no effect either; the SET will come again.
+                tally.no_room += 1;
+                continue;
+            }
+            if let Some((digest, verdict)) = self.first_verdict(&arrival) {
+                if digest != arrival.digest {
+                    tally.audits.push(Audit::JtiConflict(arrival.jti.clone()));
+                }
+                self.owe(arrival.jti, verdict);
+                continue;
+            }
+            let Arrival { jti, digest, finding, .. } = arrival;
+            let (verdict, write) = match finding {
+                Finding::Undecidable => continue,
+                Finding::Deliver(_) if room == 0 => {
+                    tally.no_room += 1;
+                    continue;
+                }
+                Finding::Deliver(compact) => {
+                    room -= 1;
+                    tally.received += 1;
+                    let row = InboxRow { jti: jti.clone(), compact, digest, received_at: now.wall };
+                    (Verdict::Acked, Write::Receive(row))
+                }
+                Finding::Acknowledge => {
+                    (Verdict::Acked, Write::Answer { jti: jti.clone(), digest, verdict: Verdict::Acked, at: now.wall })
+                }
+                Finding::Refuse(_) if !self.spend_refusal(now.mono) => {
+                    tally.suppressed += 1;
+                    continue;
+                }
+                Finding::Refuse(refusal) => {
+                    tally.refuse(&jti, refusal.code);
+                    let verdict = Verdict::Refused(refusal);
+                    (verdict.clone(), Write::Answer { jti: jti.clone(), digest, verdict, at: now.wall })
+                }
+            };
+            writes.push(write);
+            self.decided.insert(jti.clone(), (digest, verdict.clone()));
+            self.owe(jti, verdict);
+        }
+        tally.finish()
+    }
+
+    /// Takes verdicts to send, oldest first, as long as `fits` agrees.
+    pub(super) fn take(&mut self, mut fits: impl FnMut(&Jti, &Verdict) -> bool) -> Vec<(Jti, Verdict)> {
+        let mut taken = Vec::new();
+        while let Some(jti) = self.queue.front() {
+            if let Some(verdict) = self.verdicts.get(jti) {
+                if !fits(jti, verdict) {
+                    break;
+                }
+                let verdict = verdict.clone();
+                self.verdicts.remove(jti);
+                taken.push((jti.clone(), verdict));
+            }
+            self.queue.pop_front();
+        }
+        taken
+    }
+
+    /// Notes that this verdict has to leave (once more).
+    pub(super) fn owe(&mut self, jti: Jti, verdict: Verdict) {
+        if self.verdicts.insert(jti.clone(), verdict).is_none() {
+            self.queue.push_back(jti);
+        }
+    }
+
+    /// Everything said in this step is about to be durable: from now on the store knows it.
+    pub(super) fn end_step(&mut self) {
+        self.decided.clear();
+    }
+
+    pub(super) fn owed(&self) -> usize {
+        self.verdicts.len()
+    }
+
+    /// The verdict that stands for this jti already, with the digest of what it was given for (R4, R11).
+    fn first_verdict(&self, arrival: &Arrival) -> Option<(Digest, Verdict)> {
+        if let Some(decided) = self.decided.get(&arrival.jti) {
+            return Some(decided.clone());
+        }
+        let known = arrival.known.as_ref()?;
+        match &known.fate {
+            Fate::Answered(verdict) => Some((known.digest, verdict.clone())),
+            // The memory of our own sends is kept apart; the store never returns it for this direction.
+            Fate::Queued | Fate::Settled { .. } => None,
+        }
+    }
+
+    /// Whether one more refusal may be written: on average `refusals_per_second`, ten seconds' worth at once.
+    fn spend_refusal(&mut self, now: Duration) -> bool {
+        let each = Duration::from_secs(1) / self.config.refusals_per_second.max(1);
+        let start = self.spent_until.max(now);
+        if start > now + Duration::from_secs(10) {
+            return false;
+        }
+        self.spent_until = start + each;
+        true
+    }
+}
+
+impl Tally {
+    fn refuse(&mut self, jti: &Jti, code: ErrorCode) {
+        self.refused.get_or_insert_with(|| (0, jti.clone(), code)).0 += 1;
+    }
+
+    fn finish(mut self) -> Self {
+        if let Some((count, jti, code)) = self.refused.take() {
+            self.audits.push(Audit::Refused(count, jti, code));
+        }
+        if self.no_room > 0 {
+            self.audits.push(Audit::InboxFull(self.no_room));
+        }
+        if self.suppressed > 0 {
+            self.audits.push(Audit::RefusalsSuppressed(self.suppressed));
+        }
+        self
+    }
+}

@@ -1,0 +1,237 @@
+//! SETs under way: what an ended slot, a late answer or old age does to them.
+
+use std::time::Duration;
+
+use super::Outbox;
+use super::entry::{Expiry, State};
+use crate::clock::Timestamp;
+use crate::peer::input::SlotId;
+
+impl Outbox {
+    /// The exchange by `slot` was completed: what it carried has met a live partner.
+    pub(in crate::peer) fn delivered(&mut self, slot: SlotId, carried: &[u64]) {
+        for seq in carried {
+            if let Some(entry) = self.entries.get_mut(seq) {
+                if entry.via.is_some_and(|(via, _)| via == slot) {
+                    entry.delivered = true;
+                }
+            }
+        }
+    }
+
+    /// The slot is gone and nobody knows how far its SETs came: they are due again, and it counts for no attempt.
+    pub(in crate::peer) fn lost(
+        &mut self,
+        slot: SlotId,
+        carried: &[u64],
+        heard_at: Option<Duration>,
+        due: Option<Duration>,
+    ) {
+        let mut again = Vec::new();
+        for &seq in carried {
+            let Some(entry) = self.entries.get_mut(&seq) else { continue };
+            let Some((via, sent_at)) = entry.via else { continue };
+            let unheard = heard_at.is_none_or(|heard| heard < sent_at);
+            match entry.state {
+                State::InFlight { .. } if via == slot => {}
+                State::Waiting { .. } if via == slot && unheard => {}
+                State::Waiting { .. } if via == slot => {
+                    entry.delivered = true;
+                    continue;
+                }
+                _ => continue,
+            }
+            entry.via = None;
+            self.leave_state(seq);
+            again.push(seq);
+        }
+        again.sort_unstable();
+        again.dedup();
+        for &seq in again.iter().rev() {
+            match due {
+                Some(due) => self.wait(seq, due),
+                None => self.requeue(seq),
+            }
+        }
+    }
+
+    /// The next SET whose timer is over, with the slot and time of its last transmission.
+    pub(in crate::peer) fn next_expired(&self, now: Duration) -> Option<(u64, Option<(SlotId, Duration)>)> {
+        let &(at, seq) = self.timers.first()?;
+        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(|entry| entry.via)))
+    }
+
+    /// Handles an expired timer: an answer that did not come in time sends the SET to wait for its retry; a SET whose
+    /// wait is over is counted an attempt if the link was alive, and becomes due.
+    pub(in crate::peer) fn expire(&mut self, seq: u64, now: Timestamp, alive: bool) -> Expiry {
+        let Some(entry) = self.entries.get(&seq) else { return Expiry::Quiet };
+        match entry.state {
+            State::InFlight { .. } => {
+                self.leave_state(seq);
+                let pause = self.pause(seq);
+                self.wait(seq, now.mono + pause);
+                Expiry::Quiet
+            }
+            State::Waiting { .. } => {
+                self.leave_state(seq);
+                let counted = self.count_attempt(seq, alive);
+                if self.too_old(seq, now) {
+                    return Expiry::TooOld;
+                }
+                if counted.is_some() && self.exhausted(seq, now) {
+                    return Expiry::Exhausted;
+                }
+                self.set_state(seq, State::Unread);
+                self.due_unread.push_back(seq);
+                // A crash may forget the first attempt: one more try, never one fewer (R10).
+                counted.filter(|attempts| *attempts > 1).map_or(Expiry::Quiet, Expiry::Attempted)
+            }
+            State::Fresh | State::Unread | State::Due | State::Suspect => Expiry::Quiet,
+        }
+    }
+
+    /// SETs at the head of the queue that have never left and are older than `age_max`.
+    pub(in crate::peer) fn overaged(&mut self, now: Timestamp) -> Vec<u64> {
+        let mut old = Vec::new();
+        for &seq in &self.fresh {
+            if !self.entries.contains_key(&seq) {
+                continue;
+            }
+            if !self.too_old(seq, now) {
+                break;
+            }
+            old.push(seq);
+        }
+        old
+    }
+
+    /// When the head of the queue grows too old, if the wall clock runs on as it does.
+    pub(in crate::peer) fn next_overaged(&self, now: Timestamp) -> Option<Duration> {
+        let entry = self.fresh.iter().find_map(|seq| self.entries.get(seq))?;
+        let left = self.config.age_max.saturating_sub(now.wall.since(entry.accepted_at));
+        // Past due only while the clock is suspect: look again in a while.
+        Some(now.mono + left.max(Duration::from_secs(60)))
+    }
+
+    pub(in crate::peer) fn next_timer(&self) -> Option<(Duration, bool)> {
+        let &(at, seq) = self.timers.first()?;
+        let waiting = self.entries.get(&seq).is_some_and(|entry| matches!(entry.state, State::Waiting { .. }));
+        Some((at, waiting))
+    }
+}
+
+impl Outbox {
+    /// Marks a SET as transmitted by `slot`.
+    pub(super) fn launch(&mut self, seq: u64, slot: SlotId, now: Duration, retry: bool, suspect: bool) {
+        let late_at = now + self.ack_wait();
+        self.set_state(seq, State::InFlight { late_at, retry, suspect });
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.sent = true;
+            entry.via = Some((slot, now));
+            entry.delivered = false;
+            entry.tries = entry.tries.saturating_add(1);
+        }
+    }
+
+    /// How long an answer may take (R9).
+    pub(super) fn ack_wait(&self) -> Duration {
+        let measured = self.ack_time.map_or(Duration::ZERO, |time| time * 4);
+        self.config.retry_first.max(measured).min(self.config.retry_max)
+    }
+
+    /// The pause before the next transmission: exponential, with jitter.
+    pub(super) fn pause(&mut self, seq: u64) -> Duration {
+        let tries = self.entries.get(&seq).map_or(1, |entry| entry.tries).clamp(1, 32);
+        let pause = self.config.retry_first.saturating_mul(1 << (tries - 1).min(20));
+        self.random.jitter(pause.min(self.config.retry_max))
+    }
+
+    /// Puts a SET aside until `due`, without its token.
+    pub(super) fn wait(&mut self, seq: u64, due: Duration) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            if entry.token.take().is_some() {
+                self.held -= 1;
+                self.held_bytes -= entry.token_bytes;
+            }
+        }
+        self.set_state(seq, State::Waiting { due });
+    }
+
+    /// Puts a SET that was under way back to the head of the queue; without its token it is read again.
+    pub(super) fn requeue(&mut self, seq: u64) {
+        let Some(entry) = self.entries.get(&seq) else { return };
+        if entry.token.is_some() {
+            self.set_state(seq, State::Fresh);
+            self.fresh.push_front(seq);
+        } else {
+            self.set_state(seq, State::Unread);
+            self.due_unread.push_front(seq);
+        }
+    }
+
+    /// Counts the last transmission as an attempt if it met a live link; the new number, if so.
+    pub(super) fn count_attempt(&mut self, seq: u64, alive: bool) -> Option<u32> {
+        let entry = self.entries.get_mut(&seq)?;
+        let sent = entry.via.take().is_some();
+        if !(sent && (alive || entry.delivered)) {
+            return None;
+        }
+        entry.attempts = entry.attempts.saturating_add(1);
+        Some(entry.attempts)
+    }
+
+    /// Both limits of patience are exceeded.
+    pub(super) fn exhausted(&self, seq: u64, now: Timestamp) -> bool {
+        // A wall clock that jumped must not bury anything: while it is suspect, retries go on.
+        !now.suspect
+            && self.entries.get(&seq).is_some_and(|entry| {
+                entry.attempts >= self.config.attempts_max
+                    && now.wall.since(entry.accepted_at) >= self.config.give_up_after
+            })
+    }
+
+    /// Older than `age_max`, by a wall clock that is believed.
+    pub(super) fn too_old(&self, seq: u64, now: Timestamp) -> bool {
+        !now.suspect
+            && self.entries.get(&seq).is_some_and(|entry| now.wall.since(entry.accepted_at) >= self.config.age_max)
+    }
+
+    /// Moves a SET to another state, with its bookkeeping.
+    pub(super) fn set_state(&mut self, seq: u64, state: State) {
+        self.leave_state(seq);
+        let Some(entry) = self.entries.get_mut(&seq) else { return };
+        entry.state = state;
+        match state {
+            State::InFlight { late_at, retry, suspect, .. } => {
+                self.in_flight += 1;
+                self.retries_in_flight += usize::from(retry);
+                self.suspects_out += usize::from(suspect);
+                self.timers.insert((late_at, seq));
+            }
+            State::Waiting { due } => {
+                self.waiting += 1;
+                self.timers.insert((due, seq));
+            }
+            State::Fresh | State::Unread | State::Due | State::Suspect => {}
+        }
+    }
+
+    /// Undoes the bookkeeping of the state it is in. It is in none then, until `set_state`.
+    pub(super) fn leave_state(&mut self, seq: u64) {
+        let Some(entry) = self.entries.get_mut(&seq) else { return };
+        match entry.state {
+            State::InFlight { late_at, retry, suspect, .. } => {
+                self.in_flight -= 1;
+                self.retries_in_flight -= usize::from(retry);
+                self.suspects_out -= usize::from(suspect);
+                self.timers.remove(&(late_at, seq));
+            }
+            State::Waiting { due } => {
+                self.waiting -= 1;
+                self.timers.remove(&(due, seq));
+            }
+            State::Fresh | State::Unread | State::Due | State::Suspect => {}
+        }
+        entry.state = State::Fresh;
+    }
+}

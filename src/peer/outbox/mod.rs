@@ -1,0 +1,302 @@
+//! The outbound queue: which SETs are in memory, which are under way, which wait to be sent again.
+//!
+//! On disk are all unsettled SETs; here at most a window of them with their tokens, and the retries by number alone.
+
+mod bisect;
+mod entry;
+mod flight;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use entry::State;
+pub(super) use entry::{Entry, Expiry};
+
+use super::config::Config;
+use super::input::SlotId;
+use super::row::{OutboxRow, Page, Saved, Select};
+use crate::random::Random;
+use crate::set::Jti;
+
+/// The sending half of a [`super::Peer`].
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) config: Arc<Config>,
+    pub(super) next_seq: u64,
+    /// Every SET up to here is in `entries` or has ended; those behind it are on disk alone.
+    read_to: u64,
+    reading: Option<Reading>,
+    pub(super) entries: BTreeMap<u64, Entry>,
+    seqs: HashMap<Jti, u64>,
+    /// Ready to leave for the first time, or again after a lost exchange. May name SETs that have ended.
+    fresh: VecDeque<u64>,
+    /// Retries that are due and have their token.
+    due: VecDeque<u64>,
+    /// Retries that are due and whose token has to be read.
+    due_unread: VecDeque<u64>,
+    /// Batches that are being bisected; each leaves alone, one at a time.
+    groups: VecDeque<Vec<u64>>,
+    /// SETs under way from such a batch.
+    suspects_out: usize,
+    /// One entry for each SET in flight (its answer is late then) or waiting (it is due then).
+    timers: BTreeSet<(Duration, u64)>,
+    held: usize,
+    held_bytes: usize,
+    in_flight: usize,
+    retries_in_flight: usize,
+    waiting: usize,
+    ack_time: Option<Duration>,
+    pub(super) damaged: usize,
+    random: Random,
+}
+
+/// A read of the store that is under way.
+#[derive(Debug)]
+enum Reading {
+    /// Backlog; the last `seq` there was when it was asked for.
+    Backlog(u64),
+    /// Tokens of retries.
+    Retries,
+}
+
+impl Outbox {
+    pub(super) fn new(config: Arc<Config>, saved: &Saved, seed: u64) -> Self {
+        let next_seq = saved.next_seq.max(1);
+        Self {
+            config,
+            next_seq,
+            read_to: if saved.counts.queued == 0 { next_seq - 1 } else { 0 },
+            reading: None,
+            entries: BTreeMap::new(),
+            seqs: HashMap::new(),
+            fresh: VecDeque::new(),
+            due: VecDeque::new(),
+            due_unread: VecDeque::new(),
+            groups: VecDeque::new(),
+            suspects_out: 0,
+            timers: BTreeSet::new(),
+            held: 0,
+            held_bytes: 0,
+            in_flight: 0,
+            retries_in_flight: 0,
+            waiting: 0,
+            ack_time: None,
+            damaged: 0,
+            random: Random::new(seed),
+        }
+    }
+
+    /// Takes the row of a new SET. It stays in memory only if it is next in line and there is room.
+    pub(super) fn accept(&mut self, row: &OutboxRow) {
+        debug_assert_eq!(row.seq, self.next_seq, "rows are numbered without gaps");
+        self.next_seq = row.seq + 1;
+        if self.read_to + 1 == row.seq && self.reading.is_none() && self.has_room(row.compact.len()) {
+            self.read_to = row.seq;
+            self.admit(row.clone());
+        }
+    }
+
+    /// Takes rows that were asked for. Returns how many of them are damaged.
+    pub(super) fn rows(&mut self, page: Page) -> usize {
+        match self.reading.take() {
+            Some(Reading::Backlog(last)) => {
+                let nothing = page.rows.is_empty() && page.damaged.is_empty();
+                self.read_to = if nothing { last } else { page.read_to.max(self.read_to) };
+                for row in page.rows {
+                    self.admit(row);
+                }
+            }
+            Some(Reading::Retries) => {
+                for row in page.rows {
+                    self.reunite(row);
+                }
+                self.forget_unreadable();
+            }
+            None => {}
+        }
+        self.damaged += page.damaged.len();
+        page.damaged.len()
+    }
+
+    /// The next read to ask for, if there is something to read and room for it.
+    pub(super) fn want_rows(&mut self) -> Option<Select> {
+        if self.reading.is_some() {
+            return None;
+        }
+        let retry_room = (self.config.window / 2).max(1).saturating_sub(self.retries_in_flight + self.due.len());
+        if retry_room > 0 && !self.due_unread.is_empty() && self.has_room(0) {
+            let mut seqs = Vec::new();
+            let mut bytes = self.held_bytes;
+            while seqs.len() < retry_room.min(READ_MAX) && (seqs.is_empty() || bytes < self.config.window_bytes) {
+                let Some(seq) = self.due_unread.pop_front() else { break };
+                if let Some(entry) = self.entries.get(&seq).filter(|entry| entry.state == State::Unread) {
+                    bytes += entry.token_bytes;
+                    seqs.push(seq);
+                }
+            }
+            if !seqs.is_empty() {
+                self.reading = Some(Reading::Retries);
+                return Some(Select::Seqs(seqs));
+            }
+        }
+        let last = self.next_seq - 1;
+        let room = self.config.window.saturating_sub(self.held);
+        // Asking for a few rows at a time would cost a read for each ack: wait until a good part of the window is free.
+        let worth = room >= (self.config.window / 4).max(1) || self.held == 0;
+        if self.read_to < last && worth && self.has_room(0) && self.waiting < self.waiting_max() {
+            self.reading = Some(Reading::Backlog(last));
+            let bytes_max = self.config.window_bytes.saturating_sub(self.held_bytes);
+            return Some(Select::After { after: self.read_to, rows_max: room.min(READ_MAX), bytes_max });
+        }
+        None
+    }
+
+    /// Takes the next SETs to transmit by `slot`, as long as `fits` agrees.
+    pub(super) fn take(
+        &mut self,
+        slot: SlotId,
+        now: Duration,
+        sets_max: usize,
+        mut fits: impl FnMut(&Jti, &str) -> bool,
+    ) -> Vec<(u64, Jti, Arc<str>)> {
+        if self.bisecting() {
+            return self.take_group(slot, now, sets_max);
+        }
+        let mut taken = Vec::new();
+        let half = (self.config.window / 2).max(1);
+        for retry in [true, false] {
+            while taken.len() < sets_max && self.in_flight < self.config.window {
+                if retry && self.retries_in_flight >= half {
+                    break;
+                }
+                let queue = if retry { &mut self.due } else { &mut self.fresh };
+                let Some(&seq) = queue.front() else { break };
+                let ready = if retry { State::Due } else { State::Fresh };
+                let Some(entry) = self.entries.get(&seq).filter(|entry| entry.state == ready) else {
+                    queue.pop_front();
+                    continue;
+                };
+                let Some(token) = entry.token.clone() else {
+                    queue.pop_front();
+                    continue;
+                };
+                if (entry.alone && !taken.is_empty()) || (!fits(&entry.jti, &token) && !taken.is_empty()) {
+                    return taken;
+                }
+                let alone = entry.alone;
+                queue.pop_front();
+                taken.push((seq, entry.jti.clone(), token));
+                self.launch(seq, slot, now, retry, false);
+                if alone {
+                    return taken;
+                }
+            }
+        }
+        taken
+    }
+
+    /// The verdict on this jti, if it is one that we sent and that has not ended: its number.
+    pub(super) fn sent(&self, jti: &Jti) -> Option<u64> {
+        let seq = *self.seqs.get(jti)?;
+        self.entries.get(&seq).filter(|entry| entry.sent).map(|_| seq)
+    }
+
+    /// Whether this jti is under way, and its attempts; `None` if it is not in memory.
+    pub(super) fn standing(&self, jti: &Jti) -> Option<(bool, u32)> {
+        let entry = self.entries.get(self.seqs.get(jti)?)?;
+        Some((matches!(entry.state, State::InFlight { .. }), entry.attempts))
+    }
+
+    /// The last transmission of this SET is still open: neither answered nor counted.
+    pub(super) fn is_outstanding(&self, seq: u64) -> bool {
+        self.entries.get(&seq).is_some_and(|entry| entry.via.is_some())
+    }
+
+    /// Takes a SET out for good.
+    pub(super) fn remove(&mut self, seq: u64, now: Duration) -> Option<Entry> {
+        let entry = self.entries.get(&seq)?;
+        // Of a SET that left more than once, nobody knows which copy was answered: it is no sample.
+        if let (1, Some((_, sent_at))) = (entry.tries, entry.via) {
+            let sample = now.saturating_sub(sent_at);
+            let smoothed = self.ack_time.map_or(sample, |old| (old * 7 + sample) / 8);
+            self.ack_time = Some(smoothed);
+        }
+        self.leave_state(seq);
+        let entry = self.entries.remove(&seq)?;
+        self.seqs.remove(&entry.jti);
+        self.release(&entry);
+        Some(entry)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(super) fn ack_time(&self) -> Option<Duration> {
+        self.ack_time
+    }
+}
+
+/// Rows in one read of the store.
+const READ_MAX: usize = 1024;
+
+impl Outbox {
+    fn admit(&mut self, row: OutboxRow) {
+        if self.entries.contains_key(&row.seq) {
+            return;
+        }
+        self.seqs.insert(row.jti.clone(), row.seq);
+        self.held += 1;
+        self.held_bytes += row.compact.len();
+        self.fresh.push_back(row.seq);
+        self.entries.insert(row.seq, Entry::new(row));
+    }
+
+    /// Gives a retry its token back.
+    fn reunite(&mut self, row: OutboxRow) {
+        let Some(entry) = self.entries.get_mut(&row.seq).filter(|entry| entry.state == State::Unread) else { return };
+        self.held += 1;
+        self.held_bytes += row.compact.len();
+        entry.token_bytes = row.compact.len();
+        entry.token = Some(row.compact);
+        entry.state = State::Due;
+        self.due.push_back(row.seq);
+    }
+
+    /// Retries whose row could not be read stay on disk, as damaged rows; the core has nothing to send for them.
+    fn forget_unreadable(&mut self) {
+        let queued: BTreeSet<u64> = self.due_unread.iter().copied().collect();
+        let lost: Vec<u64> = self
+            .entries
+            .iter()
+            .filter(|(seq, entry)| entry.state == State::Unread && !queued.contains(seq))
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in lost {
+            if let Some(entry) = self.entries.remove(&seq) {
+                self.seqs.remove(&entry.jti);
+            }
+        }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.held == 0 || (self.held < self.config.window && self.held_bytes + bytes <= self.config.window_bytes)
+    }
+
+    /// Retries are kept by number; beyond this many, nothing new leaves until some of them end.
+    fn waiting_max(&self) -> usize {
+        self.config.window * 16
+    }
+
+    fn release(&mut self, entry: &Entry) {
+        if entry.token.is_some() {
+            self.held -= 1;
+            self.held_bytes -= entry.token_bytes;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Slots: who may send a Communication Object now, and what left by whom.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::input::{SlotId, SlotSpec, WaitsFor};
+use super::row::Verdict;
+use crate::set::Jti;
+
+/// The open slots, in the order in which they were opened.
+#[derive(Debug, Default)]
+pub(super) struct Slots(BTreeMap<SlotId, Slot>);
+
+/// One open slot.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) spec: SlotSpec,
+    /// It can take an object; false from the hand-over until `SlotReady`.
+    pub(super) ready: bool,
+    /// The SETs that its own exchange brought have been judged ([`WaitsFor::Answers`]).
+    pub(super) answered: bool,
+    /// When the partner was last heard on it: what was sent before has met a live link (R10).
+    pub(super) heard_at: Option<Duration>,
+    /// SETs that left by it and may still be unanswered. Pruned now and then.
+    pub(super) carried: Vec<u64>,
+    /// Verdicts that left by it since it was last ready: owed again when it is lost (R3).
+    pub(super) verdicts: Vec<(Jti, Verdict)>,
+}
+
+impl Slot {
+    /// It has to send now, even an empty object.
+    pub(super) fn must_speak(&self, now: Duration) -> bool {
+        self.spec.by.is_some_and(|by| by <= now) || (self.spec.waits_for == WaitsFor::Answers && self.answered)
+    }
+
+    /// It may send if there is something to say.
+    pub(super) fn may_speak(&self, now: Duration) -> bool {
+        self.ready && (self.spec.waits_for == WaitsFor::Anything || self.must_speak(now))
+    }
+}
+
+impl Slots {
+    pub(super) fn open(&mut self, id: SlotId, spec: SlotSpec) {
+        let slot =
+            Slot { spec, ready: true, answered: false, heard_at: None, carried: Vec::new(), verdicts: Vec::new() };
+        self.0.insert(id, slot);
+    }
+
+    pub(super) fn close(&mut self, id: SlotId) -> Option<Slot> {
+        self.0.remove(&id)
+    }
+
+    pub(super) fn find(&mut self, id: SlotId) -> Option<&mut Slot> {
+        self.0.get_mut(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the partner was heard by this slot since `sent_at`. False when it is gone.
+    pub(super) fn heard_since(&self, id: SlotId, sent_at: Duration) -> bool {
+        self.0.get(&id).and_then(|slot| slot.heard_at).is_some_and(|heard| heard >= sent_at)
+    }
+
+    /// Ids of the slots that may send, oldest first.
+    pub(super) fn speakers(&self, now: Duration) -> Vec<SlotId> {
+        self.0.iter().filter(|(_, slot)| slot.may_speak(now)).map(|(id, _)| *id).collect()
+    }
+
+    /// When the next slot has to speak.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.0.values().filter(|slot| slot.ready).filter_map(|slot| slot.spec.by).min()
+    }
+
+    /// A verdict has left and is not yet known to have been taken.
+    pub(super) fn carry_verdicts(&self) -> bool {
+        self.0.values().any(|slot| !slot.verdicts.is_empty())
+    }
+}
