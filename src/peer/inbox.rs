@@ -158,6 +158,15 @@ impl Inbox {
     }
 }
 
+#[cfg(test)]
+impl Inbox {
+    /// Panics unless the queue names exactly the verdicts that are owed.
+    pub(super) fn check(&self) {
+        assert_eq!(self.queue.len(), self.verdicts.len(), "verdicts owed");
+        assert!(self.queue.iter().all(|jti| self.verdicts.contains_key(jti)), "a verdict is queued and gone");
+    }
+}
+
 impl Tally {
     fn refuse(&mut self, jti: &Jti, code: ErrorCode) {
         self.refused.get_or_insert_with(|| (0, jti.clone(), code)).0 += 1;

@@ -317,6 +317,15 @@ impl Peer {
     }
 }
 
+#[cfg(test)]
+impl Peer {
+    /// Panics unless all bookkeeping agrees with a recount.
+    fn check(&self) {
+        self.outbox.check();
+        self.inbox.check();
+    }
+}
+
 /// Verdicts in one object.
 const VERDICTS_MAX: usize = 10_000;
 

@@ -3,6 +3,8 @@
 //! On disk are all unsettled SETs; here at most a window of them with their tokens, and the retries by number alone.
 
 mod bisect;
+#[cfg(test)]
+mod check;
 mod entry;
 mod flight;
 
