@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use super::Outbox;
-use super::entry::{Expiry, State};
+use super::entry::{Entry, Expiry, State};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
 
 impl Outbox {
     /// The exchange by `slot` was completed: what it carried has met a live partner.
     pub(in crate::peer) fn delivered(&mut self, slot: SlotId, carried: &[u64]) {
-        for seq in carried {
-            if let Some(entry) = self.entries.get_mut(seq) {
-                if entry.via.is_some_and(|(via, _)| via == slot) {
-                    entry.delivered = true;
-                }
+        for &seq in carried {
+            let Some(entry) = self.entries.get_mut(&seq).filter(|entry| entry.left_by(slot)) else { continue };
+            entry.delivered = true;
+            if let State::InFlight { late_at, retry, suspect: true } = entry.state {
+                // It was taken with its object, so it is not the one; its verdict may take its time.
+                self.set_state(seq, State::InFlight { late_at, retry, suspect: false });
             }
         }
     }
@@ -27,12 +28,17 @@ impl Outbox {
         heard_at: Option<Duration>,
         due: Option<Duration>,
     ) {
-        let mut again = Vec::new();
+        let (mut again, mut suspects) = (Vec::new(), Vec::new());
         for &seq in carried {
             let Some(entry) = self.entries.get_mut(&seq) else { continue };
-            let Some((via, sent_at)) = entry.via else { continue };
+            let Some((via, sent_at)) = entry.via() else { continue };
             let unheard = heard_at.is_none_or(|heard| heard < sent_at);
             match entry.state {
+                State::InFlight { suspect: true, .. } if via == slot && due.is_none() => {
+                    entry.open = false;
+                    suspects.push(seq);
+                    continue;
+                }
                 State::InFlight { .. } if via == slot => {}
                 State::Waiting { .. } if via == slot && unheard => {}
                 State::Waiting { .. } if via == slot => {
@@ -41,10 +47,11 @@ impl Outbox {
                 }
                 _ => continue,
             }
-            entry.via = None;
+            entry.open = false;
             self.leave_state(seq);
             again.push(seq);
         }
+        self.suspect(suspects);
         again.sort_unstable();
         again.dedup();
         for &seq in again.iter().rev() {
@@ -58,7 +65,7 @@ impl Outbox {
     /// The next SET whose timer is over, with the slot and time of its last transmission.
     pub(in crate::peer) fn next_expired(&self, now: Duration) -> Option<(u64, Option<(SlotId, Duration)>)> {
         let &(at, seq) = self.timers.first()?;
-        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(|entry| entry.via)))
+        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(Entry::via)))
     }
 
     /// Handles an expired timer: an answer that did not come in time sends the SET to wait for its retry; a SET whose
@@ -126,8 +133,8 @@ impl Outbox {
         let late_at = now + self.ack_wait();
         self.set_state(seq, State::InFlight { late_at, retry, suspect });
         if let Some(entry) = self.entries.get_mut(&seq) {
-            entry.sent = true;
-            entry.via = Some((slot, now));
+            entry.sent = Some((slot, now));
+            entry.open = true;
             entry.delivered = false;
             entry.tries = entry.tries.saturating_add(1);
         }
@@ -148,11 +155,10 @@ impl Outbox {
 
     /// Puts a SET aside until `due`, without its token.
     pub(super) fn wait(&mut self, seq: u64, due: Duration) {
-        if let Some(entry) = self.entries.get_mut(&seq) {
-            if entry.token.take().is_some() {
-                self.held -= 1;
-                self.held_bytes -= entry.token_bytes;
-            }
+        if let Some(entry) = self.entries.get_mut(&seq).filter(|entry| entry.token.is_some()) {
+            entry.token = None;
+            self.held -= 1;
+            self.held_bytes -= entry.token_bytes;
         }
         self.set_state(seq, State::Waiting { due });
     }
@@ -172,8 +178,8 @@ impl Outbox {
     /// Counts the last transmission as an attempt if it met a live link; the new number, if so.
     pub(super) fn count_attempt(&mut self, seq: u64, alive: bool) -> Option<u32> {
         let entry = self.entries.get_mut(&seq)?;
-        let sent = entry.via.take().is_some();
-        if !(sent && (alive || entry.delivered)) {
+        let open = std::mem::take(&mut entry.open);
+        if !(open && (alive || entry.delivered)) {
             return None;
         }
         entry.attempts = entry.attempts.saturating_add(1);

@@ -38,7 +38,7 @@ pub(super) struct Outbox {
     /// Retries that are due and whose token has to be read.
     due_unread: VecDeque<u64>,
     /// Batches that are being bisected; each leaves alone, one at a time.
-    groups: VecDeque<Vec<u64>>,
+    groups: VecDeque<VecDeque<u64>>,
     /// SETs under way from such a batch.
     suspects_out: usize,
     /// One entry for each SET in flight (its answer is late then) or waiting (it is due then).
@@ -58,8 +58,8 @@ pub(super) struct Outbox {
 enum Reading {
     /// Backlog; the last `seq` there was when it was asked for.
     Backlog(u64),
-    /// Tokens of retries.
-    Retries,
+    /// Tokens of these retries or suspects.
+    Tokens(Vec<u64>),
 }
 
 impl Outbox {
@@ -109,11 +109,11 @@ impl Outbox {
                     self.admit(row);
                 }
             }
-            Some(Reading::Retries) => {
+            Some(Reading::Tokens(asked)) => {
                 for row in page.rows {
                     self.reunite(row);
                 }
-                self.forget_unreadable();
+                self.forget_unreadable(&asked);
             }
             None => {}
         }
@@ -125,6 +125,12 @@ impl Outbox {
     pub(super) fn want_rows(&mut self) -> Option<Select> {
         if self.reading.is_some() {
             return None;
+        }
+        // Nothing else leaves before these do, so they must not wait for room: for a while there are two windows.
+        let suspects = self.unread_suspects();
+        if !suspects.is_empty() {
+            self.reading = Some(Reading::Tokens(suspects.clone()));
+            return Some(Select::Seqs(suspects));
         }
         let retry_room = (self.config.window / 2).max(1).saturating_sub(self.retries_in_flight + self.due.len());
         if retry_room > 0 && !self.due_unread.is_empty() && self.has_room(0) {
@@ -138,7 +144,7 @@ impl Outbox {
                 }
             }
             if !seqs.is_empty() {
-                self.reading = Some(Reading::Retries);
+                self.reading = Some(Reading::Tokens(seqs.clone()));
                 return Some(Select::Seqs(seqs));
             }
         }
@@ -163,7 +169,7 @@ impl Outbox {
         mut fits: impl FnMut(&Jti, &str) -> bool,
     ) -> Vec<(u64, Jti, Arc<str>)> {
         if self.bisecting() {
-            return self.take_group(slot, now, sets_max);
+            return self.take_group(slot, now, sets_max, fits);
         }
         let mut taken = Vec::new();
         let half = (self.config.window / 2).max(1);
@@ -201,7 +207,7 @@ impl Outbox {
     /// The verdict on this jti, if it is one that we sent and that has not ended: its number.
     pub(super) fn sent(&self, jti: &Jti) -> Option<u64> {
         let seq = *self.seqs.get(jti)?;
-        self.entries.get(&seq).filter(|entry| entry.sent).map(|_| seq)
+        self.entries.get(&seq).filter(|entry| entry.sent.is_some()).map(|_| seq)
     }
 
     /// Whether this jti is under way, and its attempts; `None` if it is not in memory.
@@ -212,14 +218,14 @@ impl Outbox {
 
     /// The last transmission of this SET is still open: neither answered nor counted.
     pub(super) fn is_outstanding(&self, seq: u64) -> bool {
-        self.entries.get(&seq).is_some_and(|entry| entry.via.is_some())
+        self.entries.get(&seq).is_some_and(|entry| entry.open)
     }
 
     /// Takes a SET out for good.
     pub(super) fn remove(&mut self, seq: u64, now: Duration) -> Option<Entry> {
         let entry = self.entries.get(&seq)?;
         // Of a SET that left more than once, nobody knows which copy was answered: it is no sample.
-        if let (1, Some((_, sent_at))) = (entry.tries, entry.via) {
+        if let (1, Some((_, sent_at))) = (entry.tries, entry.via()) {
             let sample = now.saturating_sub(sent_at);
             let smoothed = self.ack_time.map_or(sample, |old| (old * 7 + sample) / 8);
             self.ack_time = Some(smoothed);
@@ -259,29 +265,31 @@ impl Outbox {
         self.entries.insert(row.seq, Entry::new(row));
     }
 
-    /// Gives a retry its token back.
+    /// Gives a retry or a suspect its token back.
     fn reunite(&mut self, row: OutboxRow) {
-        let Some(entry) = self.entries.get_mut(&row.seq).filter(|entry| entry.state == State::Unread) else { return };
+        let Some(entry) = self.entries.get_mut(&row.seq) else { return };
+        let wanted = matches!(entry.state, State::Unread | State::Suspect);
+        if !wanted || entry.token.is_some() {
+            return;
+        }
         self.held += 1;
         self.held_bytes += row.compact.len();
         entry.token_bytes = row.compact.len();
         entry.token = Some(row.compact);
-        entry.state = State::Due;
-        self.due.push_back(row.seq);
+        if entry.state == State::Unread {
+            entry.state = State::Due;
+            self.due.push_back(row.seq);
+        }
     }
 
-    /// Retries whose row could not be read stay on disk, as damaged rows; the core has nothing to send for them.
-    fn forget_unreadable(&mut self) {
-        let queued: BTreeSet<u64> = self.due_unread.iter().copied().collect();
-        let lost: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(seq, entry)| entry.state == State::Unread && !queued.contains(seq))
-            .map(|(seq, _)| *seq)
-            .collect();
-        for seq in lost {
-            if let Some(entry) = self.entries.remove(&seq) {
-                self.seqs.remove(&entry.jti);
+    /// SETs whose row could not be read stay on disk, as damaged rows; the core has nothing to send for them.
+    fn forget_unreadable(&mut self, asked: &[u64]) {
+        for seq in asked {
+            let unread = |entry: &Entry| matches!(entry.state, State::Unread | State::Suspect) && entry.token.is_none();
+            if self.entries.get(seq).is_some_and(unread) {
+                if let Some(entry) = self.entries.remove(seq) {
+                    self.seqs.remove(&entry.jti);
+                }
             }
         }
     }

@@ -41,6 +41,31 @@ fn a_poison_set_in_a_thousand_costs_few_exchanges_and_no_neighbour() {
 }
 
 #[test]
+fn a_rejection_that_comes_after_the_ack_wait_is_bisected_all_the_same() {
+    let mut pair = poisoned(config());
+    pair.link.answer_time = Duration::from_secs(20);
+    pair.link.patience = Duration::from_secs(60);
+    send(&mut pair, 64, &[40]);
+    while pair.end(Right).delivered().len() < 63 {
+        assert!(pair.run_to_next(Duration::from_secs(1200)), "{} arrived", pair.end(Right).delivered().len());
+    }
+    assert!(pair.link.requests <= 25, "{} requests", pair.link.requests);
+    pair.run_until_quiet();
+    assert_eq!(pair.end(Left).store.counts.dead, 1);
+}
+
+#[test]
+fn a_slow_rejection_with_a_full_window_is_bisected_all_the_same() {
+    let mut pair = poisoned(Config { window: 16, ..config() });
+    pair.link.answer_time = Duration::from_secs(20);
+    pair.link.patience = Duration::from_secs(60);
+    send(&mut pair, 200, &[3, 77]);
+    pair.run_until_quiet();
+    assert_eq!(pair.end(Right).delivered().len(), 198);
+    assert_eq!(pair.end(Left).store.counts.dead, 2);
+}
+
+#[test]
 fn lost_exchanges_while_bisecting_do_not_start_it_anew() {
     let mut pair = poisoned(config());
     send(&mut pair, 512, &[100]);
@@ -50,6 +75,20 @@ fn lost_exchanges_while_bisecting_do_not_start_it_anew() {
         assert!(pair.run_to_next(Duration::from_secs(3600)), "stalled");
     }
     assert!(pair.link.rejected <= 16, "{} rejections", pair.link.rejected);
+}
+
+#[test]
+fn a_half_that_was_taken_without_a_verdict_does_not_hold_up_the_other() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()).len(), 4);
+    solo.close(slot, Ending::Rejected);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.close(slot, Ending::Delivered);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["c", "d"]);
 }
 
 #[test]
@@ -68,6 +107,20 @@ fn parts_leave_one_at_a_time() {
     solo.arrive(None, &[], &["c", "d"], 1);
     solo.open();
     assert_eq!(sets(&solo.step()), ["e"]);
+}
+
+#[test]
+fn parts_fit_their_slot() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d", "e", "f", "g", "h"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected);
+    let slot = solo.open_as(SlotSpec { bytes_max: 250, ..SPEC });
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.close(slot, Ending::Delivered);
+    solo.open_as(SlotSpec { sets_max: 1, ..SPEC });
+    assert_eq!(sets(&solo.step()), ["c"]);
 }
 
 #[test]
@@ -116,4 +169,23 @@ fn a_partner_that_rejects_everything_gets_everything_when_it_heals() {
     pair.link.rejects = Box::new(|_| false);
     let time = pair.run_until_quiet();
     assert!(time < Duration::from_secs(300), "{time:?}");
+}
+
+#[test]
+fn a_lost_slot_with_suspects_gives_them_back() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.lose(slot);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b"], "still under suspicion, and still apart from the others");
+    solo.close(slot, Ending::Rejected);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["a"]);
+    solo.input(Input::Drain);
+    solo.step();
 }

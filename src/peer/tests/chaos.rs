@@ -12,6 +12,26 @@ use crate::peer::{self, Config, Fate, Input, Outcome};
 use crate::random::Random;
 
 #[test]
+fn whatever_happens_every_set_is_settled_exactly_once() {
+    if let Some(seed) = number("PUSHPULL_SEED") {
+        println!("{}", run(seed, false).unwrap());
+        return;
+    }
+    let seeds = number("PUSHPULL_SEEDS").unwrap_or(400);
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            scope.spawn(move || {
+                for seed in (half..seeds).step_by(2) {
+                    let ran = catch_unwind(AssertUnwindSafe(|| run(seed, false)));
+                    let broken = ran.map_or_else(|_| "panicked".to_owned(), |ran| ran.err().unwrap_or_default());
+                    assert!(broken.is_empty(), "PUSHPULL_SEED={seed}: {broken}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn the_checker_notices_when_outputs_are_performed_before_the_commit() {
     let caught = (0..100).find(|seed| run(*seed, true).is_err());
     assert!(caught.is_some(), "a hundred seeds passed although R1 was broken");
