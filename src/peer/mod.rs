@@ -48,6 +48,10 @@ pub struct Peer {
     counts: Counts,
     paused: bool,
     draining: bool,
+    /// At most so many verdicts in an object: fewer while the partner refuses objects with more.
+    verdicts_max: usize,
+    /// Verdicts had to stay behind for the sake of SETs; the next object is theirs.
+    verdicts_turn: bool,
     writes: Vec<Write>,
     outputs: Vec<Output>,
 }
@@ -63,6 +67,8 @@ impl Peer {
             counts: saved.counts,
             paused: saved.paused,
             draining: false,
+            verdicts_max: VERDICTS_MAX,
+            verdicts_turn: false,
             writes: Vec::new(),
             outputs: Vec::new(),
         }
@@ -77,7 +83,8 @@ impl Peer {
             Input::SlotReady(id) => {
                 if let Some(slot) = self.slots.find(id) {
                     slot.ready = true;
-                    slot.verdicts.clear();
+                    let taken = std::mem::take(&mut slot.verdicts);
+                    self.verdicts_taken(&taken);
                 }
             }
             Input::SlotAlive(id) => self.heard(id, now.mono),
@@ -209,12 +216,18 @@ impl Peer {
 
     fn closed(&mut self, id: SlotId, slot: Slot, ending: Ending, now: Timestamp) {
         match ending {
-            Ending::Delivered => return self.outbox.delivered(id, &slot.carried),
+            Ending::Delivered => {
+                self.verdicts_taken(&slot.verdicts);
+                return self.outbox.delivered(id, &slot.carried);
+            }
             Ending::Lost { retry_after } => {
                 let due = (!retry_after.is_zero()).then(|| now.mono + retry_after);
                 self.outbox.lost(id, &slot.carried, slot.heard_at, due);
             }
             Ending::Rejected => {
+                if !slot.verdicts.is_empty() {
+                    self.verdicts_max = (slot.verdicts.len() / 2).max(1);
+                }
                 if let Some(alone) = self.outbox.rejected(id, &slot.carried) {
                     let expiry = self.outbox.penalise(alone, now);
                     self.expired(alone, expiry, now);
@@ -223,6 +236,13 @@ impl Peer {
         }
         for (jti, verdict) in slot.verdicts {
             self.inbox.owe(jti, verdict);
+        }
+    }
+
+    /// The partner has not minded these: there may be more of them in an object again.
+    fn verdicts_taken(&mut self, verdicts: &[(Jti, Verdict)]) {
+        if !verdicts.is_empty() {
+            self.verdicts_max = (self.verdicts_max * 2).min(VERDICTS_MAX);
         }
     }
 
@@ -258,34 +278,29 @@ impl Peer {
     fn fill(&mut self, id: SlotId, now: Duration) {
         let Some(slot) = self.slots.find(id) else { return };
         let (spec, must_speak) = (slot.spec, slot.must_speak(now));
-        let mut room = spec.bytes_max;
-        let verdicts = match spec.verdicts {
-            Verdicts::None => Vec::new(),
-            // A batch under suspicion travels without verdicts, or they would be under suspicion too.
-            Verdicts::Any if self.outbox.bisecting() && !self.stopped() => Vec::new(),
-            Verdicts::Any => {
-                let mut left = VERDICTS_MAX;
-                let reserve = spec.bytes_max / 2;
-                self.inbox.take(|jti, verdict| {
-                    let bytes = verdict_bytes(jti, verdict);
-                    let fits = left > 0 && room >= reserve + bytes;
-                    if fits {
-                        (left, room) = (left - 1, room - bytes);
-                    }
-                    fits
-                })
-            }
-        };
-        let sets = if self.stopped() {
+        let answers = spec.verdicts == Verdicts::Any && self.inbox.owed() > 0;
+        let reserve = if answers { self.inbox.bytes().min(spec.bytes_max / 2) } else { 0 };
+        let mut bytes = 0;
+        let sets = if self.stopped() || (answers && self.verdicts_turn) {
             Vec::new()
         } else {
             self.outbox.take(id, now, spec.sets_max, |jti, compact| {
-                let bytes = jti.as_str().len() + compact.len() + 8;
-                let fits = bytes <= room;
-                room = room.saturating_sub(bytes);
+                let more = jti.as_str().len() + compact.len() + 8;
+                let fits = bytes == 0 || bytes + more <= spec.bytes_max - reserve;
+                bytes += if fits { more } else { 0 };
                 fits
             })
         };
+        // SETs that the partner may mind travel without verdicts, or those would be under suspicion too.
+        let apart = sets.first().is_some_and(|(seq, _, _)| self.outbox.may_be_minded(*seq));
+        let verdicts = if answers && !apart {
+            self.inbox.take(self.verdicts_max, spec.bytes_max.saturating_sub(bytes), sets.is_empty())
+        } else {
+            Vec::new()
+        };
+        if answers {
+            self.verdicts_turn = verdicts.is_empty();
+        }
         if sets.is_empty() && verdicts.is_empty() && !must_speak {
             return;
         }
@@ -328,11 +343,3 @@ impl Peer {
 
 /// Verdicts in one object.
 const VERDICTS_MAX: usize = 10_000;
-
-fn verdict_bytes(jti: &Jti, verdict: &Verdict) -> usize {
-    let own = match verdict {
-        Verdict::Acked => 3,
-        Verdict::Refused(refusal) => 64 + refusal.description.len(),
-    };
-    jti.as_str().len() + own
-}

@@ -66,6 +66,12 @@ impl Outbox {
         self.suspects_out > 0
     }
 
+    /// The partner may refuse the object that carries this SET because of it.
+    pub(in crate::peer) fn may_be_minded(&self, seq: u64) -> bool {
+        let suspect = |state| matches!(state, State::InFlight { suspect: true, .. });
+        self.entries.get(&seq).is_some_and(|entry| entry.alone || suspect(entry.state))
+    }
+
     /// Makes these the next part to leave.
     pub(super) fn suspect(&mut self, seqs: Vec<u64>) {
         if seqs.is_empty() {

@@ -124,6 +124,35 @@ fn parts_fit_their_slot() {
 }
 
 #[test]
+fn verdicts_stay_away_from_suspects_and_still_leave() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    solo.step();
+    solo.arrive(None, &[("theirs", valid())], &[], 10);
+    solo.close(slot, Ending::Rejected);
+    for _ in 0..4 {
+        let slot = solo.open();
+        let left = solo.step();
+        assert!(sets(&left).is_empty() || verdicts(&left).is_empty(), "{left:?}");
+        solo.close(slot, Ending::Delivered);
+    }
+    assert_eq!(solo.peer.stats().owed, 0);
+}
+
+#[test]
+fn verdicts_leave_by_a_slot_that_takes_no_sets_while_suspects_wait() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected);
+    solo.arrive(None, &[("theirs", valid())], &[], 10);
+    solo.open_as(SlotSpec { sets_max: 0, ..SPEC });
+    assert_eq!(verdicts(&solo.step()), ["theirs"]);
+}
+
+#[test]
 fn an_acked_suspect_is_no_suspect_any_more() {
     let mut solo = Solo::new(Config::default());
     solo.send(&["a", "b", "c", "d"]);

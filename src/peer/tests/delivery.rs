@@ -101,3 +101,37 @@ fn a_slot_takes_one_object_and_then_waits_until_it_is_ready() {
     solo.input(Input::SlotReady(slot));
     assert_eq!(sets(&solo.step()), ["jti-2"]);
 }
+
+#[test]
+fn verdicts_and_sets_share_an_object_within_its_bytes() {
+    let mut solo = Solo::new(Config::default());
+    let theirs: Vec<String> = (0..40).map(|n| format!("theirs-{n}")).collect();
+    let arrivals: Vec<_> = theirs.iter().map(|jti| (jti.as_str(), valid())).collect();
+    solo.arrive(None, &arrivals, &[], 1000);
+    solo.send(&["jti-1", "jti-2", "jti-3"]);
+    let spec = SlotSpec { bytes_max: 200, ..SPEC };
+    let (mut answered, mut sent) = (Vec::new(), Vec::new());
+    for _ in 0..12 {
+        let slot = solo.open_as(spec);
+        let left = solo.step();
+        let bytes: usize = left.iter().map(|(_, object)| super::judge::object_bytes(object)).sum();
+        assert!(bytes <= 200, "{bytes} bytes");
+        answered.extend(verdicts(&left).into_iter().map(str::to_owned));
+        sent.extend(sets(&left).into_iter().map(str::to_owned));
+        solo.close(slot, Ending::Delivered);
+    }
+    assert_eq!(answered, theirs, "each verdict once and in order");
+    assert_eq!(sent, ["jti-1", "jti-2", "jti-3"]);
+}
+
+#[test]
+fn a_set_or_verdict_larger_than_any_object_leaves_alone_rather_than_never() {
+    let mut solo = Solo::new(Config::default());
+    let long = "x".repeat(300);
+    solo.arrive(None, &[(&long, valid()), ("short", valid())], &[], 10);
+    solo.open_as(SlotSpec { bytes_max: 200, ..SPEC });
+    assert_eq!(verdicts(&solo.step()), [long]);
+    solo.open_as(SlotSpec { bytes_max: 50, ..SPEC });
+    solo.send(&["jti-1"]);
+    assert_eq!(sets(&solo.step()), ["jti-1"]);
+}

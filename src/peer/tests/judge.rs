@@ -32,7 +32,7 @@ impl Judge {
         let count = object.sets.len();
         self.demand(count <= spec.sets_max, || format!("{side:?}: {count} SETs in an object for {}", spec.sets_max));
         let bytes = object_bytes(object);
-        let small = count <= 1 && object.verdicts.len() <= 1;
+        let small = count + object.verdicts.len() <= 1;
         self.demand(bytes <= spec.bytes_max || small, || format!("{side:?}: {bytes} bytes for {}", spec.bytes_max));
         for (jti, compact) in &object.sets {
             let first = self.tokens[side as usize].entry(jti.clone()).or_insert_with(|| Arc::clone(compact)).clone();

@@ -189,6 +189,27 @@ fn a_slot_that_takes_no_verdicts_gets_none() {
 }
 
 #[test]
+fn a_partner_that_refuses_our_verdicts_gets_them_in_smaller_and_smaller_objects() {
+    let mut solo = Solo::new(Config::default());
+    let names: Vec<String> = (0..1000).map(|n| format!("jti-{n}")).collect();
+    let arrivals: Vec<_> = names.iter().map(|jti| (jti.as_str(), valid())).collect();
+    solo.arrive(None, &arrivals, &[], 10_000);
+    let mut exchanges = 0;
+    loop {
+        let slot = solo.open();
+        let left = solo.step();
+        if left.is_empty() {
+            break;
+        }
+        exchanges += 1;
+        assert!(exchanges < 100, "it never ends");
+        let ending = if verdicts(&left).len() > 64 { Ending::Rejected } else { Ending::Delivered };
+        solo.close(slot, ending);
+    }
+    assert_eq!(solo.peer.stats().owed, 0);
+}
+
+#[test]
 fn a_forged_object_harms_nobody() {
     let mut pair = Pair::websocket(Seed(4));
     pair.send_many(Left, "a", 10);
