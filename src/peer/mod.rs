@@ -311,10 +311,7 @@ impl Peer {
         slot.spec.by = None;
         slot.answered = false;
         slot.verdicts.clone_from(&verdicts);
-        slot.carried.extend(sets.iter().map(|(seq, _, _)| *seq));
-        if slot.carried.len() > 2 * self.config.window + spec.sets_max {
-            slot.carried.retain(|seq| outbox.is_outstanding(*seq));
-        }
+        slot.carry(sets.iter().map(|(seq, _, _)| *seq), |seq| outbox.left_last_by(seq, id));
         let sets = sets.into_iter().map(|(_, jti, compact)| (jti, compact)).collect();
         self.outputs.push(Output::Transmit(id, Transmission { sets, verdicts }));
     }

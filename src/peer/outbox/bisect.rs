@@ -14,11 +14,7 @@ impl Outbox {
     /// up an attempt; its number comes back.
     pub(in crate::peer) fn rejected(&mut self, slot: SlotId, carried: &[u64]) -> Option<u64> {
         // However long the answer took: a SET that waits for its retry by now is as suspect as one still in flight.
-        let mut suspects: Vec<u64> = carried
-            .iter()
-            .copied()
-            .filter(|seq| self.entries.get(seq).is_some_and(|entry| entry.left_by(slot)))
-            .collect();
+        let mut suspects: Vec<u64> = carried.iter().copied().filter(|seq| self.left_last_by(*seq, slot)).collect();
         suspects.sort_unstable();
         suspects.dedup();
         match suspects.as_slice() {

@@ -216,9 +216,9 @@ impl Outbox {
         Some((matches!(entry.state, State::InFlight { .. }), entry.attempts))
     }
 
-    /// The last transmission of this SET is still open: neither answered nor counted.
-    pub(super) fn is_outstanding(&self, seq: u64) -> bool {
-        self.entries.get(&seq).is_some_and(|entry| entry.open)
+    /// This SET is not settled, and its last transmission was by this slot.
+    pub(super) fn left_last_by(&self, seq: u64, slot: SlotId) -> bool {
+        self.entries.get(&seq).is_some_and(|entry| entry.left_by(slot))
     }
 
     /// Takes a SET out for good.

@@ -103,6 +103,19 @@ fn a_slot_takes_one_object_and_then_waits_until_it_is_ready() {
 }
 
 #[test]
+fn a_slot_without_limits_is_as_good_as_any() {
+    let mut solo = Solo::new(Config { window: 2, ..Config::default() });
+    let slot = solo.open_as(SlotSpec { sets_max: usize::MAX, bytes_max: usize::MAX, ..SPEC });
+    for jti in ["jti-1", "jti-2", "jti-3"] {
+        solo.send(&[jti]);
+        assert_eq!(sets(&solo.step()), [jti]);
+        solo.arrive(None, &[], &[jti], 1);
+        solo.input(Input::SlotReady(slot));
+        solo.step();
+    }
+}
+
+#[test]
 fn verdicts_and_sets_share_an_object_within_its_bytes() {
     let mut solo = Solo::new(Config::default());
     let theirs: Vec<String> = (0..40).map(|n| format!("theirs-{n}")).collect();
