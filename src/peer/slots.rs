@@ -82,9 +82,10 @@ impl Slots {
         self.0.len()
     }
 
-    /// Whether the partner was heard by this slot since `sent_at`. False when it is gone.
+    /// Whether the partner was heard by this slot after `sent_at`: news of that very moment came before the step that
+    /// sent it. False when the slot is gone.
     pub(super) fn heard_since(&self, id: SlotId, sent_at: Duration) -> bool {
-        self.0.get(&id).and_then(|slot| slot.heard_at).is_some_and(|heard| heard >= sent_at)
+        self.0.get(&id).and_then(|slot| slot.heard_at).is_some_and(|heard| heard > sent_at)
     }
 
     /// Ids of the slots that may send, oldest first.

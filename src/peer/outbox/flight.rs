@@ -32,7 +32,7 @@ impl Outbox {
         for &seq in carried {
             let Some(entry) = self.entries.get_mut(&seq) else { continue };
             let Some((via, sent_at)) = entry.via() else { continue };
-            let unheard = heard_at.is_none_or(|heard| heard < sent_at);
+            let unheard = heard_at.is_none_or(|heard| heard <= sent_at);
             match entry.state {
                 State::InFlight { suspect: true, .. } if via == slot && due.is_none() => {
                     entry.open = false;

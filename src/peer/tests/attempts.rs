@@ -69,6 +69,18 @@ fn an_exchange_that_was_answered_without_a_verdict_is_an_attempt() {
 }
 
 #[test]
+fn what_was_heard_before_a_set_left_is_no_sign_that_it_arrived() {
+    let mut solo = Solo::new(config());
+    let slot = solo.open();
+    solo.send(&["jti-1"]);
+    // A pong in the very news that the step answers: the SET left after it.
+    solo.input(Input::SlotAlive(slot));
+    solo.step();
+    solo.pass(Duration::from_secs(3));
+    assert_eq!(solo.peer.under_way(&"jti-1".into()).map(|(_, attempts)| attempts), Some(0));
+}
+
+#[test]
 fn a_set_that_nobody_answers_is_counted_once_a_transmission() {
     let mut solo = Solo::new(config());
     let slot = solo.open();
