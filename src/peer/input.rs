@@ -126,7 +126,7 @@ pub enum Ending {
     Delivered,
     /// Nobody knows how far it came. What it carried is due again.
     Lost {
-        /// The pause that the partner asked for; zero if none.
+        /// The pause that the partner asked for, of which an hour at most is kept; zero if none.
         retry_after: Duration,
     },
     /// The partner refused the object as a whole (400, 413): the batch is bisected to find the SET it minds.

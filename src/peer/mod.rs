@@ -221,7 +221,7 @@ impl Peer {
                 return self.outbox.delivered(id, &slot.carried);
             }
             Ending::Lost { retry_after } => {
-                let due = (!retry_after.is_zero()).then(|| now.mono + retry_after);
+                let due = (!retry_after.is_zero()).then(|| now.mono + retry_after.min(RETRY_AFTER_MAX));
                 self.outbox.lost(id, &slot.carried, slot.heard_at, due);
             }
             Ending::Rejected => {
@@ -337,6 +337,9 @@ impl Peer {
         self.inbox.check();
     }
 }
+
+/// The longest pause that a partner can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Verdicts in one object.
 const VERDICTS_MAX: usize = 10_000;

@@ -101,6 +101,18 @@ fn a_partner_that_asks_for_a_pause_gets_it_and_no_attempt_is_counted() {
 }
 
 #[test]
+fn an_absurd_pause_is_cut_short() {
+    let mut solo = Solo::new(Config::default());
+    let slot = solo.open();
+    solo.send(&["jti-1"]);
+    solo.step();
+    solo.close(slot, Ending::Lost { retry_after: Duration::MAX });
+    solo.step();
+    solo.open();
+    assert_eq!(sets(&solo.pass(Duration::from_secs(24 * 3600)))[0], "jti-1");
+}
+
+#[test]
 fn a_late_ack_settles_a_set_that_waits_for_its_retry() {
     let mut solo = Solo::new(Config::default());
     solo.open();
