@@ -22,6 +22,8 @@ pub(super) struct Inbox {
     bytes: usize,
     /// Verdicts of this step: the store does not know them yet, but they stand (R11).
     decided: HashMap<Jti, (Digest, Verdict)>,
+    /// SETs that this step puts into the inbox, which the store has not counted yet.
+    received: u64,
     /// Refusals are written at a bounded rate: the time up to which the allowance is spent.
     spent_until: Duration,
 }
@@ -44,6 +46,7 @@ impl Inbox {
             verdicts: HashMap::new(),
             bytes: 0,
             decided: HashMap::new(),
+            received: 0,
             spent_until: Duration::ZERO,
         }
     }
@@ -52,11 +55,12 @@ impl Inbox {
     pub(super) fn judge(
         &mut self,
         arrivals: Vec<Arrival>,
-        mut room: u64,
+        inbox_room: u64,
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Tally {
         let mut tally = Tally::default();
+        let mut room = inbox_room.saturating_sub(self.received);
         for arrival in arrivals {
             if self.verdicts.len() >= self.config.owed_max {
                 // With nowhere to keep the answer there must be no effect either; the SET will come again.
@@ -100,6 +104,7 @@ impl Inbox {
             self.decided.insert(jti.clone(), (digest, verdict.clone()));
             self.owe(jti, verdict);
         }
+        self.received += tally.received as u64;
         tally.finish()
     }
 
@@ -134,6 +139,7 @@ impl Inbox {
     /// Everything said in this step is about to be durable: from now on the store knows it.
     pub(super) fn end_step(&mut self) {
         self.decided.clear();
+        self.received = 0;
     }
 
     pub(super) fn owed(&self) -> usize {

@@ -107,6 +107,18 @@ fn two_full_peers_do_not_deadlock() {
 }
 
 #[test]
+fn several_objects_in_one_step_share_the_room_of_the_inbox() {
+    let mut solo = Solo::new(Config::default());
+    solo.arrive(None, &[("a", valid()), ("b", valid())], &[], 3);
+    solo.arrive(None, &[("c", valid()), ("d", valid())], &[], 3);
+    solo.step();
+    assert_eq!(solo.store.inbox.len(), 3);
+    solo.arrive(None, &[("d", valid())], &[], 1);
+    solo.step();
+    assert_eq!(solo.store.inbox.len(), 4);
+}
+
+#[test]
 fn what_cannot_be_decided_gets_no_verdict_and_comes_again() {
     let mut pair = Pair::websocket(Seed(3));
     pair.end(Right).opinion = Box::new(|_| super::end::Opinion::Undecidable);
