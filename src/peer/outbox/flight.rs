@@ -97,27 +97,23 @@ impl Outbox {
         }
     }
 
-    /// SETs at the head of the queue that have never left and are older than `age_max`.
+    /// The oldest SETs, if they are older than `age_max`, wherever they stand.
     pub(in crate::peer) fn overaged(&mut self, now: Timestamp) -> Vec<u64> {
-        let mut old = Vec::new();
-        for &seq in &self.fresh {
-            if !self.entries.contains_key(&seq) {
-                continue;
-            }
-            if !self.too_old(seq, now) {
-                break;
-            }
-            old.push(seq);
+        // Without a slot nobody else takes out of this queue those that ended.
+        while self.fresh.front().is_some_and(|seq| !self.entries.contains_key(seq)) {
+            self.fresh.pop_front();
         }
-        old
+        self.entries.keys().copied().take_while(|seq| self.too_old(*seq, now)).collect()
     }
 
-    /// When the head of the queue grows too old, if the wall clock runs on as it does.
+    /// When the oldest SET grows too old, if the wall clock runs on as it does.
     pub(in crate::peer) fn next_overaged(&self, now: Timestamp) -> Option<Duration> {
-        let entry = self.fresh.iter().find_map(|seq| self.entries.get(seq))?;
-        let left = self.config.age_max.saturating_sub(now.wall.since(entry.accepted_at));
-        // Past due only while the clock is suspect: look again in a while.
-        Some(now.mono + left.max(Duration::from_secs(60)))
+        let oldest = *self.entries.keys().next()?;
+        let left = self.config.age_max.saturating_sub(self.age(oldest, now));
+        // Past due only while the clock is suspect: look again in a while. And a clock that stands still is no reason
+        // to spin.
+        let pause = if left.is_zero() { Duration::from_secs(60) } else { left.max(Duration::from_secs(1)) };
+        Some(now.mono + pause)
     }
 
     pub(in crate::peer) fn next_timer(&self) -> Option<(Duration, bool)> {
@@ -190,16 +186,21 @@ impl Outbox {
     pub(super) fn exhausted(&self, seq: u64, now: Timestamp) -> bool {
         // A wall clock that jumped must not bury anything: while it is suspect, retries go on.
         !now.suspect
-            && self.entries.get(&seq).is_some_and(|entry| {
-                entry.attempts >= self.config.attempts_max
-                    && now.wall.since(entry.accepted_at) >= self.config.give_up_after
-            })
+            && self.entries.get(&seq).is_some_and(|entry| entry.attempts >= self.config.attempts_max)
+            && self.age(seq, now) >= self.config.give_up_after
     }
 
     /// Older than `age_max`, by a wall clock that is believed.
     pub(super) fn too_old(&self, seq: u64, now: Timestamp) -> bool {
-        !now.suspect
-            && self.entries.get(&seq).is_some_and(|entry| now.wall.since(entry.accepted_at) >= self.config.age_max)
+        !now.suspect && self.age(seq, now) >= self.config.age_max
+    }
+
+    /// For how long the SET has been unsettled.
+    fn age(&self, seq: u64, now: Timestamp) -> Duration {
+        let age = self.entries.get(&seq).map_or(Duration::ZERO, |entry| now.wall.since(entry.accepted_at));
+        // The wall clock may have been wrong when the SET was accepted, and set right since. What was accepted by this
+        // process cannot be older than the process.
+        if seq >= self.first_seq { age.min(now.mono) } else { age }
     }
 
     /// Moves a SET to another state, with its bookkeeping.

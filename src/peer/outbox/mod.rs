@@ -26,6 +26,8 @@ use crate::set::Jti;
 pub(super) struct Outbox {
     pub(super) config: Arc<Config>,
     pub(super) next_seq: u64,
+    /// SETs from here on were accepted since the process started.
+    first_seq: u64,
     /// Every SET up to here is in `entries` or has ended; those behind it are on disk alone.
     read_to: u64,
     reading: Option<Reading>,
@@ -68,6 +70,7 @@ impl Outbox {
         Self {
             config,
             next_seq,
+            first_seq: next_seq,
             read_to: if saved.counts.queued == 0 { next_seq - 1 } else { 0 },
             reading: None,
             entries: BTreeMap::new(),

@@ -109,6 +109,26 @@ fn a_crash_may_forget_the_last_attempt_but_no_more() {
 }
 
 #[test]
+fn a_set_older_than_age_max_is_dead_wherever_it_stands() {
+    let config = Config { age_max: Duration::from_secs(1000), ..config() };
+    let mut solo = Solo::new(config);
+    let slot = solo.open();
+    solo.send(&["sent"]);
+    solo.step();
+    // Its answer does not come, its retry is due, and then there is no link any more.
+    solo.lose(slot);
+    let slot = solo.open();
+    solo.step();
+    solo.pass(Duration::from_secs(3));
+    solo.lose(slot);
+    solo.send(&["never sent"]);
+    solo.pass(Duration::from_secs(1000));
+    for jti in ["sent", "never sent"] {
+        assert_eq!(solo.store.outcome(jti), Some(Outcome::Dead(DeathCause::Age)), "{jti}");
+    }
+}
+
+#[test]
 fn what_has_grown_old_on_disk_ends_without_filling_the_memory() {
     let config = Config { age_max: Duration::from_secs(1000), window: 4, ..config() };
     let mut pair = Pair::new(Seed(6), Mode::WEBSOCKET, config);
@@ -130,6 +150,23 @@ fn a_suspect_clock_buries_nothing() {
     pair.end(Left).suspect = true;
     pair.run_for(Duration::from_secs(600));
     assert_eq!(pair.end(Left).store.counts.dead, 0);
+}
+
+#[test]
+fn a_clock_that_was_set_right_does_not_age_what_was_accepted_before() {
+    let config = Config { age_max: Duration::from_secs(14 * 86_400), ..config() };
+    let mut pair = Pair::new(Seed(8), Mode::WEBSOCKET, config);
+    pair.end(Right).opinion = Box::new(|_| super::end::Opinion::Undecidable);
+    pair.end(Left).wall_ahead = -365 * 86_400_000;
+    pair.send(Left, "jti-1");
+    pair.run_for(Duration::from_secs(60));
+    pair.end(Left).wall_ahead = 0;
+    // Ten steady minutes later the new time is believed.
+    pair.run_for(Duration::from_secs(600));
+    assert_eq!(pair.outcome(Left, "jti-1"), None, "it is not a year old");
+    pair.end(Right).opinion = Box::new(super::end::by_name);
+    pair.run_until_quiet();
+    assert_eq!(pair.outcome(Left, "jti-1"), Some(Outcome::Acked));
 }
 
 #[test]
