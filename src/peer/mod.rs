@@ -179,7 +179,10 @@ impl Peer {
         let mut unknown = 0;
         for (jti, outcome) in acks.chain(errors) {
             match self.outbox.sent(&jti) {
-                Some(seq) => self.settle(seq, outcome, now),
+                Some(seq) => {
+                    self.outbox.measure(seq, now.mono);
+                    self.settle(seq, outcome, now);
+                }
                 None => unknown += 1,
             }
         }
@@ -200,7 +203,7 @@ impl Peer {
     }
 
     fn settle(&mut self, seq: u64, outcome: Outcome, now: Timestamp) {
-        let Some(entry) = self.outbox.remove(seq, now.mono) else { return };
+        let Some(entry) = self.outbox.remove(seq) else { return };
         let after = now.wall.since(entry.accepted_at);
         self.outputs.push(Output::Settled { jti: entry.jti.clone(), outcome: outcome.clone(), after });
         self.writes.push(Write::Settle {

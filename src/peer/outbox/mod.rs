@@ -224,15 +224,22 @@ impl Outbox {
         self.entries.get(&seq).is_some_and(|entry| entry.left_by(slot))
     }
 
+    /// Learns from the verdict on this SET how long the partner takes.
+    pub(super) fn measure(&mut self, seq: u64, now: Duration) {
+        let Some(entry) = self.entries.get(&seq) else { return };
+        let Some((_, sent_at)) = entry.sent else { return };
+        let time = now.saturating_sub(sent_at);
+        self.ack_time = Some(match self.ack_time {
+            None => time,
+            // Of a SET that left more than once, nobody knows which copy was answered, but none left later than the
+            // last: the partner takes at least so long. Without this a slow link would never be measured.
+            Some(old) if entry.tries > 1 => old.max(time),
+            Some(old) => (old * 7 + time) / 8,
+        });
+    }
+
     /// Takes a SET out for good.
-    pub(super) fn remove(&mut self, seq: u64, now: Duration) -> Option<Entry> {
-        let entry = self.entries.get(&seq)?;
-        // Of a SET that left more than once, nobody knows which copy was answered: it is no sample.
-        if let (1, Some((_, sent_at))) = (entry.tries, entry.via()) {
-            let sample = now.saturating_sub(sent_at);
-            let smoothed = self.ack_time.map_or(sample, |old| (old * 7 + sample) / 8);
-            self.ack_time = Some(smoothed);
-        }
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Entry> {
         self.leave_state(seq);
         let entry = self.entries.remove(&seq)?;
         self.seqs.remove(&entry.jti);

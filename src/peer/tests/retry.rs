@@ -144,6 +144,22 @@ fn a_late_ack_settles_a_set_whose_retry_is_being_read() {
 }
 
 #[test]
+fn the_ack_wait_grows_on_a_slow_link_so_that_duplicates_end() {
+    let mut pair = Pair::websocket(Seed(13));
+    pair.link.latency = Duration::from_secs(4);
+    for round in 0..20 {
+        pair.send_many(Left, &format!("a{round}"), 10);
+        pair.run_for(Duration::from_secs(12));
+    }
+    pair.run_until_quiet();
+    let copies = |round: usize| pair.departures(Left, &format!("a{round}-0")).len();
+    assert!(copies(0) > 1, "nothing is known of the link yet");
+    assert!((10..20).all(|round| copies(round) == 1), "{:?}", (0..20).map(copies).collect::<Vec<_>>());
+    let measured = pair.peer(Left).stats().ack_time;
+    assert!(measured.is_some_and(|time| time > Duration::from_secs(6)), "{measured:?}");
+}
+
+#[test]
 fn losses_on_a_fast_link_do_not_make_the_ack_wait_grow() {
     let mut pair = Pair::websocket(Seed(14));
     pair.link.loss = 30;
