@@ -50,6 +50,8 @@ pub(super) struct Outbox {
     in_flight: usize,
     retries_in_flight: usize,
     waiting: usize,
+    /// Whose turn it is to go first in an object.
+    retries_first: bool,
     ack_time: Option<Duration>,
     pub(super) damaged: usize,
     random: Random,
@@ -86,6 +88,7 @@ impl Outbox {
             in_flight: 0,
             retries_in_flight: 0,
             waiting: 0,
+            retries_first: true,
             ack_time: None,
             damaged: 0,
             random: Random::new(seed),
@@ -135,7 +138,7 @@ impl Outbox {
             self.reading = Some(Reading::Tokens(suspects.clone()));
             return Some(Select::Seqs(suspects));
         }
-        let retry_room = (self.config.window / 2).max(1).saturating_sub(self.retries_in_flight + self.due.len());
+        let retry_room = self.retries_max().saturating_sub(self.retries_in_flight + self.due.len());
         if retry_room > 0 && !self.due_unread.is_empty() && self.has_room(0) {
             let mut seqs = Vec::new();
             let mut bytes = self.held_bytes;
@@ -175,35 +178,15 @@ impl Outbox {
             return self.take_group(slot, now, sets_max, fits);
         }
         let mut taken = Vec::new();
-        let half = (self.config.window / 2).max(1);
-        for retry in [true, false] {
-            while taken.len() < sets_max && self.in_flight < self.config.window {
-                if retry && self.retries_in_flight >= half {
-                    break;
-                }
-                let queue = if retry { &mut self.due } else { &mut self.fresh };
-                let Some(&seq) = queue.front() else { break };
-                let ready = if retry { State::Due } else { State::Fresh };
-                let Some(entry) = self.entries.get(&seq).filter(|entry| entry.state == ready) else {
-                    queue.pop_front();
-                    continue;
-                };
-                let Some(token) = entry.token.clone() else {
-                    queue.pop_front();
-                    continue;
-                };
-                if (entry.alone && !taken.is_empty()) || (!fits(&entry.jti, &token) && !taken.is_empty()) {
-                    return taken;
-                }
-                let alone = entry.alone;
-                queue.pop_front();
-                taken.push((seq, entry.jti.clone(), token));
-                self.launch(seq, slot, now, retry, false);
-                if alone {
-                    return taken;
-                }
+        // Retries and the others share an object and take turns in going first, or in small objects that are answered
+        // slowly those that nobody answers would stall the rest (R9).
+        let first = self.retries_first;
+        for (retry, taken_max) in [(first, sets_max.div_ceil(2)), (!first, sets_max), (first, sets_max)] {
+            if !self.take_from(retry, slot, now, taken_max, &mut taken, &mut fits) {
+                break;
             }
         }
+        self.retries_first ^= !taken.is_empty();
         taken
     }
 
@@ -264,6 +247,49 @@ impl Outbox {
 const READ_MAX: usize = 1024;
 
 impl Outbox {
+    /// Takes retries, or the others, up to `taken_max` in all. False if nothing more may join them.
+    fn take_from(
+        &mut self,
+        retry: bool,
+        slot: SlotId,
+        now: Duration,
+        taken_max: usize,
+        taken: &mut Vec<(u64, Jti, Arc<str>)>,
+        fits: &mut impl FnMut(&Jti, &str) -> bool,
+    ) -> bool {
+        while taken.len() < taken_max && self.in_flight < self.config.window {
+            if retry && self.retries_in_flight >= self.retries_max() {
+                break;
+            }
+            let (queue, ready) = if retry { (&mut self.due, State::Due) } else { (&mut self.fresh, State::Fresh) };
+            let Some(&seq) = queue.front() else { break };
+            let entry = self.entries.get(&seq).filter(|entry| entry.state == ready);
+            let Some((entry, token)) = entry.and_then(|entry| Some((entry, entry.token.clone()?))) else {
+                queue.pop_front();
+                continue;
+            };
+            if entry.alone && !taken.is_empty() {
+                break;
+            }
+            if !fits(&entry.jti, &token) && !taken.is_empty() {
+                return false;
+            }
+            let alone = entry.alone;
+            queue.pop_front();
+            taken.push((seq, entry.jti.clone(), token));
+            self.launch(seq, slot, now, retry, false);
+            if alone {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Retries under way at the same time.
+    fn retries_max(&self) -> usize {
+        (self.config.window / 2).max(1)
+    }
+
     fn admit(&mut self, row: OutboxRow) {
         if self.entries.contains_key(&row.seq) {
             return;

@@ -62,6 +62,23 @@ fn sets_that_nobody_answers_do_not_stall_the_rest() {
     }
 }
 
+#[test]
+fn slow_exchanges_with_few_sets_carry_new_ones_beside_retries() {
+    for sets_max in [1, 2, 5] {
+        let mut pair = Pair::new(Seed(2), Mode::HTTP, config(64));
+        pair.link.sets_max = sets_max;
+        pair.link.answer_time = Duration::from_secs(3);
+        pair.link.patience = Duration::from_secs(30);
+        pair.end(Right).opinion =
+            Box::new(|jti| if jti.starts_with('u') { Opinion::Undecidable } else { Opinion::Valid });
+        pair.send_many(Left, "u", 60);
+        pair.run_for(Duration::from_secs(240));
+        pair.send_many(Left, "a", 10);
+        let time = run_until_delivered(&mut pair, Right, 10);
+        assert!(time < Duration::from_secs(240), "{sets_max} an object: {time:?}");
+    }
+}
+
 fn run_until_delivered(pair: &mut Pair, side: Side, count: usize) -> Duration {
     let start = pair.now;
     while pair.end(side).delivered().len() < count {
