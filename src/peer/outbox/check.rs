@@ -29,6 +29,8 @@ impl Outbox {
         let [fresh, due, due_unread] =
             [&self.fresh, &self.due, &self.due_unread].map(|queue| queue.iter().copied().collect::<BTreeSet<u64>>());
         let grouped: BTreeSet<u64> = self.groups.iter().flatten().copied().collect();
+        let most = self.parked_max() + 3 * self.config.window;
+        assert!(self.entries.len() <= most, "{} SETs in memory", self.entries.len());
         for (seq, entry) in &self.entries {
             let at_home = match entry.state {
                 State::Fresh => entry.token.is_some() && fresh.contains(seq),

@@ -99,7 +99,8 @@ impl Outbox {
     pub(super) fn accept(&mut self, row: &OutboxRow) {
         debug_assert_eq!(row.seq, self.next_seq, "rows are numbered without gaps");
         self.next_seq = row.seq + 1;
-        if self.read_to + 1 == row.seq && self.reading.is_none() && self.has_room(row.compact.len()) {
+        let next = self.read_to + 1 == row.seq && self.reading.is_none();
+        if next && self.has_room(row.compact.len()) && self.parked() < self.parked_max() {
             self.read_to = row.seq;
             self.admit(row.clone());
         }
@@ -142,7 +143,10 @@ impl Outbox {
         if retry_room > 0 && !self.due_unread.is_empty() && self.has_room(0) {
             let mut seqs = Vec::new();
             let mut bytes = self.held_bytes;
-            while seqs.len() < retry_room.min(READ_MAX) && (seqs.is_empty() || bytes < self.config.window_bytes) {
+            let room = self.config.window.saturating_sub(self.held).max(1);
+            while seqs.len() < retry_room.min(READ_MAX).min(room)
+                && (seqs.is_empty() || bytes < self.config.window_bytes)
+            {
                 let Some(seq) = self.due_unread.pop_front() else { break };
                 if let Some(entry) = self.entries.get(&seq).filter(|entry| entry.state == State::Unread) {
                     bytes += entry.token_bytes;
@@ -158,7 +162,7 @@ impl Outbox {
         let room = self.config.window.saturating_sub(self.held);
         // Asking for a few rows at a time would cost a read for each ack: wait until a good part of the window is free.
         let worth = room >= (self.config.window / 4).max(1) || self.held == 0;
-        if self.read_to < last && worth && self.has_room(0) && self.waiting < self.waiting_max() {
+        if self.read_to < last && worth && self.has_room(0) && self.parked() < self.parked_max() {
             self.reading = Some(Reading::Backlog(last));
             let bytes_max = self.config.window_bytes.saturating_sub(self.held_bytes);
             return Some(Select::After { after: self.read_to, rows_max: room.min(READ_MAX), bytes_max });
@@ -334,8 +338,13 @@ impl Outbox {
         self.held == 0 || (self.held < self.config.window && self.held_bytes + bytes <= self.config.window_bytes)
     }
 
-    /// Retries are kept by number; beyond this many, nothing new leaves until some of them end.
-    fn waiting_max(&self) -> usize {
+    /// SETs that nobody answered: kept without their tokens until they are sent again.
+    fn parked(&self) -> usize {
+        self.entries.len() - self.held
+    }
+
+    /// Beyond this many, nothing new leaves until some of them end, or a silent partner would fill the memory.
+    fn parked_max(&self) -> usize {
         self.config.window * 16
     }
 

@@ -88,6 +88,17 @@ fn run_until_delivered(pair: &mut Pair, side: Side, count: usize) -> Duration {
 }
 
 #[test]
+fn a_partner_that_never_answers_does_not_fill_the_memory() {
+    let mut pair = Pair::new(Seed(3), Mode::WEBSOCKET, config(4));
+    pair.end(Right).opinion = Box::new(|_| Opinion::Undecidable);
+    for batch in 0..60 {
+        pair.send_many(Left, &format!("a{batch}"), 20);
+        pair.run_for(Duration::from_secs(20));
+    }
+    assert!(pair.end(Left).held_max <= 18 * 4, "{} entries", pair.end(Left).held_max);
+}
+
+#[test]
 fn a_lost_exchange_is_no_retry_and_takes_the_whole_window_again() {
     let mut solo = Solo::new(config(8));
     let names: Vec<String> = (0..8).map(|n| format!("jti-{n}")).collect();
