@@ -99,7 +99,7 @@ impl Outbox {
     pub(super) fn accept(&mut self, row: &OutboxRow) {
         debug_assert_eq!(row.seq, self.next_seq, "rows are numbered without gaps");
         self.next_seq = row.seq + 1;
-        let next = self.read_to + 1 == row.seq && self.reading.is_none();
+        let next = self.read_to + 1 == row.seq;
         if next && self.has_room(row.compact.len()) && self.parked() < self.parked_max() {
             self.read_to = row.seq;
             self.admit(row.clone());
@@ -326,10 +326,11 @@ impl Outbox {
     fn forget_unreadable(&mut self, asked: &[u64]) {
         for seq in asked {
             let unread = |entry: &Entry| matches!(entry.state, State::Unread | State::Suspect) && entry.token.is_none();
-            if self.entries.get(seq).is_some_and(unread) {
-                if let Some(entry) = self.entries.remove(seq) {
-                    self.seqs.remove(&entry.jti);
-                }
+            if !self.entries.get(seq).is_some_and(unread) {
+                continue;
+            }
+            if let Some(entry) = self.entries.remove(seq) {
+                self.seqs.remove(&entry.jti);
             }
         }
     }

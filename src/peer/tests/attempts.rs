@@ -174,6 +174,9 @@ fn a_rejection_of_one_set_alone_is_an_attempt() {
     let mut solo = Solo::new(Config { give_up_after: Duration::ZERO, attempts_max: 3, ..config() });
     solo.send(&["poison"]);
     for attempt in 1..=3 {
+        if attempt == 3 {
+            assert_eq!(solo.store.attempts("poison"), 2, "a restart would remember it");
+        }
         let slot = solo.open();
         while solo.step().is_empty() {
             solo.now = solo.wake.unwrap().0;
@@ -184,4 +187,33 @@ fn a_rejection_of_one_set_alone_is_an_attempt() {
     }
     assert_eq!(solo.store.outcome("poison"), Some(Outcome::Dead(DeathCause::Attempts)));
     assert_eq!(solo.store.attempts("poison"), 3);
+}
+
+#[test]
+fn an_exchange_that_was_completed_says_nothing_of_the_next_transmission() {
+    let mut solo = Solo::new(config());
+    let slot = solo.open();
+    solo.send(&["jti-1"]);
+    solo.step();
+    solo.close(slot, Ending::Delivered);
+    // Its retry leaves by a link on which nobody is heard.
+    solo.open();
+    assert_eq!(sets(&solo.pass(Duration::from_secs(60))), ["jti-1"]);
+    assert_eq!(solo.peer.under_way(&"jti-1".into()).map(|(_, attempts)| attempts), Some(1));
+}
+
+#[test]
+fn silence_on_a_link_that_may_be_dead_buries_nothing() {
+    let mut solo = Solo::new(Config { attempts_max: 2, give_up_after: Duration::from_secs(20), ..config() });
+    let slot = solo.open();
+    solo.send(&["jti-1"]);
+    while solo.peer.under_way(&"jti-1".into()).unwrap().1 < 2 {
+        solo.step_after(Duration::from_millis(500));
+        solo.input(Input::SlotAlive(slot));
+        solo.input(Input::SlotReady(slot));
+    }
+    // Its attempts are used up, its time is not; then the link falls silent.
+    solo.input(Input::SlotReady(slot));
+    solo.pass(Duration::from_secs(600));
+    assert_eq!(solo.store.outcome("jti-1"), None);
 }

@@ -218,3 +218,27 @@ fn a_lost_slot_with_suspects_gives_them_back() {
     solo.input(Input::Drain);
     solo.step();
 }
+
+#[test]
+fn a_set_that_was_refused_alone_never_shares_an_object_again() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["poison"]);
+    let slot = solo.open();
+    solo.step();
+    solo.arrive(None, &[("theirs", valid())], &[], 10);
+    solo.close(slot, Ending::Rejected);
+    solo.step();
+    solo.pass(Duration::from_secs(2));
+    solo.send(&["a", "b"]);
+    let mut objects = Vec::new();
+    for _ in 0..3 {
+        let slot = solo.open();
+        objects.extend(solo.step());
+        solo.close(slot, Ending::Delivered);
+    }
+    let with_poison =
+        objects.iter().find(|(_, object)| object.sets[..].iter().any(|(jti, _)| jti.as_str() == "poison"));
+    let (_, object) = with_poison.unwrap();
+    assert_eq!((object.sets.len(), object.verdicts.len()), (1, 0));
+    assert_eq!((sets(&objects).len(), verdicts(&objects)), (3, vec!["theirs"]));
+}

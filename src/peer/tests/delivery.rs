@@ -68,6 +68,8 @@ fn a_slot_with_a_time_limit_sends_an_empty_object_then() {
     assert_eq!(solo.wake, Some((Duration::from_secs(5), Reason::SlotDue)));
     assert_eq!(solo.step_after(Duration::from_secs(5)), [(slot, Transmission::default())]);
     assert_eq!(solo.wake, None, "once is enough");
+    solo.input(Input::SlotReady(slot));
+    assert!(solo.step().is_empty(), "also when it is ready again");
 }
 
 #[test]
