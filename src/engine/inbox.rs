@@ -1,0 +1,54 @@
+//! The application's side: received SETs, in order, for one named consumer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::store::{self, Handed, Journal};
+
+/// Reads the inbox for one consumer.
+///
+/// Each SET is handed out at least once and, unless the consumer ended before confirming, exactly once; what may have
+/// been handed out before comes marked `redelivered`.
+pub struct Inbox {
+    journal: Arc<dyn Journal>,
+    consumer: String,
+    tail: watch::Receiver<u64>,
+}
+
+impl Inbox {
+    pub(super) fn new(journal: Arc<dyn Journal>, consumer: String) -> Self {
+        let tail = journal.inbox_tail();
+        Self { journal, consumer, tail }
+    }
+
+    /// Up to `rows_max` SETs behind `after` (default: behind the last confirmed), waiting up to `wait` for the first.
+    ///
+    /// Cancel-safe: what was read and not returned comes again, perhaps marked `redelivered`.
+    pub async fn read(
+        &mut self,
+        after: Option<u64>,
+        rows_max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Handed>, store::Error> {
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            self.tail.borrow_and_update();
+            let rows = self.journal.read_inbox(self.consumer.clone(), after, rows_max).await?;
+            if !rows.is_empty() {
+                return Ok(rows);
+            }
+            match tokio::time::timeout_at(deadline, self.tail.changed()).await {
+                Ok(Ok(())) => {}
+                // The time is over, or the store is closing.
+                Ok(Err(_)) | Err(_) => return Ok(rows),
+            }
+        }
+    }
+
+    /// Everything up to and including this `seq` has been dealt with. Durable when it returns.
+    pub async fn confirm(&self, up_to: u64) -> Result<(), store::Error> {
+        self.journal.confirm(self.consumer.clone(), up_to).await
+    }
+}
