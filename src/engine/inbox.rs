@@ -47,6 +47,11 @@ impl Inbox {
         }
     }
 
+    /// The consumer's name.
+    pub fn consumer(&self) -> &str {
+        &self.consumer
+    }
+
     /// Everything up to and including this `seq` has been dealt with. Durable when it returns.
     pub async fn confirm(&self, up_to: u64) -> Result<(), store::Error> {
         self.journal.confirm(self.consumer.clone(), up_to).await

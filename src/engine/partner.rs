@@ -27,8 +27,10 @@ pub struct Partner {
 pub struct Link {
     /// WebSocket connections that are open, in either direction.
     pub sockets: usize,
-    /// When the partner last took part in an exchange over HTTP (monotonic time).
+    /// When an exchange that we began over HTTP was last completed; none while they fail (monotonic time).
     pub exchanged_at: Option<Duration>,
+    /// When the partner last came to us over HTTP (monotonic time).
+    pub requested_at: Option<Duration>,
     /// Why the last attempt to reach it failed; none after a success.
     pub trouble: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -46,6 +47,8 @@ pub struct Supervisor {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     actors: DashMap<PeerId, Handle>,
+    /// Draining: an actor that has ended is not started again.
+    draining: AtomicBool,
     /// Set once, when the store has failed: the process must end.
     failure: watch::Sender<Option<String>>,
 }
@@ -54,14 +57,14 @@ impl Supervisor {
     /// A supervisor without actors.
     pub fn new(config: Config, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let failure = watch::Sender::new(None);
-        Arc::new(Self { config, journal, clock, actors: DashMap::new(), failure })
+        Arc::new(Self { config, journal, clock, actors: DashMap::new(), draining: AtomicBool::new(false), failure })
     }
 
     /// The handle of this peer's actor, which is started if it is not running. `name` is for logs. Never waits.
     pub fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>) -> Handle {
         // The guard lives in this function alone, which does not wait.
         let mut entry = self.actors.entry(id).or_insert_with(|| self.start(id, name));
-        if !entry.is_running() && self.failure.borrow().is_none() {
+        if !entry.is_running() && !self.draining.load(Ordering::SeqCst) && self.failure.borrow().is_none() {
             *entry = self.start(id, name);
         }
         entry.clone()
@@ -100,6 +103,7 @@ impl Supervisor {
     /// No new SETs leave, owed verdicts still do; returns when every actor has ended, or after `grace`. What is not
     /// settled stays queued. False if the time was not enough.
     pub async fn drain(&self, grace: Duration) -> bool {
+        self.draining.store(true, Ordering::SeqCst);
         let handles: Vec<Handle> = self.actors.iter().map(|entry| entry.clone()).collect();
         let ended = join_all(handles.iter().map(|handle| async move {
             handle.drain().await;
