@@ -1,12 +1,25 @@
 //! Security Event Tokens (RFC 8417): made, read, verified. Knows nothing of peers, wires or stores.
 
+mod algorithm;
+pub(crate) mod base64url;
+mod crypto;
+pub(crate) mod json;
 mod jti;
+mod jwk;
+mod key_set;
+mod pem;
 mod refusal;
+mod sign;
 
 use std::sync::Arc;
 
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use crypto::install_crypto;
 pub use jti::Jti;
+pub use jwk::Jwk;
+pub use key_set::{KeySet, NotAKeySet, Skipped};
 pub use refusal::{ErrorCode, Refusal, SetErr};
+pub use sign::{KeyError, SigningKey};
 
 /// Identifies content: equal digests mean the same submission or the same token. Sixteen bytes of SHA-256.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
