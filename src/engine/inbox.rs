@@ -32,19 +32,8 @@ impl Inbox {
         rows_max: usize,
         wait: Duration,
     ) -> Result<Vec<Handed>, store::Error> {
-        let deadline = tokio::time::Instant::now() + wait;
-        loop {
-            self.tail.borrow_and_update();
-            let rows = self.journal.read_inbox(self.consumer.clone(), after, rows_max).await?;
-            if !rows.is_empty() {
-                return Ok(rows);
-            }
-            match tokio::time::timeout_at(deadline, self.tail.changed()).await {
-                Ok(Ok(())) => {}
-                // The time is over, or the store is closing.
-                Ok(Err(_)) | Err(_) => return Ok(rows),
-            }
-        }
+        let (journal, consumer) = (&self.journal, &self.consumer);
+        poll(&mut self.tail, wait, || journal.read_inbox(consumer.clone(), after, rows_max)).await
     }
 
     /// The consumer's name.
@@ -55,5 +44,37 @@ impl Inbox {
     /// Everything up to and including this `seq` has been dealt with. Durable when it returns.
     pub async fn confirm(&self, up_to: u64) -> Result<(), store::Error> {
         self.journal.confirm(self.consumer.clone(), up_to).await
+    }
+}
+
+/// The same for nobody in particular: it changes nothing.
+pub(super) async fn peek(
+    journal: &dyn Journal,
+    after: Option<u64>,
+    rows_max: usize,
+    wait: Duration,
+) -> Result<Vec<Handed>, store::Error> {
+    let mut tail = journal.inbox_tail();
+    poll(&mut tail, wait, || journal.peek_inbox(after, rows_max)).await
+}
+
+/// Reads until there is something, or for as long as `wait`.
+async fn poll<'a>(
+    tail: &mut watch::Receiver<u64>,
+    wait: Duration,
+    read: impl Fn() -> store::Pending<'a, Vec<Handed>>,
+) -> Result<Vec<Handed>, store::Error> {
+    let deadline = tokio::time::Instant::now() + wait;
+    loop {
+        tail.borrow_and_update();
+        let rows = read().await?;
+        if !rows.is_empty() {
+            return Ok(rows);
+        }
+        match tokio::time::timeout_at(deadline, tail.changed()).await {
+            Ok(Ok(())) => {}
+            // The time is over, or the store is closing.
+            Ok(Err(_)) | Err(_) => return Ok(rows),
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::handle::Handle;
 use super::inbox::Inbox;
 use crate::clock::Clock;
 use crate::peer::{self, Peer, PeerId};
-use crate::store::{self, Journal};
+use crate::store::{self, Handed, Journal};
 
 /// Limits of the engine.
 #[derive(Clone, Debug)]
@@ -88,6 +88,11 @@ impl Supervisor {
     /// The inbox as this consumer sees it.
     pub fn inbox(&self, consumer: &str) -> Inbox {
         Inbox::new(Arc::clone(&self.journal), consumer.to_owned())
+    }
+
+    /// Up to `rows_max` received SETs behind `after`, waiting up to `wait` for the first; it changes nothing.
+    pub async fn peek(&self, after: Option<u64>, rows_max: usize, wait: Duration) -> Result<Vec<Handed>, store::Error> {
+        super::inbox::peek(&*self.journal, after, rows_max, wait).await
     }
 
     /// Waits until the store has failed, and says why. The process must end then: recovery is the only way on.

@@ -103,10 +103,10 @@ impl Received {
 }
 
 impl Transceiver {
-    /// Up to `max` received SETs behind `after` (default: from the oldest kept), for nobody in particular: it changes
-    /// nothing.
-    pub async fn peek(&self, after: Option<u64>, max: usize) -> Result<Vec<Received>, store::Error> {
-        let rows = self.0.journal.peek_inbox(after, max).await?;
+    /// Up to `max` received SETs behind `after` (default: from the oldest kept), for nobody in particular, waiting up
+    /// to `wait` for the first: it changes nothing.
+    pub async fn peek(&self, after: Option<u64>, max: usize, wait: Duration) -> Result<Vec<Received>, store::Error> {
+        let rows = self.0.supervisor.peek(after, max, wait).await?;
         Ok(rows.into_iter().map(|row| Received::new(self, "", row)).collect())
     }
 
