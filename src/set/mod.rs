@@ -1,7 +1,9 @@
 //! Security Event Tokens (RFC 8417): made, read, verified. Knows nothing of peers, wires or stores.
 
 mod jti;
+mod nearest;
 mod refusal;
+pub mod subject;
 
 use std::sync::Arc;
 
