@@ -1,5 +1,6 @@
 //! Security Event Tokens (RFC 8417): made, read, verified. Knows nothing of peers, wires or stores.
 
+pub mod events;
 mod jti;
 mod nearest;
 mod refusal;
