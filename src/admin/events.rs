@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::problem::{Problem, json_response};
 use super::{Admin, body};
 use crate::peer::Direction;
-use crate::set::Jti;
-use crate::transceiver::{Event, EventRecord, Submission, Typed};
+use crate::set::{Draft, Jti};
+use crate::transceiver::{Event, EventRecord, Submission};
 
 /// Events in one request.
 const EVENTS_MAX: usize = 100_000;
@@ -69,12 +69,12 @@ fn parse(bytes: &[u8]) -> Result<Submission, Problem> {
         let Value::Object(claims) = claims else { return Err(Problem::invalid("claims: expected an object")) };
         Event::Claims(claims)
     } else {
-        Event::Typed(typed(object)?)
+        Event::Draft(draft(object)?)
     };
     Ok(Submission { peer, event })
 }
 
-fn typed(mut object: Map<String, Value>) -> Result<Typed, Problem> {
+fn draft(mut object: Map<String, Value>) -> Result<Draft, Problem> {
     let missing = |_| Problem::invalid("expected one of type (with sub_id), claims, or set");
     let event_type = body::need_text(&mut object, "type").map_err(missing)?;
     let sub_id = object.remove("sub_id").ok_or_else(|| Problem::invalid("sub_id: missing: whom is it about?"))?;
@@ -86,7 +86,7 @@ fn typed(mut object: Map<String, Value>) -> Result<Typed, Problem> {
     let jti = body::take_text(&mut object, "jti")?.map(Jti::from);
     let txn = body::take_text(&mut object, "txn")?;
     body::nothing_else(&object, "peer, type, sub_id, event, jti, txn")?;
-    Ok(Typed { event_type, sub_id, event, jti, txn })
+    Ok(Draft { event_type, sub_id, event, jti, txn })
 }
 
 /// What is known of one jti.

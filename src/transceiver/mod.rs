@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
-pub use event::{Event, Typed};
+pub use event::Event;
 pub use peers::{AddError, Verified, VerifyError};
 pub use received::{Inbox, Received};
 pub use status::{EventRecord, LinkState, Moment, PeerStatus, State};
@@ -26,9 +26,10 @@ pub use submit::{Submission, SubmitError, SubmitFault};
 use crate::clock::Clock;
 use crate::engine::{Pool, Supervisor};
 use crate::peer::PeerId;
-use crate::set::{Jti, SigningKey};
+use crate::set::{Jti, KeySet, SigningKey};
 use crate::store::{self, Journal, Registry};
-use crate::transport::{App, Directory, pushpull, router, server};
+use crate::transport::server::Server;
+use crate::transport::{App, Directory, pushpull, router};
 use crate::wire::net::Dialer;
 use peers::Entry;
 
@@ -91,7 +92,7 @@ impl Transceiver {
     async fn start(builder: Builder) -> Result<Self, Error> {
         let journal = builder.journal.ok_or(Error::Missing("a store"))?;
         let registry = builder.registry.ok_or(Error::Missing("a store"))?;
-        let jwks = crate::set::key_set_json(builder.keys.iter());
+        let jwks = KeySet::of(builder.keys.iter().map(SigningKey::public_jwk)).to_json().to_string();
         let active = builder.active;
         let key = builder
             .keys
@@ -127,16 +128,21 @@ impl Transceiver {
         });
         let this = Self(inner);
         if let Some(public) = builder.public {
-            let app = App { directory, pushpull: config, jwks: ArcSwap::from_pointee(jwks.into()), stop: this.0.stop.subscribe() };
+            let app = App {
+                directory,
+                pushpull: config,
+                jwks: ArcSwap::from_pointee(jwks.into()),
+                stop: this.0.stop.subscribe(),
+            };
+            let mut server = Server::new("partners", router(Arc::new(app)));
+            if let Some(tls) = public.tls {
+                server = server.with_tls(Arc::new(ArcSwap::new(tls)));
+            }
             let mut quiet = this.0.quiet.subscribe();
-            let serving = server::run(public.listener, public.tls, router(Arc::new(app)), server::Limits::default(), async move {
+            let stop = async move {
                 let _ = quiet.wait_for(|quiet| *quiet).await;
-            });
-            *lock(&this.0.server) = Some(tokio::spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::error!(%error, "the public listener has failed");
-                }
-            }));
+            };
+            *lock(&this.0.server) = Some(tokio::spawn(server.run(public.listener, stop, LAST_WORDS)));
         }
         *lock(&this.0.janitor) = Some(tokio::spawn(tidy(Arc::clone(&this.0))));
         Ok(this)

@@ -8,15 +8,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::builder::{KeySource, PeerConfig};
-use super::event::{Event, Typed};
+use super::event::Event;
 use super::submit::{Submission, SubmitError};
 use super::{Inner, Transceiver};
-use crate::auth::{PartnerKeys, Source, TokenTaken};
+use crate::auth::{Parsed, PartnerKeys, TokenTaken};
 use crate::engine::{Inspector, Partner};
 use crate::peer::{Act, Outcome};
-use crate::set::{Jti, KeySet, Policy, SetErr, events};
+use crate::set::{Draft, Jti, KeySet, Policy, Profile, SetErr, events};
 use crate::store;
 use crate::transport::pushpull;
+use crate::wire::net::Client;
 
 /// One configured peer and its tasks.
 pub(super) struct Entry {
@@ -76,9 +77,14 @@ impl Transceiver {
         let id = inner.registry.peer_id(config.name.clone()).await?;
         let name: Arc<str> = config.name.as_str().into();
         let keys = inner.partner_keys(&config)?;
-        let policy = Policy::new(config.issuer.clone(), inner.audience.clone(), config.accept.clone())
-            .jti_bytes_max(inner.policy.jti_bytes_max)
-            .set_bytes_max(inner.policy.set_bytes_max);
+        let policy = Policy {
+            issuer: config.issuer.clone(),
+            audience: inner.audience.clone(),
+            accept: config.accept.clone(),
+            jti_bytes_max: inner.policy.jti_bytes_max,
+            set_bytes_max: inner.policy.set_bytes_max,
+            profile: Profile::Ssf,
+        };
         let inspector = Inspector::new(policy, Arc::clone(&keys), inner.pool.clone(), Arc::clone(&inner.clock));
         let partner = Arc::new(Partner::new(Arc::clone(&name), id, Arc::clone(&inner.supervisor), inspector));
         let entry = Arc::new(Entry {
@@ -102,8 +108,10 @@ impl Transceiver {
         }
         inner.names.write().unwrap_or_else(PoisonError::into_inner).insert(id, name);
         let mut tasks = entry.tasks.lock().await;
-        let stop = entry.stop.subscribe();
-        tasks.spawn(async move { keys.run(stop).await });
+        let mut stop = entry.stop.subscribe();
+        tasks.spawn(keys.run(async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        }));
         if let Some(dial) = &entry.config.dial {
             let dial = pushpull::Dial {
                 dialer: Arc::clone(&inner.dialer),
@@ -125,11 +133,11 @@ impl Transceiver {
         let jti = Jti::new();
         let started = self.0.clock.now().mono;
         let end = entry.partner.handle().watch(jti.clone()).await.map_err(stopped)?;
-        let event = Event::Typed(Typed {
+        let event = Event::Draft(Draft {
             event_type: events::VERIFICATION.to_owned(),
             sub_id: json!({"format": "opaque", "id": self.0.issuer}),
             jti: Some(jti.clone()),
-            ..Typed::default()
+            ..Draft::default()
         });
         self.submit(vec![Submission { peer: peer.to_owned(), event }]).await?;
         match tokio::time::timeout(patience, end).await {
@@ -191,11 +199,21 @@ impl Inner {
     }
 
     fn partner_keys(&self, config: &PeerConfig) -> Result<Arc<PartnerKeys<KeySet>>, AddError> {
-        let source = match &config.keys {
-            KeySource::Url { target, pin, refresh } => Source::url(Arc::clone(&self.dialer), target.clone(), pin.clone(), *refresh),
-            KeySource::File(path) => Source::file(path.clone()),
-        };
-        let parse = |bytes: &[u8]| KeySet::from_json(bytes).map_err(|error| error.to_string());
-        PartnerKeys::new(config.name.clone(), source, parse, Arc::clone(&self.clock)).map(Arc::new).map_err(|error| AddError::Keys(error.to_string()))
+        let clock = Arc::clone(&self.clock);
+        match &config.keys {
+            KeySource::Url { target, pin, refresh } => {
+                let client = Client::new(Arc::clone(&self.dialer), target.clone(), pin.clone());
+                Ok(PartnerKeys::from_url(&config.name, client, parse_keys, *refresh, clock))
+            }
+            KeySource::File(path) => {
+                PartnerKeys::from_file(&config.name, path, parse_keys, clock).map_err(AddError::Keys)
+            }
+        }
     }
+}
+
+fn parse_keys(bytes: &[u8]) -> Result<Parsed<KeySet>, String> {
+    let keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
+    let skipped = keys.skipped().iter().map(ToString::to_string).collect();
+    Ok(Parsed { count: keys.len(), keys, skipped })
 }

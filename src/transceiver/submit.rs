@@ -8,8 +8,7 @@ use super::peers::Entry;
 use super::{Inner, Transceiver};
 use crate::engine::{Queue, SendError};
 use crate::peer::Direction;
-use crate::set::claims::{Defaults, complete};
-use crate::set::{Digest, Jti, SignedSet, decode, events};
+use crate::set::{Defaults, Digest, Incomplete, Jti, SignedSet, complete, decode, events};
 use crate::store;
 
 /// An event and the peer it is for.
@@ -122,8 +121,9 @@ impl Transceiver {
 impl Inner {
     fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
         let entry = self.find(&submission.peer)?;
+        let invalid = |error: Incomplete| SubmitFault::Invalid(error.to_string());
         let unsigned = match submission.event {
-            Event::Typed(typed) => typed.into_unsigned().map_err(SubmitFault::Invalid)?,
+            Event::Draft(draft) => Unsigned::new(draft.into_claims().map_err(invalid)?),
             Event::Claims(claims) => Unsigned::new(claims),
             Event::Signed(compact) => return self.check_signed(entry, compact),
         };
@@ -131,10 +131,9 @@ impl Inner {
             issuer: &self.issuer,
             audience: entry.config.audience.as_deref().unwrap_or(&entry.config.issuer),
             now: self.clock.now().wall,
+            jti_bytes_max: self.policy.jti_bytes_max,
         };
-        let (jti, claims) =
-            complete(unsigned.claims, &defaults).map_err(|error| SubmitFault::Invalid(error.to_string()))?;
-        self.check_jti(&jti)?;
+        let (jti, claims) = complete(unsigned.claims, defaults).map_err(invalid)?;
         if let Some(types) = claims.get("events").and_then(serde_json::Value::as_object) {
             for uri in types.keys() {
                 sent(&entry, uri)?;
@@ -153,7 +152,10 @@ impl Inner {
         let (_, claims) = decode(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
         let jti = claims.get("jti").and_then(serde_json::Value::as_str).filter(|jti| !jti.is_empty());
         let jti = Jti::from(jti.ok_or_else(|| SubmitFault::Invalid("set: it has no jti".to_owned()))?);
-        self.check_jti(&jti)?;
+        let max = self.policy.jti_bytes_max;
+        if jti.as_str().len() > max {
+            return Err(SubmitFault::Invalid(format!("jti: longer than {max} bytes (limits.jti_bytes_max)")));
+        }
         let Some(types) = claims.get("events").and_then(serde_json::Value::as_object) else {
             return Err(SubmitFault::Invalid("set: it has no events".to_owned()));
         };
@@ -162,14 +164,6 @@ impl Inner {
         }
         let digest = Digest::of(compact.as_bytes());
         Ok(Checked { entry, jti, digest, named: true, form: Form::Signed(compact.into()) })
-    }
-
-    fn check_jti(&self, jti: &Jti) -> Result<(), SubmitFault> {
-        let max = self.policy.jti_bytes_max;
-        if jti.as_str().len() > max {
-            return Err(SubmitFault::Invalid(format!("jti: longer than {max} bytes (limits.jti_bytes_max)")));
-        }
-        Ok(())
     }
 
     async fn foresee(&self, checked: &[Checked], groups: &[Vec<usize>]) -> Result<(), SubmitError> {

@@ -114,7 +114,7 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Response<Body>> {
 }
 
 fn refuse(malformed: &wire::Malformed) -> Response<Body> {
-    let status = if malformed.is_too_large() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+    let status = if malformed.kind.is_too_big() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
     reply::error(status, "invalid_request", &malformed.to_string())
 }
 

@@ -153,7 +153,7 @@ where
     /// back.
     async fn arrived(&mut self, text: &Utf8Bytes) -> Result<(), End> {
         let object = wire::parse(text.as_bytes(), &self.config.limits).map_err(|malformed| {
-            let code = if malformed.is_too_large() { CloseCode::Size } else { CloseCode::Invalid };
+            let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
             End::Ours(code, malformed.to_string())
         })?;
         let stopped = |_| End::Ours(CloseCode::Away, "shutting down".to_owned());
