@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod peer;
+pub mod random;
 pub mod set;
 pub mod store;
