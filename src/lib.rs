@@ -5,3 +5,4 @@ pub mod peer;
 pub mod random;
 pub mod set;
 pub mod store;
+pub mod wire;
