@@ -1,5 +1,6 @@
 //! Federates Security Event Tokens between two organisations, both ways at once.
 
+pub mod auth;
 pub mod clock;
 pub mod peer;
 pub mod random;
