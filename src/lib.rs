@@ -6,4 +6,5 @@ pub mod peer;
 pub mod random;
 pub mod set;
 pub mod store;
+pub mod transport;
 pub mod wire;
