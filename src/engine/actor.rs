@@ -208,7 +208,7 @@ impl Actor {
 
     /// Adds to an arrived object what only the store knows. Asked here and not in the connection's task, because
     /// between asking and judging no other commit may come.
-    async fn look_up(&self, mut object: Inspected) -> Result<Inspected, store::Error> {
+    async fn look_up(&mut self, mut object: Inspected) -> Result<Inspected, store::Error> {
         object.inbox_room = self.inbox_max.saturating_sub(self.journal.inbox_len());
         if object.sets.iter().all(|arrival| matches!(arrival.finding, Finding::Undecidable)) {
             return Ok(object);
@@ -222,7 +222,7 @@ impl Actor {
     }
 
     /// Makes the step durable. A full disk is waited out: nothing of the step has happened until it is over.
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), store::Error> {
+    async fn commit(&mut self, writes: Vec<Write>) -> Result<(), store::Error> {
         if writes.is_empty() {
             return Ok(());
         }

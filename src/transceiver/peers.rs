@@ -214,6 +214,6 @@ impl Inner {
 
 fn parse_keys(bytes: &[u8]) -> Result<Parsed<KeySet>, String> {
     let keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
-    let skipped = keys.skipped().iter().map(ToString::to_string).collect();
+    let skipped = keys.skipped().iter().map(|key| key.reason.clone()).collect();
     Ok(Parsed { count: keys.len(), keys, skipped })
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::{HeaderMap, Response};
 
 use super::reply;
-use crate::auth::{Bearers, Secret, TokenTaken};
+use crate::auth::{Bearers, Secret, TokenTaken, Unauthorised};
 use crate::engine::Partner;
 use crate::peer::PeerId;
 
@@ -40,7 +40,7 @@ impl Directory {
     /// The caller, or the 401 to give it. Looks at headers only, so it comes before any body is read.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Arc<Partner>, Response<Body>> {
         let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let known = entries.bearers.identify(headers).ok().and_then(|id| entries.partners.get(&id));
-        known.cloned().ok_or_else(reply::unauthorised)
+        let id = entries.bearers.identify(headers).map_err(reply::unauthorised)?;
+        entries.partners.get(&id).cloned().ok_or_else(|| reply::unauthorised(Unauthorised::Unknown))
     }
 }

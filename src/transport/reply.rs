@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::auth::Unauthorised;
 use crate::wire;
 
 /// An error in the form of RFC 8935 §2.3.
@@ -18,10 +19,10 @@ pub(super) fn error(status: StatusCode, err: &str, description: &str) -> Respons
 }
 
 /// 401: the caller is not known.
-pub(super) fn unauthorised() -> Response<Body> {
+pub(super) fn unauthorised(why: Unauthorised) -> Response<Body> {
     let mut response =
         error(StatusCode::UNAUTHORIZED, "authentication_failed", "no known bearer token in the Authorization header");
-    response.headers_mut().insert(WWW_AUTHENTICATE, crate::auth::www_authenticate());
+    response.headers_mut().insert(WWW_AUTHENTICATE, why.www_authenticate());
     response
 }
 

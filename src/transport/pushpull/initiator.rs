@@ -13,7 +13,7 @@ use crate::auth::Secret;
 use crate::engine::{Partner, Slot};
 use crate::peer::{Ending, Transmission, WaitsFor};
 use crate::wire;
-use crate::wire::net::{Backoff, Client, client, retry_after};
+use crate::wire::net::{self, Backoff, Client, retry_after};
 
 /// Exchanges objects with one partner until `stop` turns true.
 pub(super) struct Initiator {
@@ -84,7 +84,7 @@ impl Initiator {
 
     async fn exchange(&self, slot: Slot, object: &Transmission) -> Exchange {
         let body = encode(object, Some(self.config.limits.sets_per_object_max as u64));
-        let limits = client::Limits {
+        let limits = net::Limits {
             body_bytes_max: self.config.limits.object_bytes_max,
             timeout: self.config.exchange_within,
         };
