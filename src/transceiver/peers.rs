@@ -169,6 +169,11 @@ impl Transceiver {
     pub async fn keep_peer(&self, name: &str, definition: &Value) -> Result<bool, store::Error> {
         self.0.registry.add_peer(name.to_owned(), definition.to_string()).await
     }
+
+    /// Forgets the kept definition of a peer. False if there is none.
+    pub async fn unkeep_peer(&self, name: &str) -> Result<bool, store::Error> {
+        self.0.registry.remove_peer(name.to_owned()).await
+    }
 }
 
 impl Inner {
