@@ -12,7 +12,7 @@ use crate::admin::{Admin, router};
 use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::store::{Sqlite, sqlite};
+use crate::store::{self, Sqlite};
 use crate::transceiver::Transceiver;
 use crate::transport::server::Server;
 
@@ -140,7 +140,7 @@ async fn open_store(config: &Config) -> Result<Arc<Sqlite>, Error> {
         return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
     };
     let name = path.display().to_string();
-    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, sqlite::Options::default()));
+    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, store::Options::default()));
     match opening.await {
         Ok(Ok(store)) => Ok(Arc::new(store)),
         Ok(Err(error)) => Err(Error::new(Exit::StorageFailed, format!("{name}: {error}"))),
