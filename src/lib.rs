@@ -4,3 +4,4 @@ pub mod clock;
 pub mod peer;
 pub mod set;
 pub mod store;
+pub mod wire;

@@ -9,6 +9,7 @@ pub(crate) mod json;
 mod jti;
 mod jwk;
 mod key_set;
+pub(crate) mod nearest;
 mod pem;
 mod policy;
 mod refusal;
