@@ -77,7 +77,6 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Timestamp {
         let (mono, wall) = (self.started.elapsed(), read_wall());
         let mut watch = self.watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

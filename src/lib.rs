@@ -1,7 +1,10 @@
 //! Federates Security Event Tokens between two organisations, both ways at once.
 
+pub mod auth;
 pub mod clock;
 pub mod peer;
+pub mod random;
 pub mod set;
 pub mod store;
+pub mod transport;
 pub mod wire;
