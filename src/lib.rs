@@ -1,7 +1,9 @@
 //! Federates Security Event Tokens between two organisations, both ways at once.
 
 pub mod auth;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod peer;
 pub mod random;
 pub mod set;
