@@ -214,6 +214,18 @@ fn a_set_is_signed_decoded_and_verified() {
     let shown = verify("https://elsewhere.example", &compact, false);
     assert_eq!(shown.status.code(), Some(1));
     assert!(out(&shown).contains('✓') && out(&shown).contains('✗'), "{}", out(&shown));
+    let globex = organisation("https://globex.example");
+    let file = globex.path().join("pushpull.toml");
+    let keys = dir.path().join("jwks.json");
+    let peer = format!(
+        "[[peer]]\nname = \"acme\"\nissuer = \"https://acme.example\"\njwks_file = {keys:?}\ntransport = \"none\"\naccept_token_file = \"admin.token\"\naccept = [\"caep:*\"]\n"
+    );
+    std::fs::write(&file, format!("{}{peer}", std::fs::read_to_string(&file).unwrap())).unwrap();
+    let against = |peer: &str| run_with(globex.path(), &["set", "verify", "-", "--against", peer, "--json"], &compact);
+    assert_eq!(json_of(&against("acme"), 0)["valid"], true);
+    let nobody = against("acmee");
+    assert_eq!(nobody.status.code(), Some(6));
+    assert!(err(&nobody).contains("did you mean acme?"), "{}", err(&nobody));
     assert_eq!(run_with(dir.path(), &["set", "decode"], "garbage").status.code(), Some(1));
     assert_eq!(run(dir.path(), &["set", "sign", "--kid", "none", "-f", "jwks.json"]).status.code(), Some(6));
 }

@@ -40,7 +40,8 @@ pub(super) async fn run(send: &Send, file: &Path, global: &Global) -> Result<Exi
     let reader = tokio::spawn(read(input, send.peer.clone(), to_batches));
     let (mut accepted, mut failed) = (0u64, 0u64);
     let mut stopped = None;
-    while let (Some(mut batch), None) = (gather(&mut lines, batch_max).await, &stopped) {
+    while stopped.is_none() {
+        let Some(mut batch) = gather(&mut lines, batch_max).await else { break };
         stopped = daemon.submit(&mut batch).await;
         for line in batch {
             *(if line.error.is_none() { &mut accepted } else { &mut failed }) += 1;

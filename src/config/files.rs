@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::auth::Secret;
 use crate::set::{Digest, KeySet, SigningKey};
+use crate::wire::net::server_config;
 
 use super::problem::Problem;
 use super::schema::{Keys, Tls, TlsMode};
@@ -60,11 +62,12 @@ fn peer_files(peer: &Peer, environment: &Environment, accepted: &mut Vec<(Digest
                 .map(|problem| *problem),
         );
     }
-    if let Some(token) = &peer.token
-        && environment.get(&token.env).is_none_or(|value| value.trim().is_empty())
-    {
-        let problem = Problem::at("token", format!("the environment variable {} is not set", token.env));
-        problems.push(problem.fix("set it to the token that the partner handed over, or use token_file"));
+    if let Some(token) = &peer.token {
+        let value = environment.get(&token.env).unwrap_or_default().to_owned();
+        if let Err(error) = Secret::new(value, &format!("environment variable {}", token.env)) {
+            let problem = Problem::at("token", error.to_string());
+            problems.push(problem.fix("set it to the token that the partner handed over, or use token_file"));
+        }
     }
     let Some(file) = &peer.accept_token_file else { return problems };
     match secret("accept_token_file", file, "make it with `pushpull peer add`, and hand it to the partner") {
@@ -88,18 +91,22 @@ fn tls(tls: &Tls, problems: &mut Vec<Problem>) {
     if tls.mode == TlsMode::DangerousPlaintext || (from_init && named.iter().all(|(_, file)| is_missing(file))) {
         return;
     }
+    let fix =
+        if from_init { "restore it, or remove the other one too" } else { "name a PEM file that this user may read" };
+    let mut contents = Vec::new();
     for (key, file) in named {
         let Some(file) = file else { continue };
-        let fix = if from_init {
-            "restore it, or remove the other one too"
-        } else {
-            "name a PEM file that this user may read"
-        };
         match read(key, file) {
-            Ok(bytes) if bytes.windows(10).any(|part| part == b"-----BEGIN") => {}
-            Ok(_) => problems.push(Problem::at(key, "this is no PEM file").found(file.display().to_string()).fix(fix)),
+            Ok(bytes) => contents.push(bytes),
             Err(problem) => problems.push(problem.fix(fix)),
         }
+    }
+    if let [cert, key] = contents.as_slice()
+        && let Err(fault) = server_config(cert, key)
+    {
+        problems.push(
+            Problem::at("server.tls.cert", fault.to_string()).fix("name a certificate and the key that belongs to it"),
+        );
     }
 }
 
@@ -158,12 +165,10 @@ fn jwk_set(file: &Path) -> Option<Problem> {
 
 /// The digest of the secret in a file, which must hold one.
 fn secret(key: &str, file: &Path, fix: &str) -> Result<Digest, Box<Problem>> {
-    let bytes = read(key, file).map_err(|problem| Box::new(problem.fix(fix)))?;
-    let token = bytes.trim_ascii();
-    if token.is_empty() {
-        return Err(Box::new(Problem::at(key, "the file is empty").found(file.display().to_string()).fix(fix)));
+    match Secret::read_file(file) {
+        Ok(secret) => Ok(Digest::of(secret.expose().as_bytes())),
+        Err(error) => Err(Box::new(Problem::at(key, error.to_string()).fix(fix))),
     }
-    Ok(Digest::of(token))
 }
 
 fn read(key: &str, file: &Path) -> Result<Vec<u8>, Box<Problem>> {
