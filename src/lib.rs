@@ -2,7 +2,9 @@
 
 pub mod admin;
 pub mod auth;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod peer;
 pub mod quantity;

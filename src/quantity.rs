@@ -136,19 +136,29 @@ mod tests {
 
     #[test]
     fn durations_are_a_number_and_a_unit_or_several() {
-        for (text, millis) in
-            [("250ms", 250), ("5s", 5_000), ("10m", 600_000), ("72h", 259_200_000), ("14d", 1_209_600_000), ("0s", 0), ("1h30m", 5_400_000)]
-        {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("10m", 600_000),
+            ("72h", 259_200_000),
+            ("14d", 1_209_600_000),
+            ("0s", 0),
+            ("1h30m", 5_400_000),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "99999999999999999999s", "18446744073709551615d", "5s 3"] {
+        for text in
+            ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "99999999999999999999s", "18446744073709551615d", "5s 3"]
+        {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }
 
     #[test]
     fn sizes_are_a_number_and_a_binary_or_decimal_unit() {
-        for (text, bytes) in [("4MiB", 4 << 20), ("256KiB", 256 << 10), ("1GB", 1_000_000_000), ("512B", 512), ("2 kB", 2000)] {
+        for (text, bytes) in
+            [("4MiB", 4 << 20), ("256KiB", 256 << 10), ("1GB", 1_000_000_000), ("512B", 512), ("2 kB", 2000)]
+        {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
         }
         for text in ["", "4", "MiB", "4mib", "4M", "-1B", "99999999999GiB"] {

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pushpull::set::events::{KNOWN, conformance, expand, shorten, subject_conformance};
 use pushpull::set::subject::{Strictness, Subject, check};
-use pushpull::wire::object::{Limits, Object, error_body, parse, parse_error_body, write};
+use pushpull::wire::{Limits, Object, error_body, parse, parse_error_body, write};
 use serde_json::Value;
 
 #[test]

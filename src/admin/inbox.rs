@@ -71,7 +71,8 @@ pub(super) async fn forget(State(admin): State<Arc<Admin>>, Path(name): Path<Str
     match admin.transceiver.forget_consumer(&name).await {
         Ok(true) => json_response(StatusCode::OK, &json!({ "forgotten": name })),
         Ok(false) => {
-            Problem::new(StatusCode::NOT_FOUND, "no_such_consumer", "no consumer of this name has read the inbox").respond()
+            Problem::new(StatusCode::NOT_FOUND, "no_such_consumer", "no consumer of this name has read the inbox")
+                .respond()
         }
         Err(error) => Problem::from(error).respond(),
     }

@@ -4,8 +4,8 @@ mod body;
 mod events;
 mod inbox;
 mod peers;
-mod problem;
 mod probes;
+mod problem;
 
 use std::sync::Arc;
 
@@ -90,7 +90,8 @@ async fn same_site(State(admin): State<Arc<Admin>>, request: Request, next: Next
         return Problem::misdirected().respond();
     }
     if let Some(origin) = headers.get(ORIGIN) {
-        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| without_port(host));
+        let origin =
+            origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| without_port(host));
         if !origin.is_some_and(|origin| admin.hosts.contains(&origin)) {
             return Problem::foreign_origin().respond();
         }

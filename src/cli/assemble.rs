@@ -78,9 +78,12 @@ pub(super) async fn kept_peers(
     for (name, definition) in kept {
         if let Some(peer) = config.peers.iter().find(|peer| peer.name == name) {
             let line = peer.line.map(|line| format!(" (line {line})")).unwrap_or_default();
-            return Err(Error::new(Exit::ConfigInvalid, format!("peer {name:?} is in the file{line} and in the store"))
-                .expected("one definition of each peer")
-                .fix("take the block out of the file, or rename it"));
+            return Err(Error::new(
+                Exit::ConfigInvalid,
+                format!("peer {name:?} is in the file{line} and in the store"),
+            )
+            .expected("one definition of each peer")
+            .fix("take the block out of the file, or rename it"));
         }
         let definition = serde_json::from_str(&definition).unwrap_or(Value::Null);
         let peer = read_peer(&name, definition, config, directory)
@@ -91,7 +94,12 @@ pub(super) async fn kept_peers(
 }
 
 /// How the admin API adds peers.
-pub(super) fn add_peer(transceiver: Transceiver, config: Arc<Config>, environment: Arc<Environment>, directory: Arc<Path>) -> AddPeer {
+pub(super) fn add_peer(
+    transceiver: Transceiver,
+    config: Arc<Config>,
+    environment: Arc<Environment>,
+    directory: Arc<Path>,
+) -> AddPeer {
     Box::new(move |name, definition| {
         let (transceiver, config) = (transceiver.clone(), Arc::clone(&config));
         let (environment, directory) = (Arc::clone(&environment), Arc::clone(&directory));
@@ -136,7 +144,8 @@ fn read_peer(name: &str, definition: Value, config: &Config, directory: &Path) -
 
 async fn add(transceiver: &Transceiver, peer: &config::Peer, environment: &Environment) -> Result<(), Error> {
     let what = format!("peer {:?}", peer.name);
-    let config = peer_config(peer, environment).map_err(|why| Error::new(Exit::ConfigInvalid, format!("{what}: {why}")))?;
+    let config =
+        peer_config(peer, environment).map_err(|why| Error::new(Exit::ConfigInvalid, format!("{what}: {why}")))?;
     transceiver.add_peer(config).await.map_err(|error| Error::new(Exit::ConfigInvalid, format!("{what}: {error}")))
 }
 
@@ -168,9 +177,7 @@ fn peer_config(peer: &config::Peer, environment: &Environment) -> Result<PeerCon
     let accept = accept.map_err(|error| format!("accept_token_file: {error}"))?;
     let dial = match (peer.transport, endpoint) {
         (Transport::None, _) | (_, None) => None,
-        (transport, Some(target)) => {
-            Some(DialConfig { target, pin, token, http_only: transport == Transport::Http })
-        }
+        (transport, Some(target)) => Some(DialConfig { target, pin, token, http_only: transport == Transport::Http }),
     };
     Ok(PeerConfig {
         name: peer.name.clone(),

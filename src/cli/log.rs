@@ -37,7 +37,10 @@ fn directives(level: &str) -> String {
     let (own, named): (Vec<&str>, Vec<&str>) = parts.by_ref().partition(|part| !part.contains('='));
     let own = own.last().copied().unwrap_or("info");
     let others = if matches!(own.to_ascii_lowercase().as_str(), "debug" | "trace") { "info" } else { own };
-    std::iter::once(format!("{others},pushpull={own}")).chain(named.into_iter().map(str::to_owned)).collect::<Vec<_>>().join(",")
+    std::iter::once(format!("{others},pushpull={own}"))
+        .chain(named.into_iter().map(str::to_owned))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[cfg(test)]

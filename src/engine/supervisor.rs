@@ -136,7 +136,12 @@ impl Supervisor {
         handle
     }
 
-    async fn run(&self, id: PeerId, name: Arc<str>, mailbox: mpsc::Receiver<super::actor::Message>) -> Result<(), store::Error> {
+    async fn run(
+        &self,
+        id: PeerId,
+        name: Arc<str>,
+        mailbox: mpsc::Receiver<super::actor::Message>,
+    ) -> Result<(), store::Error> {
         let saved = self.journal.recover(id).await?;
         debug!(peer = %name, queued = saved.counts.queued, paused = saved.paused, "conversation opened");
         let seed = u64::from(id.0) ^ self.clock.now().wall.0;

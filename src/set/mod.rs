@@ -9,7 +9,7 @@ pub(crate) mod json;
 mod jti;
 mod jwk;
 mod key_set;
-mod nearest;
+pub(crate) mod nearest;
 mod pem;
 mod policy;
 mod refusal;

@@ -218,7 +218,8 @@ async fn tidy(inner: Arc<Inner>) {
         if now.suspect {
             continue;
         }
-        let before = crate::clock::Wall(now.wall.0.saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)));
+        let before =
+            crate::clock::Wall(now.wall.0.saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)));
         while let Ok(true) = inner.journal.purge(before).await {
             tokio::task::yield_now().await;
         }

@@ -67,7 +67,12 @@ impl Inbox {
     }
 
     /// Up to `max` SETs behind `after` (default: behind the last confirmed), waiting up to `wait` for the first.
-    pub async fn read(&mut self, after: Option<u64>, max: usize, wait: Duration) -> Result<Vec<Received>, store::Error> {
+    pub async fn read(
+        &mut self,
+        after: Option<u64>,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Received>, store::Error> {
         let rows = self.engine.read(after, max, wait).await?;
         let consumer = self.engine.consumer();
         Ok(rows.into_iter().map(|row| Received::new(&self.transceiver, consumer, row)).collect())

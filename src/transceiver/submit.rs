@@ -108,7 +108,9 @@ impl Transceiver {
             let handle = entries[first].0.partner.handle();
             handle.send(batch, fresh).await.map_err(|error| {
                 let index = match &error {
-                    SendError::Conflict(jti) => group.iter().copied().find(|index| jtis[*index] == *jti).unwrap_or(first),
+                    SendError::Conflict(jti) => {
+                        group.iter().copied().find(|index| jtis[*index] == *jti).unwrap_or(first)
+                    }
                     _ => first,
                 };
                 SubmitError { index, fault: error.into() }
@@ -149,7 +151,8 @@ impl Inner {
             let max = self.policy.set_bytes_max;
             return Err(SubmitFault::Invalid(format!("set: longer than {max} bytes (limits.set_bytes_max)")));
         }
-        let (_, claims) = decode(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
+        let (_, claims) =
+            decode(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
         let jti = claims.get("jti").and_then(serde_json::Value::as_str).filter(|jti| !jti.is_empty());
         let jti = Jti::from(jti.ok_or_else(|| SubmitFault::Invalid("set: it has no jti".to_owned()))?);
         let max = self.policy.jti_bytes_max;
@@ -193,7 +196,9 @@ impl Inner {
             .pool
             .map(Queue::Signing, checked, move |one| {
                 let compact = match one.form {
-                    Form::Claims(claims) => key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?,
+                    Form::Claims(claims) => {
+                        key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?
+                    }
                     Form::Signed(compact) => compact,
                 };
                 if compact.len() > max {

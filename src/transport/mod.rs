@@ -2,8 +2,8 @@
 
 mod app;
 mod directory;
-mod reply;
 pub mod pushpull;
+mod reply;
 pub mod server;
 
 pub use app::{App, router};

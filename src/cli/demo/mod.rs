@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use organisation::{Organisation, pair};
+use organisation::pair;
 use summary::Summary;
 use traffic::Traffic;
 use view::View;
@@ -80,9 +80,8 @@ struct Place {
 impl Place {
     fn new(wished: Option<PathBuf>) -> Result<Self, Error> {
         let passing = wished.is_none();
-        let path = wished.unwrap_or_else(|| {
-            std::env::temp_dir().join(format!("pushpull-demo-{}", uuid::Uuid::now_v7().simple()))
-        });
+        let path = wished
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("pushpull-demo-{}", uuid::Uuid::now_v7().simple())));
         let failed = |error| Error::failed(format!("cannot make {}: {error}", path.display()));
         std::fs::create_dir_all(&path).map_err(failed)?;
         Ok(Self { path, passing })

@@ -39,7 +39,13 @@ pub(super) async fn pair(place: &Path, http: bool) -> Result<[Organisation; 2], 
     beta.add(&alpha.card().await?, "alpha", &[]).await?;
     // What beta has minted is what alpha needs: the token that alpha presents, and the one that it expects.
     let (present, expect) = (beta.file("from-alpha.token"), beta.file("alpha.token"));
-    alpha.add(&beta.card().await?, "beta", &["--token".as_ref(), present.as_ref(), "--accept-token".as_ref(), expect.as_ref()]).await?;
+    alpha
+        .add(
+            &beta.card().await?,
+            "beta",
+            &["--token".as_ref(), present.as_ref(), "--accept-token".as_ref(), expect.as_ref()],
+        )
+        .await?;
     if http {
         alpha.transport("http")?;
         beta.transport("http")?;
@@ -155,8 +161,8 @@ impl Plan {
 impl Organisation {
     /// A client of its admin API.
     pub(super) fn client(&self) -> Result<Client, Error> {
-        let token = Secret::read_file(&self.directory.join("admin.token"))
-            .map_err(|error| Error::failed(error.to_string()))?;
+        let token =
+            Secret::read_file(&self.directory.join("admin.token")).map_err(|error| Error::failed(error.to_string()))?;
         Ok(Client::new(self.admin.clone(), token))
     }
 
@@ -203,7 +209,8 @@ impl Organisation {
 
 /// This program.
 fn command() -> Result<Command, Error> {
-    let program = std::env::current_exe().map_err(|error| Error::failed(format!("cannot find this program: {error}")))?;
+    let program =
+        std::env::current_exe().map_err(|error| Error::failed(format!("cannot find this program: {error}")))?;
     let mut command = Command::new(program);
     // The caller's configuration is not the demo's.
     for (name, _) in std::env::vars_os() {

@@ -47,8 +47,13 @@ impl Summary {
         let [there, back] = flights.directions;
         let deadline = Instant::now() + patience;
         let [alpha, beta] = organisations;
-        let directions = [Direction::of(alpha, beta, there, deadline).await?, Direction::of(beta, alpha, back, deadline).await?];
-        Ok(Self { directions, seconds: started.elapsed().as_secs_f64(), first_ack_both_ways: flights.first_ack_both_ways })
+        let directions =
+            [Direction::of(alpha, beta, there, deadline).await?, Direction::of(beta, alpha, back, deadline).await?];
+        Ok(Self {
+            directions,
+            seconds: started.elapsed().as_secs_f64(),
+            first_ack_both_ways: flights.first_ack_both_ways,
+        })
     }
 
     /// Every SET ended acked and stands in the other inbox exactly once.
@@ -98,7 +103,8 @@ impl Direction {
         let of_ours: Vec<usize> = flown.jtis.iter().map(|jti| counts.remove(jti.as_str()).unwrap_or(0)).collect();
         let mut times = flown.times;
         times.sort_unstable();
-        let quantile = |part: f64| times.get(((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1))).copied();
+        let quantile =
+            |part: f64| times.get(((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1))).copied();
         Ok(Self {
             from: from.name,
             to: to.name,

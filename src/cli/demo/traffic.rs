@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep};
 
 use super::organisation::Organisation;
 use super::view::{Line, View};
-use crate::cli::client::{Call, Client, escape};
 use crate::cli::Error;
+use crate::cli::client::{Call, Client, escape};
 
 /// Events as `send -f` reads them.
-const EXAMPLES: [&str; 2] = [include_str!("../../../proto-examples/caep.jsonl"), include_str!("../../../proto-examples/risc.jsonl")];
+const EXAMPLES: [&str; 2] =
+    [include_str!("../../../proto-examples/caep.jsonl"), include_str!("../../../proto-examples/risc.jsonl")];
 
 /// How long one event may take to its ack before the next one leaves all the same.
 const ACK_WITHIN: Duration = Duration::from_secs(10);
@@ -98,7 +99,10 @@ impl<'a> Traffic<'a> {
         let path = format!("/api/v1/events/{}", escape(jti));
         while begun.elapsed() < ACK_WITHIN {
             let answer = client.json(Call::get(&path)).await?;
-            if answer["records"].as_array().is_some_and(|records| records.iter().any(|record| record["state"] == "acked")) {
+            if answer["records"]
+                .as_array()
+                .is_some_and(|records| records.iter().any(|record| record["state"] == "acked"))
+            {
                 return Ok(Some(begun.elapsed()));
             }
             sleep(Duration::from_millis(1)).await;

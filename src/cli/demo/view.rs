@@ -87,7 +87,9 @@ impl View {
     pub(super) fn closing(&self, summary: &Summary) {
         self.say("");
         for direction in &summary.directions {
-            let ms = |time: Option<Duration>| time.map_or("–".to_owned(), |time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
+            let ms = |time: Option<Duration>| {
+                time.map_or("–".to_owned(), |time| format!("{:.1} ms", time.as_secs_f64() * 1e3))
+            };
             self.say(&format!(
                 "  {:<5} → {:<5}  sent {}  acked {}  received {}  lost {}  doubled {}   p50 {}  p99 {}",
                 direction.from,
@@ -128,7 +130,8 @@ impl Live {
             block.push_str(&format!("\x1b[{}A", self.drawn));
         }
         let [(a_sent, a_acked), (b_sent, b_acked)] = self.counts;
-        let head = format!("  alpha → beta  sent {a_sent}  acked {a_acked}      beta → alpha  sent {b_sent}  acked {b_acked}");
+        let head =
+            format!("  alpha → beta  sent {a_sent}  acked {a_acked}      beta → alpha  sent {b_sent}  acked {b_acked}");
         for line in std::iter::once(&head).chain(std::iter::once(&String::new())).chain(self.last.iter()) {
             block.push_str("\x1b[2K");
             block.push_str(line);

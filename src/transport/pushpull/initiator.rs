@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::StatusCode;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -30,7 +30,10 @@ enum Exchange {
     /// The partner minds the batch; go on with smaller ones, soon.
     Rejected(String),
     /// Try again after a pause.
-    Failed { why: String, retry_after: Duration },
+    Failed {
+        why: String,
+        retry_after: Duration,
+    },
 }
 
 impl Initiator {
@@ -84,10 +87,8 @@ impl Initiator {
 
     async fn exchange(&self, slot: Slot, object: &Transmission) -> Exchange {
         let body = encode(object, Some(self.config.limits.sets_per_object_max as u64));
-        let limits = net::Limits {
-            body_bytes_max: self.config.limits.object_bytes_max,
-            timeout: self.config.exchange_within,
-        };
+        let limits =
+            net::Limits { body_bytes_max: self.config.limits.object_bytes_max, timeout: self.config.exchange_within };
         let response = match self.client.post(self.headers(object), body, limits).await {
             Ok(response) => response,
             Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
@@ -96,7 +97,9 @@ impl Initiator {
         match response.status {
             StatusCode::OK => match wire::parse(&response.body, &self.config.limits) {
                 Ok(answer) => self.take_in(slot, answer, response.body.len()).await,
-                Err(malformed) => lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause),
+                Err(malformed) => {
+                    lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
+                }
             },
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
                 let error = wire::parse_error_body(&response.body);

@@ -166,10 +166,13 @@ mod tests {
 
     #[test]
     fn json_is_recognised_with_parameters_and_in_utf8_alone() {
-        for good in ["application/json", "Application/JSON", "application/json; charset=UTF-8", "application/json;v=1"] {
+        for good in ["application/json", "Application/JSON", "application/json; charset=UTF-8", "application/json;v=1"]
+        {
             assert!(is_json(good), "{good}");
         }
-        for bad in ["", "text/json", "application/json; charset=latin1", "application/secevent+jwt", "application/jsonx"] {
+        for bad in
+            ["", "text/json", "application/json; charset=latin1", "application/secevent+jwt", "application/jsonx"]
+        {
             assert!(!is_json(bad), "{bad}");
         }
     }
