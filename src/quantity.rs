@@ -67,7 +67,7 @@ pub fn size_text(bytes: usize) -> String {
 }
 
 fn whole(count: u64, units: &[(&str, u64)]) -> Option<String> {
-    let fitting = units.iter().find(|(_, unit)| count >= *unit && count % unit == 0)?;
+    let fitting = units.iter().find(|(_, unit)| count >= *unit && count.is_multiple_of(*unit))?;
     Some(format!("{}{}", count / fitting.1, fitting.0))
 }
 

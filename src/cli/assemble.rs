@@ -159,7 +159,7 @@ fn peer_config(peer: &config::Peer, environment: &Environment) -> Result<PeerCon
             let jwks = target("jwks_uri", uri)?;
             // The pin is of the endpoint's host; another host has another certificate.
             let same_host = endpoint.as_ref().is_none_or(|endpoint| endpoint.host() == jwks.host());
-            let pin = pin.clone().filter(|_| same_host);
+            let pin = pin.filter(|_| same_host);
             KeySource::Url { target: jwks, pin, refresh: peer.jwks_refresh }
         }
         (None, Some(file)) => KeySource::File(file.clone()),

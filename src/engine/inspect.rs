@@ -62,13 +62,14 @@ impl Inspector {
         let mut examined = self.examine(fresh, keys).await;
         let in_doubt = |set: &Examined| matches!(set.opinion, Opinion::UnlessNewerKeys(_));
         let mut newer = newest;
-        if !newer && examined.iter().any(in_doubt) {
-            if let Some(snapshot) = self.keys.newer_than(arrived_at.mono, deadline).await {
-                newer = true;
-                let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);
-                examined = settled;
-                examined.extend(self.examine(doubtful, snapshot.keys).await);
-            }
+        if !newer
+            && examined.iter().any(in_doubt)
+            && let Some(snapshot) = self.keys.newer_than(arrived_at.mono, deadline).await
+        {
+            newer = true;
+            let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);
+            examined = settled;
+            examined.extend(self.examine(doubtful, snapshot.keys).await);
         }
         Inspected {
             sets: examined.into_iter().map(|set| set.conclude(newer)).collect(),

@@ -116,7 +116,7 @@ impl Transceiver {
             let dial = pushpull::Dial {
                 dialer: Arc::clone(&inner.dialer),
                 target: dial.target.clone(),
-                pin: dial.pin.clone(),
+                pin: dial.pin,
                 token: dial.token.clone(),
                 http_only: dial.http_only,
                 clock: Arc::clone(&inner.clock),
@@ -207,7 +207,7 @@ impl Inner {
         let clock = Arc::clone(&self.clock);
         match &config.keys {
             KeySource::Url { target, pin, refresh } => {
-                let client = Client::new(Arc::clone(&self.dialer), target.clone(), pin.clone());
+                let client = Client::new(Arc::clone(&self.dialer), target.clone(), *pin);
                 Ok(PartnerKeys::from_url(&config.name, client, parse_keys, *refresh, clock))
             }
             KeySource::File(path) => {

@@ -145,13 +145,12 @@ impl Transceiver {
         for (peer, direction, remembered) in self.0.journal.history(jti.clone()).await? {
             let name = self.0.name_of(peer);
             let mut record = EventRecord::new(name, direction, remembered);
-            if record.state == State::Queued {
-                if let Some(handle) = self.0.supervisor.running(peer) {
-                    if let Ok(Some((in_flight, attempts))) = handle.under_way(jti.clone()).await {
-                        record.state = if in_flight { State::InFlight } else { State::Queued };
-                        record.attempts = attempts;
-                    }
-                }
+            if record.state == State::Queued
+                && let Some(handle) = self.0.supervisor.running(peer)
+                && let Ok(Some((in_flight, attempts))) = handle.under_way(jti.clone()).await
+            {
+                record.state = if in_flight { State::InFlight } else { State::Queued };
+                record.attempts = attempts;
             }
             records.push(record);
         }

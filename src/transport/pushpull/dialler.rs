@@ -125,7 +125,7 @@ impl Dial {
     fn initiator(&self, partner: &Arc<Partner>, config: &Arc<Config>) -> Initiator {
         Initiator {
             partner: Arc::clone(partner),
-            client: Client::new(Arc::clone(&self.dialer), self.target.clone(), self.pin.clone()),
+            client: Client::new(Arc::clone(&self.dialer), self.target.clone(), self.pin),
             token: self.token.clone(),
             config: Arc::clone(config),
             clock: Arc::clone(&self.clock),

@@ -152,10 +152,10 @@ impl hyper::body::Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.bytes.is_none() {
-            if let Some(slot) = self.slot.take() {
-                slot.close(Ending::Delivered);
-            }
+        if self.bytes.is_none()
+            && let Some(slot) = self.slot.take()
+        {
+            slot.close(Ending::Delivered);
         }
     }
 }
