@@ -34,6 +34,7 @@ pub(super) struct Tally {
     pub(super) received: usize,
     pub(super) audits: Vec<Audit>,
     refused: Option<(usize, Jti, ErrorCode)>,
+    conflicts: Option<(usize, Jti)>,
     no_room: usize,
     suppressed: usize,
 }
@@ -69,7 +70,7 @@ impl Inbox {
             }
             if let Some((digest, verdict)) = self.first_verdict(&arrival) {
                 if digest != arrival.digest {
-                    tally.audits.push(Audit::JtiConflict(arrival.jti.clone()));
+                    tally.conflicts.get_or_insert_with(|| (0, arrival.jti.clone())).0 += 1;
                 }
                 self.owe(arrival.jti, verdict);
                 continue;
@@ -203,6 +204,9 @@ impl Tally {
     fn finish(mut self) -> Self {
         if let Some((count, jti, code)) = self.refused.take() {
             self.audits.push(Audit::Refused(count, jti, code));
+        }
+        if let Some((count, jti)) = self.conflicts.take() {
+            self.audits.push(Audit::JtiConflict(count, jti));
         }
         if self.no_room > 0 {
             self.audits.push(Audit::InboxFull(self.no_room));

@@ -54,8 +54,9 @@ pub struct Transmission {
 /// Something unusual in the partner's behaviour. Never holds content.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Audit {
-    /// The same jti came again with other bytes; the first verdict was repeated (R11).
-    JtiConflict(Jti),
+    /// Known jtis came again with other bytes; the first verdicts were repeated (R11). How many in one object, and the
+    /// first of them.
+    JtiConflict(usize, Jti),
     /// A verdict about SETs we never sent, or that are settled (R6). How many in one object.
     UnknownVerdicts(usize),
     /// SETs were refused: how many in one object, and the first with its code.

@@ -1,12 +1,40 @@
 //! Security Event Tokens (RFC 8417): made, read, verified. Knows nothing of peers, wires or stores.
 
+mod algorithm;
+pub(crate) mod base64url;
+mod claims;
+mod crypto;
+pub mod events;
+pub(crate) mod json;
 mod jti;
+mod jwk;
+mod key_set;
+pub(crate) mod nearest;
+mod pem;
+mod policy;
 mod refusal;
+mod rules;
+mod shape;
+mod sign;
+pub mod subject;
+#[cfg(test)]
+mod tests;
+mod token;
+mod verify;
 
 use std::sync::Arc;
 
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use claims::{Defaults, Draft, Incomplete, complete};
+pub use crypto::install_crypto;
 pub use jti::Jti;
+pub use jwk::Jwk;
+pub use key_set::{KeySet, NotAKeySet, Skipped};
+pub use policy::{Policy, Profile};
 pub use refusal::{ErrorCode, Refusal, SetErr};
+pub use sign::{KeyError, SigningKey};
+pub use token::decode;
+pub use verify::{Check, Fault, Report, VerifiedSet, report, verify};
 
 /// Identifies content: equal digests mean the same submission or the same token. Sixteen bytes of SHA-256.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

@@ -82,3 +82,12 @@ pub struct SetErr {
     /// `description`; empty when the partner left it out.
     pub description: String,
 }
+
+/// A partner's text for a message: in quotes, cut at 200 characters, with everything escaped that could disturb a
+/// terminal or forge a log line.
+pub(super) fn quote(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}

@@ -1,5 +1,11 @@
 //! Where everything durable is kept: the data of conversations ([`Journal`]) and the list of peers ([`Registry`]).
 
+mod memory;
+mod remember;
+mod sqlite;
+#[cfg(test)]
+mod suite;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -9,6 +15,10 @@ use crate::clock::Wall;
 use crate::peer::{Direction, InboxRow, Page, PeerId, Remembered, Saved, Select, Write};
 use crate::set::Jti;
 
+pub use memory::Memory;
+pub use remember::{DESCRIPTION_MAX, ERR_MAX};
+pub use sqlite::{Options, Sqlite};
+
 /// What a store call returns.
 pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
@@ -17,7 +27,7 @@ pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;
 pub struct Epoch(pub u64);
 
 /// Why a store call failed, by what the caller does next.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The disk is full. Nothing of the call took effect; try again, it heals when there is room.

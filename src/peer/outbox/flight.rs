@@ -146,7 +146,9 @@ impl Outbox {
     pub(super) fn pause(&mut self, seq: u64) -> Duration {
         let tries = self.entries.get(&seq).map_or(1, |entry| entry.tries).clamp(1, 32);
         let pause = self.config.retry_first.saturating_mul(1 << (tries - 1).min(20));
-        self.random.jitter(pause.min(self.config.retry_max))
+        let pause = pause.min(self.config.retry_max);
+        // At least half of it: what started together is pulled apart, and yet a partner is not hurried.
+        pause / 2 + self.random.jitter(pause / 2)
     }
 
     /// Puts a SET aside until `due`, without its token.

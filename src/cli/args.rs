@@ -1,0 +1,400 @@
+//! What the user typed. Every flag is defined here once; `--help` follows from it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::parse_duration;
+use crate::set::Algorithm;
+
+#[cfg(test)]
+mod tests;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pushpull",
+    about = "Federates Security Event Tokens with partners, both ways at once, without losing or doubling one",
+    after_help = "Start with:\n  pushpull demo\n  pushpull init --issuer https://signals.acme.example\n\nExit codes: 0 done, \
+        1 failed, 2 usage, 3 configuration invalid, 4 daemon unreachable, 5 not allowed, 6 no such peer, event or key, \
+        7 conflict, 8 the partner refused or failed, 9 timed out while waiting, 10 partly done, 70 storage failed.",
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    subcommand_required = false
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// Print the version and end
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Configuration file [default: ./pushpull.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "PUSHPULL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Address of the admin API, instead of `admin.listen`
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// File with the admin API's bearer token, instead of `admin.token_file`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Two organisations on this machine that send each other events
+    #[command(after_help = "Example:\n  pushpull demo --for 10s")]
+    Demo(Demo),
+    /// Make a configuration, a signing key, a certificate and an admin token
+    #[command(
+        after_help = "Example:\n  pushpull init --issuer https://signals.acme.example\n\nNothing is ever overwritten: \
+        if a file is there already, nothing is made and the exit code is 7."
+    )]
+    Init(Init),
+    /// Run the daemon
+    #[command(
+        after_help = "Example:\n  pushpull serve --check && pushpull serve\n\nSIGHUP rereads the configuration; \
+        SIGTERM drains and ends."
+    )]
+    Serve(Serve),
+    /// Partners: pair, list, try the link
+    Peer {
+        /// What to do.
+        #[command(subcommand)]
+        command: Peer,
+    },
+    /// Send one event, or many from a file
+    #[command(after_help = SEND_HELP)]
+    Send(Send),
+    /// Print received SETs as JSON Lines
+    #[command(after_help = TAIL_HELP)]
+    Tail(Tail),
+    /// One line for each partner: link, queue, counts
+    #[command(after_help = "Example:\n  pushpull status globex --json")]
+    Status {
+        /// Only this partner
+        peer: Option<String>,
+    },
+    /// Sign, read and verify SETs without a daemon
+    Set {
+        /// What to do.
+        #[command(subcommand)]
+        command: Set,
+    },
+    /// Signing keys
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        command: Key,
+    },
+}
+
+const SEND_HELP: &str = "Examples:
+  pushpull send globex caep:session-revoked --subject email:ana@acme.example --claim reason_admin='{\"en\":\"stolen\"}' --wait
+  pushpull send globex -f events.jsonl --retry-for 10m
+
+A subject is FORMAT:VALUE: email:a@b.example, phone_number:+123, opaque:ID, iss_sub:ISSUER,SUBJECT, uri:…, account:acct:…, did:…,
+or a whole Subject Identifier as JSON.
+
+A line of the file is {\"type\", \"sub_id\", \"event\", \"jti\"?, \"txn\"?} or {\"claims\"} or {\"set\"}. The output is one
+{\"line\",\"jti\",\"error\"?} a line, in order, on stdout: a line without \"error\" is durable. With the printed jtis the same
+lines can be sent again without doubling anything. When the daemon is away for longer than --retry-for, reading stops there:
+lines without a line of output were not taken either. Exit code 0: all, 10: some, 1: none, 4: the daemon was unreachable.";
+
+const TAIL_HELP: &str = "Examples:
+  pushpull tail --follow
+  pushpull tail --consumer siem --confirm --follow
+
+Without a consumer nothing changes: the whole kept inbox is printed. With one, reading starts where that consumer confirmed
+last; --confirm confirms what was printed, after it was printed. A consumer has one position for the whole inbox: with PEER
+and --confirm it passes over the other partners' SETs, so use a consumer of its own.";
+
+/// `demo`
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// End by itself after this time [default: 10s when not on a terminal]
+    #[arg(long = "for", value_name = "DUR", value_parser = duration)]
+    pub run_for: Option<Duration>,
+    /// How the two speak to each other
+    #[arg(long, value_enum, default_value_t = DemoTransport::Websocket)]
+    pub transport: DemoTransport,
+    /// Where the two keep their files [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// How the demo's organisations speak to each other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DemoTransport {
+    /// Over a WebSocket.
+    Websocket,
+    /// Over HTTP requests.
+    Http,
+}
+
+/// `init`
+#[derive(Args, Debug)]
+pub struct Init {
+    /// Where to put the files
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// `iss` of what we sign: an https URL that stays ours
+    #[arg(long, value_name = "URL")]
+    pub issuer: String,
+    /// Address on which partners reach us [default: 0.0.0.0:8443]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Address of the admin API [default: 127.0.0.1:8480]
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Signature algorithm of the first key: ES256, EdDSA or RS256
+    #[arg(long, default_value = "ES256", value_parser = algorithm)]
+    pub alg: Algorithm,
+}
+
+/// `serve`
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// Check the configuration and the files it names, then end
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `peer …`
+#[derive(Debug, Subcommand)]
+pub enum Peer {
+    /// Print the [[peer]] block that a partner needs to pair with us; it holds no secret
+    #[command(after_help = "Example:\n  pushpull peer card > acme.card.toml     # then hand the file to the partner")]
+    Card(Card),
+    /// Store a partner from its card and make the two bearer files
+    #[command(after_help = ADD_HELP)]
+    Add(Add),
+    /// List the partners
+    #[command(visible_alias = "list")]
+    Ls,
+    /// One partner in detail
+    Show {
+        /// The partner
+        name: String,
+    },
+    /// Send a signed verification event and print the time to its ack
+    #[command(
+        after_help = "Example:\n  pushpull peer verify globex\n\nExit code 8: the partner refused it; 9: no answer in time."
+    )]
+    Verify {
+        /// The partner
+        name: String,
+    },
+}
+
+const ADD_HELP: &str = "Pairing, with nothing but two files each way:
+  acme$    pushpull peer card > acme.card.toml            globex$  pushpull peer card > globex.card.toml
+           (exchange the cards over any channel)
+  acme$    pushpull peer add --card globex.card.toml      globex$  pushpull peer add --card acme.card.toml
+           (exchange the tokens over a confidential channel)
+  acme     hands over from-globex.token,                  globex   hands over from-acme.token,
+           which becomes globex's acme.token                       which becomes acme's globex.token
+
+Each side makes NAME.token (what we present; replace it by what the partner hands over, or give it at once with --token) and
+from-NAME.token (what the partner presents to us; hand it over, or give an agreed one with --accept-token). Files that are
+there already are kept. A running daemon takes the partner at once; else it is written into pushpull.toml.";
+
+/// `peer card`
+#[derive(Args, Debug)]
+pub struct Card {
+    /// Our name at the partner [default: from the issuer's host]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The push-pull endpoint as partners see it, instead of the one that follows from the issuer
+    #[arg(long, value_name = "URL", conflicts_with = "public")]
+    pub endpoint: Option<String>,
+    /// Host and port as partners see them, instead of the issuer's
+    #[arg(long, value_name = "ADDR")]
+    pub public: Option<String>,
+}
+
+/// `peer add`
+#[derive(Args, Debug)]
+pub struct Add {
+    /// The partner's card, `-` for stdin
+    #[arg(long, value_name = "FILE")]
+    pub card: PathBuf,
+    /// What we call the partner, instead of the card's name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Event types that we send (default all); may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub send: Vec<String>,
+    /// Event types that the partner may send (default all); may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub accept: Vec<String>,
+    /// File with the token that the partner handed over, which we present
+    #[arg(long, value_name = "FILE")]
+    pub token: Option<PathBuf>,
+    /// File with an agreed token that the partner presents to us
+    #[arg(long, value_name = "FILE")]
+    pub accept_token: Option<PathBuf>,
+}
+
+/// `send`
+#[derive(Args, Debug)]
+pub struct Send {
+    /// The partner
+    pub peer: String,
+    /// Event type: a short name such as caep:session-revoked, or its URI
+    #[arg(value_name = "TYPE", required_unless_present = "file")]
+    pub event_type: Option<String>,
+    /// Whom it is about, FORMAT:VALUE or JSON
+    #[arg(long, value_name = "SUBJECT", required_unless_present = "file")]
+    pub subject: Option<String>,
+    /// A member of the event; the value is JSON, else a text. May be given several times
+    #[arg(long = "claim", value_name = "K=V", value_parser = claim)]
+    pub claims: Vec<(String, serde_json::Value)>,
+    /// Transaction identifier that joins related events
+    #[arg(long)]
+    pub txn: Option<String>,
+    /// Identity of the SET [default: a new UUID]
+    #[arg(long)]
+    pub jti: Option<String>,
+    /// Wait for the partner's answer, at most so long
+    #[arg(long, value_name = "DUR", num_args = 0..=1, require_equals = true, default_missing_value = "30s", value_parser = duration)]
+    pub wait: Option<Duration>,
+    /// JSON Lines to send instead, one event a line; `-` for stdin
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["event_type", "subject", "claims", "txn", "jti", "wait"])]
+    pub file: Option<PathBuf>,
+    /// Repeat for so long while the daemon is away or overloaded
+    #[arg(long, value_name = "DUR", value_parser = duration, conflicts_with = "event_type")]
+    pub retry_for: Option<Duration>,
+    /// Lines a request
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch: u32,
+}
+
+/// `tail`
+#[derive(Args, Debug)]
+pub struct Tail {
+    /// Only SETs of this partner
+    pub peer: Option<String>,
+    /// Read as this consumer, from where it confirmed last
+    #[arg(long, value_name = "NAME")]
+    pub consumer: Option<String>,
+    /// Confirm what was printed
+    #[arg(long, requires = "consumer")]
+    pub confirm: bool,
+    /// Do not end; print what arrives
+    #[arg(short, long)]
+    pub follow: bool,
+    /// End after so many SETs
+    #[arg(long, value_name = "N")]
+    pub max: Option<u64>,
+}
+
+/// `set …`
+#[derive(Debug, Subcommand)]
+pub enum Set {
+    /// Sign claims, and print the compact SET
+    #[command(
+        after_help = "Example:\n  pushpull set sign --key keys/acme-1.pem -f claims.json\n\nWith a configuration the key \
+        is the active one, and iss, iat and jti are filled in where they are absent."
+    )]
+    Sign {
+        /// Private key, PEM; the file's stem is the kid
+        #[arg(long, value_name = "FILE", conflicts_with = "kid")]
+        key: Option<PathBuf>,
+        /// One of the configuration's keys [default: the active one]
+        #[arg(long)]
+        kid: Option<String>,
+        /// The claims as JSON; `-` for stdin
+        #[arg(short, long, value_name = "FILE", default_value = "-")]
+        file: PathBuf,
+    },
+    /// Print a SET's header and claims, without verifying anything
+    #[command(after_help = "Example:\n  pushpull set decode set.jwt")]
+    Decode {
+        /// The compact SET; `-` for stdin
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Check a SET rule by rule
+    #[command(
+        after_help = "Examples:\n  pushpull set verify set.jwt --against globex\n  pushpull set verify - --jwks jwks.json \
+        --iss https://signals.globex.example --aud https://signals.acme.example\n\nExit code 1: the SET is invalid."
+    )]
+    Verify(Verify),
+}
+
+/// `set verify`
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// The compact SET; `-` for stdin
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// The partner of the configuration from whom it comes
+    #[arg(long, value_name = "PEER", conflicts_with_all = ["jwks", "iss", "aud"], required_unless_present = "jwks")]
+    pub against: Option<String>,
+    /// The issuer's JWK Set
+    #[arg(long, value_name = "FILE", requires = "iss", requires = "aud")]
+    pub jwks: Option<PathBuf>,
+    /// The issuer
+    #[arg(long, value_name = "URL", requires = "jwks")]
+    pub iss: Option<String>,
+    /// The audience
+    #[arg(long, value_name = "URL", requires = "jwks")]
+    pub aud: Option<String>,
+}
+
+/// `key …`
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// List the signing keys
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Make a further signing key
+    #[command(
+        after_help = "Example:\n  pushpull key new --alg EdDSA\n\nThe key is published when the daemon has read it, and \
+        signs once keys.active names it."
+    )]
+    New {
+        /// Signature algorithm: ES256, EdDSA or RS256
+        #[arg(long, default_value = "ES256", value_parser = algorithm)]
+        alg: Algorithm,
+        /// Its name [default: the last one, counted up]
+        #[arg(long)]
+        kid: Option<String>,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected a number and a unit, such as 250ms, 10s, 5m or 2h".to_owned())
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    match text.parse() {
+        Ok(algorithm @ (Algorithm::Es256 | Algorithm::EdDsa | Algorithm::Rs256)) => Ok(algorithm),
+        _ => Err("expected ES256, EdDSA or RS256".to_owned()),
+    }
+}
+
+/// A member of an event: what reads as JSON is JSON, everything else is a text.
+fn claim(text: &str) -> Result<(String, serde_json::Value), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => {
+            Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+        }
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}

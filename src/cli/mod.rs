@@ -1,0 +1,98 @@
+//! What a person types, one file a command. Results go to stdout, everything else to stderr; the exit codes are fixed.
+
+mod add;
+pub mod args;
+mod assemble;
+mod batch;
+mod card;
+mod client;
+mod demo;
+mod error;
+mod init;
+mod key;
+mod log;
+mod output;
+mod peer;
+mod send;
+mod serve;
+mod set;
+mod site;
+mod status;
+mod tail;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Command};
+
+pub use error::{Error, Exit};
+
+/// Reads the command line, does what it says, and returns the exit code.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout with code 0, misuse to stderr with code 2; a closed pipe changes neither.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::note(&Error::failed(format!("cannot start: {error}")).to_string());
+            return Exit::Failed.into();
+        }
+    };
+    let ended = runtime.block_on(dispatch(cli));
+    // A read of stdin that is under way cannot be cancelled, and nobody waits for it.
+    runtime.shutdown_background();
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) if error.nobody_reads() => Exit::Done.into(),
+        Err(error) => {
+            output::note(&error.to_string());
+            error.exit.into()
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<Exit, Error> {
+    let global = &cli.global;
+    if cli.version {
+        return version::run(global.json);
+    }
+    match cli.command {
+        None => {
+            output::note(&Cli::command().render_help().to_string());
+            Ok(Exit::Usage)
+        }
+        Some(Command::Demo(args)) => demo::run(&args, global.json).await,
+        Some(Command::Init(init)) => init::run(&init, global.json),
+        Some(Command::Serve(args)) => serve::run(&args, global).await,
+        Some(Command::Peer { command }) => match command {
+            args::Peer::Card(card) => card::run(&card, global),
+            args::Peer::Add(add) => add::run(&add, global).await,
+            args::Peer::Ls => status::run(None, global).await,
+            args::Peer::Show { name } => peer::show(&name, global).await,
+            args::Peer::Verify { name } => peer::verify(&name, global).await,
+        },
+        Some(Command::Send(send)) => match &send.file {
+            Some(file) => batch::run(&send, file, global).await,
+            None => send::run(&send, global).await,
+        },
+        Some(Command::Tail(tail)) => tail::run(&tail, global).await,
+        Some(Command::Status { peer }) => status::run(peer.as_deref(), global).await,
+        Some(Command::Set { command }) => match command {
+            args::Set::Sign { key, kid, file } => set::sign(key.as_deref(), kid.as_deref(), &file, global),
+            args::Set::Decode { file } => set::decode(&file),
+            args::Set::Verify(verify) => set::verify(&verify, global).await,
+        },
+        Some(Command::Key { command }) => match command {
+            args::Key::Ls => key::ls(global),
+            args::Key::New { alg, kid } => key::new(alg, kid.as_deref(), global),
+        },
+    }
+}

@@ -1,0 +1,179 @@
+//! `pushpull serve`: the daemon, from its configuration to its orderly end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::admin::{Admin, router};
+use crate::auth::Secret;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::store::{self, Sqlite};
+use crate::transceiver::Transceiver;
+use crate::transport::server::Server;
+
+use super::args::{Global, Serve};
+use super::site::Site;
+use super::{Error, Exit, assemble, log, output};
+
+/// How long a stop may take before what is left is dropped; it stays queued on disk.
+const GRACE: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
+    let clock = SystemClock::new();
+    let site = Site::of(global);
+    let config = check(&site)?;
+    if args.check {
+        return report(&site, &config, global.json);
+    }
+    log::start(&config.log)?;
+    let mut signals = Signals::new()?;
+    let store = open_store(&config).await?;
+    let partners = bind(config.server.listen, "server.listen").await?;
+    let operators = bind(config.admin.listen, "admin.listen").await?;
+    let (listen, admin_listen) = (partners.local_addr(), operators.local_addr());
+
+    let directory: Arc<Path> = site.directory().into();
+    let environment = Arc::new(site.environment.clone());
+    let config = Arc::new(config);
+    let transceiver = assemble::transceiver(&config, &environment, Arc::clone(&store), partners).await?;
+    let added = assemble::kept_peers(&transceiver, &config, &environment, &directory).await?;
+    let add_peer = assemble::add_peer(transceiver.clone(), Arc::clone(&config), environment, directory);
+    let token = Secret::read_file(&config.admin.token_file)
+        .map_err(|error| Error::new(Exit::ConfigInvalid, format!("admin.token_file: {error}")))?;
+    let admin = Admin::new(transceiver.clone(), &token, &config.admin.hosts, add_peer);
+    let (quit, mut quitting) = tokio::sync::watch::channel(false);
+    let serving = Server::new("admin", router(admin)).run(
+        operators,
+        async move {
+            let _ = quitting.wait_for(|quit| *quit).await;
+        },
+        Duration::from_secs(1),
+    );
+    let serving = tokio::spawn(serving);
+
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        issuer = config.server.issuer,
+        listen = shown(listen),
+        admin = shown(admin_listen),
+        peers = config.peers.len() + added,
+        ready_ms = u64::try_from(clock.now().mono.as_millis()).unwrap_or(u64::MAX),
+        "ready"
+    );
+    let exit = until_stopped(&transceiver, &mut signals).await;
+    let _ = quit.send(true);
+    let _ = serving.await;
+    drop(transceiver);
+    close(store).await;
+    Ok(exit)
+}
+
+/// The configuration, once it and the files it names are known to be sound.
+pub(super) fn check(site: &Site) -> Result<Config, Error> {
+    let config = site.load()?;
+    config.check_files(&site.file, &site.environment)?;
+    Ok(config)
+}
+
+/// Runs until a signal or the store ends it.
+async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit {
+    tokio::select! {
+        why = transceiver.failed() => {
+            error!(why, "storage failed: stopped to protect the data; start again once the disk is sound");
+            return Exit::StorageFailed;
+        }
+        name = signals.stop() => info!(signal = name, grace_seconds = GRACE.as_secs(), "stopping: answering what is owed"),
+    }
+    tokio::select! {
+        drained = transceiver.shutdown(GRACE) => {
+            info!(drained, "stopped; what is not settled stays queued");
+            Exit::Done
+        }
+        why = transceiver.failed() => {
+            error!(why, "storage failed: stopped to protect the data");
+            Exit::StorageFailed
+        }
+        name = signals.stop() => {
+            warn!(signal = name, "stopped at once; what is not settled stays queued");
+            if name == "SIGINT" { Exit::Interrupted } else { Exit::Terminated }
+        }
+    }
+}
+
+/// The signals that the daemon knows.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let open = |kind| signal(kind).map_err(|error| Error::failed(format!("cannot listen for signals: {error}")));
+        Ok(Self {
+            terminate: open(SignalKind::terminate())?,
+            interrupt: open(SignalKind::interrupt())?,
+            hangup: open(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // Without this the signal would end the process.
+                _ = self.hangup.recv() => warn!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
+            }
+        }
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<Sqlite>, Error> {
+    let Some(path) = config.store.path().map(Path::to_owned) else {
+        return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
+    };
+    let name = path.display().to_string();
+    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, store::Options::default()));
+    match opening.await {
+        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Err(error)) => Err(Error::new(Exit::StorageFailed, format!("{name}: {error}"))),
+        Err(_) => Err(Error::new(Exit::StorageFailed, format!("{name}: opening it panicked"))),
+    }
+}
+
+/// The last transaction is long since durable; this only leaves a tidy file behind.
+async fn close(store: Arc<Sqlite>) {
+    let _ = tokio::task::spawn_blocking(move || drop(store)).await;
+}
+
+async fn bind(address: std::net::SocketAddr, key: &str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::failed(format!("{key}: cannot listen on {address}: {error}"))
+            .who_acts("you")
+            .fix(format!("stop what listens there, or choose another {key}"))
+    })
+}
+
+fn shown(address: std::io::Result<std::net::SocketAddr>) -> String {
+    address.map_or_else(|_| "?".to_owned(), |address| address.to_string())
+}
+
+fn report(site: &Site, config: &Config, as_json: bool) -> Result<Exit, Error> {
+    if as_json {
+        output::json(&serde_json::json!({ "ok": true, "config": site.file, "peers": config.peers.len() }))?;
+    } else {
+        output::line(&format!("{}: sound, {} in it", site.file.display(), count(config.peers.len(), "peer")))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

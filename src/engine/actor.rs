@@ -1,0 +1,315 @@
+//! The actor of one peer: gather, step, commit, perform. The only caller of the core.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error, info, warn};
+
+use super::handle::{ArrivalRoom, SendError};
+use crate::clock::Clock;
+use crate::peer::{
+    Act, Audit, Direction, Ending, Fate, Finding, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId,
+    SlotSpec, Stats, Step, Transmission, Write,
+};
+use crate::set::{Digest, Jti, SignedSet};
+use crate::store::{self, Epoch, Journal};
+
+/// What the mailbox carries: one channel for everything, so that order is kept.
+pub(super) enum Message {
+    Send { sets: Vec<SignedSet>, fresh: bool, reply: oneshot::Sender<Result<(), SendError>> },
+    Arrived { slot: Option<SlotId>, object: Inspected, room: ArrivalRoom },
+    SlotOpened(SlotId, SlotSpec, mpsc::Sender<Transmission>),
+    SlotReady(SlotId),
+    SlotAlive(SlotId),
+    SlotClosed(SlotId, Ending),
+    Operate(Act, oneshot::Sender<()>),
+    Stats(oneshot::Sender<Stats>),
+    UnderWay(Jti, oneshot::Sender<Option<(bool, u32)>>),
+    Watch(Jti, oneshot::Sender<Outcome>),
+    Drain,
+}
+
+/// The loop around one [`Peer`].
+pub(super) struct Actor {
+    pub(super) id: PeerId,
+    pub(super) name: Arc<str>,
+    pub(super) peer: Peer,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) mailbox: mpsc::Receiver<Message>,
+    pub(super) inbox_max: u64,
+    pub(super) outbox_max: u64,
+    /// Where the objects of each open slot go.
+    pub(super) slots: HashMap<SlotId, mpsc::Sender<Transmission>>,
+    /// Who waits for the end of a SET.
+    pub(super) watchers: HashMap<Jti, Vec<oneshot::Sender<Outcome>>>,
+    /// Jtis accepted since the last commit: the store does not know them yet.
+    pub(super) accepting: HashMap<Jti, Digest>,
+    /// Callers to be told once the commit is done.
+    pub(super) callers: Vec<oneshot::Sender<Result<(), SendError>>>,
+    pub(super) operators: Vec<oneshot::Sender<()>>,
+    /// The read of the outbox that is under way.
+    pub(super) reading: Option<BoxFuture<'static, Result<Page, store::Error>>>,
+    pub(super) wake: Option<Duration>,
+}
+
+/// Inputs taken into one step: bounds its duration and its commit.
+const INPUTS_MAX: usize = 256;
+
+/// How long to wait before a commit that met a full disk is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+enum Gathered {
+    News,
+    /// Every handle is gone.
+    Closed,
+}
+
+impl Actor {
+    /// Runs until drained, abandoned, or until the store fails.
+    pub(super) async fn run(mut self) -> Result<(), store::Error> {
+        loop {
+            if let Gathered::Closed = self.gather().await? {
+                return Ok(());
+            }
+            let step = self.peer.step(self.clock.now());
+            let Step { writes, outputs, wake, drained } = step;
+            self.commit(writes).await?;
+            // Everything up to here has left no trace outside; from here on it may (R1).
+            self.accepting.clear();
+            for caller in self.callers.drain(..) {
+                let _ = caller.send(Ok(()));
+            }
+            for operator in self.operators.drain(..) {
+                let _ = operator.send(());
+            }
+            for output in outputs {
+                self.perform(output);
+            }
+            self.wake = wake.map(|(at, _)| at);
+            if drained {
+                debug!(peer = %self.name, "conversation drained");
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for news or for the time to wake, then takes what else is there.
+    async fn gather(&mut self) -> Result<Gathered, store::Error> {
+        let pause = self.wake.map(|at| at.saturating_sub(self.clock.now().mono));
+        let reading = self.reading.as_mut();
+        tokio::select! {
+            biased;
+            page = async { match reading { Some(reading) => reading.await, None => std::future::pending().await } } => {
+                self.reading = None;
+                self.peer.handle_input(Input::OutboxRows(page?), self.clock.now());
+            }
+            message = self.mailbox.recv() => match message {
+                Some(message) => self.take(message).await?,
+                None => return Ok(Gathered::Closed),
+            },
+            () = async { match pause { Some(pause) => tokio::time::sleep(pause).await, None => std::future::pending().await } } => {}
+        }
+        for _ in 1..INPUTS_MAX {
+            let Ok(message) = self.mailbox.try_recv() else { break };
+            self.take(message).await?;
+        }
+        Ok(Gathered::News)
+    }
+
+    async fn take(&mut self, message: Message) -> Result<(), store::Error> {
+        let input = match message {
+            Message::Send { sets, fresh, reply } => return self.accept(sets, fresh, reply).await,
+            Message::Arrived { slot, object, room } => {
+                let object = self.look_up(object).await?;
+                drop(room);
+                Input::Arrived { slot, object }
+            }
+            Message::SlotOpened(id, spec, objects) => {
+                self.slots.insert(id, objects);
+                Input::SlotOpened(id, spec)
+            }
+            Message::SlotReady(id) => Input::SlotReady(id),
+            Message::SlotAlive(id) => Input::SlotAlive(id),
+            Message::SlotClosed(id, ending) => {
+                self.slots.remove(&id);
+                Input::SlotClosed(id, ending)
+            }
+            Message::Operate(act, reply) => {
+                self.operators.push(reply);
+                Input::Operator(act)
+            }
+            Message::Stats(reply) => {
+                let _ = reply.send(self.peer.stats());
+                return Ok(());
+            }
+            Message::UnderWay(jti, reply) => {
+                let _ = reply.send(self.peer.under_way(&jti));
+                return Ok(());
+            }
+            Message::Watch(jti, reply) => {
+                self.watchers.retain(|_, waiting| waiting.iter().any(|reply| !reply.is_closed()));
+                self.watchers.entry(jti).or_default().push(reply);
+                return Ok(());
+            }
+            Message::Drain => Input::Drain,
+        };
+        self.peer.handle_input(input, self.clock.now());
+        Ok(())
+    }
+
+    /// Decides what to answer to a `send`. All of its SETs are taken, or none.
+    async fn accept(
+        &mut self,
+        sets: Vec<SignedSet>,
+        fresh: bool,
+        reply: oneshot::Sender<Result<(), SendError>>,
+    ) -> Result<(), store::Error> {
+        if !self.journal.healthy() {
+            let _ = reply.send(Err(SendError::StorageFull));
+            return Ok(());
+        }
+        let known = if fresh {
+            vec![None; sets.len()]
+        } else {
+            let jtis = sets.iter().map(|set| set.jti.clone()).collect();
+            self.journal.known(self.id, Direction::Out, jtis).await?
+        };
+        let mut accepted: Vec<SignedSet> = Vec::with_capacity(sets.len());
+        let mut accepting: HashMap<Jti, Digest> = HashMap::new();
+        for (set, known) in sets.into_iter().zip(known) {
+            let before = known.map(|known| known.digest);
+            let before = before.or_else(|| self.accepting.get(&set.jti).or_else(|| accepting.get(&set.jti)).copied());
+            match before {
+                Some(digest) if digest == set.digest => {}
+                Some(_) => {
+                    let _ = reply.send(Err(SendError::Conflict(set.jti)));
+                    return Ok(());
+                }
+                None => {
+                    accepting.insert(set.jti.clone(), set.digest);
+                    accepted.push(set);
+                }
+            }
+        }
+        if accepted.len() as u64 > self.peer.room() {
+            let _ = reply.send(Err(SendError::OutboxFull { max: self.outbox_max }));
+            return Ok(());
+        }
+        self.accepting.extend(accepting);
+        self.callers.push(reply);
+        self.peer.handle_input(Input::Send(accepted), self.clock.now());
+        Ok(())
+    }
+
+    /// Adds to an arrived object what only the store knows. Asked here and not in the connection's task, because
+    /// between asking and judging no other commit may come.
+    async fn look_up(&mut self, mut object: Inspected) -> Result<Inspected, store::Error> {
+        object.inbox_room = self.inbox_max.saturating_sub(self.journal.inbox_len());
+        if object.sets.iter().all(|arrival| matches!(arrival.finding, Finding::Undecidable)) {
+            return Ok(object);
+        }
+        let jtis = object.sets.iter().map(|arrival| arrival.jti.clone()).collect();
+        let known = self.journal.known(self.id, Direction::In, jtis).await?;
+        for (arrival, known) in object.sets.iter_mut().zip(known) {
+            arrival.known = known.filter(|known| matches!(known.fate, Fate::Answered(_)));
+        }
+        Ok(object)
+    }
+
+    /// Makes the step durable. A full disk is waited out: nothing of the step has happened until it is over.
+    async fn commit(&mut self, writes: Vec<Write>) -> Result<(), store::Error> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let writes = Arc::new(writes);
+        let mut full = false;
+        loop {
+            match self.journal.commit(self.id, Epoch(1), Arc::clone(&writes)).await {
+                Ok(()) => {
+                    if full {
+                        info!(peer = %self.name, "the disk has room again, going on");
+                    }
+                    return Ok(());
+                }
+                Err(store::Error::Full) => {
+                    if !full {
+                        error!(peer = %self.name, "the disk is full: nothing is acked or accepted until there is room");
+                    }
+                    full = true;
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Never waits.
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Transmit(id, object) => {
+                // A slot that is gone has reported itself closed; that news is in the mailbox.
+                if let Some(objects) = self.slots.get(&id) {
+                    let _ = objects.try_send(object);
+                }
+            }
+            Output::ReadOutbox(select) => {
+                let (journal, id) = (Arc::clone(&self.journal), self.id);
+                self.reading = Some(async move { journal.read_outbox(id, select).await }.boxed());
+            }
+            Output::Settled { jti, outcome, .. } => {
+                self.report(&jti, &outcome);
+                for watcher in self.watchers.remove(&jti).into_iter().flatten() {
+                    let _ = watcher.send(outcome.clone());
+                }
+            }
+            // Readers of the inbox are woken by the store itself.
+            Output::Received(count) => debug!(peer = %self.name, count, "SETs received"),
+            Output::Audit(audit) => self.audit(&audit),
+        }
+    }
+
+    fn report(&self, jti: &Jti, outcome: &Outcome) {
+        match outcome {
+            Outcome::Acked => debug!(peer = %self.name, %jti, "SET acknowledged"),
+            Outcome::Refused(error) => {
+                let err = shown(&error.err);
+                warn!(peer = %self.name, %jti, err, "the partner refused a SET; it is kept as a dead letter");
+            }
+            Outcome::Dead(cause) => {
+                warn!(peer = %self.name, %jti, ?cause, "gave up on a SET that was never answered; it is kept as a dead letter");
+            }
+        }
+    }
+
+    fn audit(&self, audit: &Audit) {
+        let peer = &*self.name;
+        match audit {
+            Audit::JtiConflict(count, jti) => {
+                warn!(peer, %jti, count, "known jtis came with other bytes; the first verdicts stand");
+            }
+            Audit::UnknownVerdicts(count) => debug!(peer, count, "verdicts about SETs that are not under way"),
+            Audit::Refused(count, jti, code) => {
+                warn!(peer, %jti, count, err = code.as_str(), "refused SETs; this is the first of them");
+            }
+            Audit::RefusalsSuppressed(count) => {
+                warn!(peer, count, "too many SETs to refuse; these got no verdict");
+            }
+            Audit::InboxFull(count) => {
+                warn!(peer, count, "no room for received SETs, they were neither stored nor acked: confirm the inbox");
+            }
+            Audit::Damaged(count) => {
+                error!(peer, count, "rows of the outbox are damaged and will not be sent: restore the database file");
+            }
+        }
+    }
+}
+
+/// A partner's error code as it may stand in a log: short and without control characters.
+fn shown(err: &str) -> String {
+    err.chars().take(64).filter(|c| !c.is_control()).collect()
+}

@@ -1,0 +1,154 @@
+//! How everybody else reaches a peer's actor.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::actor::Message;
+use super::slot::Slot;
+use crate::clock::Clock;
+use crate::peer::{Act, Inspected, Outcome, SlotId, SlotSpec, Stats};
+use crate::set::{Jti, SignedSet};
+
+/// Why SETs were not accepted for sending. None of the call's SETs was.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// Too many SETs wait for this peer already.
+    #[error("the outbox is full: {max} SETs wait for this peer (delivery.outbox_max)")]
+    OutboxFull {
+        /// `outbox_max`.
+        max: u64,
+    },
+    /// This jti was submitted before, with other content.
+    #[error("jti {0} was submitted before with other content: a jti names one SET for ever")]
+    Conflict(Jti),
+    /// The disk is full. Nothing is lost; try again when there is room.
+    #[error("the disk of the store is full")]
+    StorageFull,
+    /// The process is stopping.
+    #[error("shutting down")]
+    Stopped,
+}
+
+/// The peer's actor has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the conversation with this peer has stopped")]
+pub struct Stopped;
+
+/// Reaches one peer's actor. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    mailbox: mpsc::Sender<Message>,
+    slots: Arc<AtomicU64>,
+    /// Bounds the bytes of arrived objects that wait for the actor, in KiB.
+    arrivals: Arc<Semaphore>,
+    arrivals_max: u32,
+    clock: Arc<dyn Clock>,
+}
+
+impl Handle {
+    pub(super) fn new(mailbox: mpsc::Sender<Message>, arrivals_bytes_max: usize, clock: Arc<dyn Clock>) -> Self {
+        let arrivals_max = u32::try_from(arrivals_bytes_max / 1024).unwrap_or(u32::MAX).max(1);
+        Self {
+            mailbox,
+            slots: Arc::new(AtomicU64::new(1)),
+            arrivals: Arc::new(Semaphore::new(arrivals_max as usize)),
+            arrivals_max,
+            clock,
+        }
+    }
+
+    /// Accepts SETs for sending: all or none. When it returns `Ok` they are durable.
+    ///
+    /// A SET whose jti was accepted before with the same digest is accepted again without effect. `fresh` says that the
+    /// jtis were just made here, which spares the look-up. Waits while the mailbox is full. If the future is dropped
+    /// the SETs may or may not have been accepted.
+    pub async fn send(&self, sets: Vec<SignedSet>, fresh: bool) -> Result<(), SendError> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.send(Message::Send { sets, fresh, reply }).await.map_err(|_| SendError::Stopped)?;
+        answer.await.unwrap_or(Err(SendError::Stopped))
+    }
+
+    /// Offers a slot. `by` is how long it may wait before it must speak ([`SlotSpec::by`] is set from it).
+    pub async fn open_slot(&self, mut spec: SlotSpec, by: Option<Duration>) -> Result<Slot, Stopped> {
+        let id = SlotId(self.slots.fetch_add(1, Ordering::Relaxed));
+        let closing = self.mailbox.clone().reserve_owned().await.map_err(|_| Stopped)?;
+        let (sender, objects) = mpsc::channel(1);
+        // From here on a cancelled caller drops the slot, which closes it properly.
+        let slot = Slot::new(id, objects, self.mailbox.clone(), closing);
+        spec.by = by.map(|by| self.clock.now().mono + by);
+        self.mailbox.send(Message::SlotOpened(id, spec, sender)).await.map_err(|_| Stopped)?;
+        Ok(slot)
+    }
+
+    /// Room for an arrived object of so many bytes. Waits for it, so that a reader stops reading.
+    pub async fn arrival_room(&self, bytes: usize) -> Result<ArrivalRoom, Stopped> {
+        let permits = self.arrival_permits(bytes);
+        let permit = Arc::clone(&self.arrivals).acquire_many_owned(permits).await.map_err(|_| Stopped)?;
+        Ok(ArrivalRoom(permit))
+    }
+
+    /// The same without waiting; `None` means overload (503).
+    pub fn try_arrival_room(&self, bytes: usize) -> Option<ArrivalRoom> {
+        let permits = self.arrival_permits(bytes);
+        Arc::clone(&self.arrivals).try_acquire_many_owned(permits).ok().map(ArrivalRoom)
+    }
+
+    /// Brings an inspected object. `slot` is the slot that waits for its answers, or whose link brought it.
+    pub async fn arrived(&self, slot: Option<SlotId>, object: Inspected, room: ArrivalRoom) -> Result<(), Stopped> {
+        self.mailbox.send(Message::Arrived { slot, object, room }).await.map_err(|_| Stopped)
+    }
+
+    /// Pauses or resumes sending; durable when it returns.
+    pub async fn operate(&self, act: Act) -> Result<(), Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.send(Message::Operate(act, reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Figures about the conversation.
+    pub async fn stats(&self) -> Result<Stats, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.send(Message::Stats(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Whether the SET with this jti is under way, and its attempts; `None` if it is not in memory.
+    pub async fn under_way(&self, jti: Jti) -> Result<Option<(bool, u32)>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.send(Message::UnderWay(jti, reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Tells the end of the SET with this jti, which is about to be sent: call it before [`Handle::send`].
+    pub async fn watch(&self, jti: Jti) -> Result<oneshot::Receiver<Outcome>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.send(Message::Watch(jti, reply)).await.map_err(|_| Stopped)?;
+        Ok(answer)
+    }
+
+    /// Stops sending new SETs; the actor ends when it owes nothing any more.
+    pub async fn drain(&self) {
+        let _ = self.mailbox.send(Message::Drain).await;
+    }
+
+    /// Waits until the actor has ended.
+    pub async fn ended(&self) {
+        self.mailbox.closed().await;
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        !self.mailbox.is_closed()
+    }
+
+    fn arrival_permits(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.arrivals_max)
+    }
+}
+
+/// Room for one arrived object; given back when the actor has taken it in.
+#[derive(Debug)]
+pub struct ArrivalRoom(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);

@@ -1,0 +1,80 @@
+//! The application's side: received SETs, in order, for one named consumer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::store::{self, Handed, Journal};
+
+/// Reads the inbox for one consumer.
+///
+/// Each SET is handed out at least once and, unless the consumer ended before confirming, exactly once; what may have
+/// been handed out before comes marked `redelivered`.
+pub struct Inbox {
+    journal: Arc<dyn Journal>,
+    consumer: String,
+    tail: watch::Receiver<u64>,
+}
+
+impl Inbox {
+    pub(super) fn new(journal: Arc<dyn Journal>, consumer: String) -> Self {
+        let tail = journal.inbox_tail();
+        Self { journal, consumer, tail }
+    }
+
+    /// Up to `rows_max` SETs behind `after` (default: behind the last confirmed), waiting up to `wait` for the first.
+    ///
+    /// Cancel-safe: what was read and not returned comes again, perhaps marked `redelivered`.
+    pub async fn read(
+        &mut self,
+        after: Option<u64>,
+        rows_max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Handed>, store::Error> {
+        let (journal, consumer) = (&self.journal, &self.consumer);
+        poll(&mut self.tail, wait, || journal.read_inbox(consumer.clone(), after, rows_max)).await
+    }
+
+    /// The consumer's name.
+    pub fn consumer(&self) -> &str {
+        &self.consumer
+    }
+
+    /// Everything up to and including this `seq` has been dealt with. Durable when it returns.
+    pub async fn confirm(&self, up_to: u64) -> Result<(), store::Error> {
+        self.journal.confirm(self.consumer.clone(), up_to).await
+    }
+}
+
+/// The same for nobody in particular: it changes nothing.
+pub(super) async fn peek(
+    journal: &dyn Journal,
+    after: Option<u64>,
+    rows_max: usize,
+    wait: Duration,
+) -> Result<Vec<Handed>, store::Error> {
+    let mut tail = journal.inbox_tail();
+    poll(&mut tail, wait, || journal.peek_inbox(after, rows_max)).await
+}
+
+/// Reads until there is something, or for as long as `wait`.
+async fn poll<'a>(
+    tail: &mut watch::Receiver<u64>,
+    wait: Duration,
+    read: impl Fn() -> store::Pending<'a, Vec<Handed>>,
+) -> Result<Vec<Handed>, store::Error> {
+    let deadline = tokio::time::Instant::now() + wait;
+    loop {
+        tail.borrow_and_update();
+        let rows = read().await?;
+        if !rows.is_empty() {
+            return Ok(rows);
+        }
+        match tokio::time::timeout_at(deadline, tail.changed()).await {
+            Ok(Ok(())) => {}
+            // The time is over, or the store is closing.
+            Ok(Err(_)) | Err(_) => return Ok(rows),
+        }
+    }
+}

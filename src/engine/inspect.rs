@@ -1,0 +1,108 @@
+//! From a parsed object to an inspected one: every SET verified, refused, or undecidable for now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pool::{Pool, Queue};
+use crate::auth::PartnerKeys;
+use crate::clock::Clock;
+use crate::peer::{Arrival, Finding, Inspected};
+use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, verify};
+use crate::wire::Object;
+
+/// Checks what one partner sends: our policy for it, and its published keys.
+pub struct Inspector {
+    policy: Arc<Policy>,
+    keys: Arc<PartnerKeys<KeySet>>,
+    pool: Pool,
+    clock: Arc<dyn Clock>,
+}
+
+/// A SET on its way through the checks.
+struct Examined {
+    jti: Jti,
+    compact: Arc<str>,
+    digest: Digest,
+    opinion: Opinion,
+}
+
+enum Opinion {
+    Final(Finding),
+    /// The keys at hand do not verify it. Final only if they are newer than the SET.
+    UnlessNewerKeys(Refusal),
+}
+
+impl Inspector {
+    /// An inspector for one partner.
+    pub fn new(policy: Policy, keys: Arc<PartnerKeys<KeySet>>, pool: Pool, clock: Arc<dyn Clock>) -> Self {
+        Self { policy: Arc::new(policy), keys, pool, clock }
+    }
+
+    /// The partner's keys.
+    pub fn keys(&self) -> &Arc<PartnerKeys<KeySet>> {
+        &self.keys
+    }
+
+    /// Verifies every SET of an object on all cores. Waits up to `patience` for keys that are newer than the object's
+    /// arrival when those at hand do not do (R7: without them there is no verdict). Cancel-safe: it changes nothing.
+    pub async fn inspect(&self, object: Object, patience: Duration) -> Inspected {
+        let arrived_at = self.clock.now();
+        let deadline = tokio::time::Instant::now() + patience;
+        let snapshot = self.keys.current();
+        let newest = snapshot.as_ref().is_some_and(|snapshot| snapshot.started_at >= arrived_at.mono);
+        let keys = snapshot.map(|snapshot| snapshot.keys).unwrap_or_default();
+        let fresh = object
+            .sets
+            .into_iter()
+            .map(|(jti, compact)| {
+                let opinion = Opinion::Final(Finding::Undecidable);
+                Examined { jti, compact, digest: Digest::default(), opinion }
+            })
+            .collect();
+        let mut examined = self.examine(fresh, keys).await;
+        let in_doubt = |set: &Examined| matches!(set.opinion, Opinion::UnlessNewerKeys(_));
+        let mut newer = newest;
+        if !newer
+            && examined.iter().any(in_doubt)
+            && let Some(snapshot) = self.keys.newer_than(arrived_at.mono, deadline).await
+        {
+            newer = true;
+            let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);
+            examined = settled;
+            examined.extend(self.examine(doubtful, snapshot.keys).await);
+        }
+        Inspected {
+            sets: examined.into_iter().map(|set| set.conclude(newer)).collect(),
+            acks: object.acks,
+            errors: object.errors,
+            inbox_room: 0,
+        }
+    }
+
+    async fn examine(&self, sets: Vec<Examined>, keys: Arc<KeySet>) -> Vec<Examined> {
+        let (policy, now) = (Arc::clone(&self.policy), self.clock.now());
+        self.pool
+            .map(Queue::Verifying, sets, move |set| {
+                let opinion = match verify(&set.compact, Some(&set.jti), &policy, &keys, now) {
+                    Ok(verified) if verified.is_verification() => Opinion::Final(Finding::Acknowledge),
+                    Ok(verified) => Opinion::Final(Finding::Deliver(Arc::clone(verified.compact()))),
+                    Err(Fault::Refused(refusal)) => Opinion::Final(Finding::Refuse(refusal)),
+                    Err(Fault::Key(refusal)) => Opinion::UnlessNewerKeys(refusal),
+                    Err(Fault::NotNow(_)) => Opinion::Final(Finding::Undecidable),
+                };
+                Examined { digest: Digest::of(set.compact.as_bytes()), opinion, ..set }
+            })
+            .await
+    }
+}
+
+impl Examined {
+    fn conclude(self, newest_keys: bool) -> Arrival {
+        let finding = match self.opinion {
+            Opinion::Final(finding) => finding,
+            Opinion::UnlessNewerKeys(refusal) if newest_keys => Finding::Refuse(refusal),
+            Opinion::UnlessNewerKeys(_) => Finding::Undecidable,
+        };
+        Arrival { jti: self.jti, digest: self.digest, finding, known: None }
+    }
+}

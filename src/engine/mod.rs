@@ -1,0 +1,20 @@
+//! Turns the crank of every conversation: one actor a peer, the handles that reach it, the inspection of what arrives.
+//!
+//! It knows nothing of sockets or HTTP: transports open slots and bring objects. Only the actor calls the core.
+
+mod actor;
+mod handle;
+mod inbox;
+mod inspect;
+mod partner;
+mod pool;
+mod slot;
+mod supervisor;
+
+pub use handle::{ArrivalRoom, Handle, SendError, Stopped};
+pub use inbox::Inbox;
+pub use inspect::Inspector;
+pub use partner::{Link, Partner};
+pub use pool::{Pool, Queue};
+pub use slot::Slot;
+pub use supervisor::{Config, Supervisor};

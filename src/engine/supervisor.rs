@@ -1,0 +1,175 @@
+//! Starts a peer's actor when it is first needed, and ends all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error};
+
+use super::actor::Actor;
+use super::handle::Handle;
+use super::inbox::Inbox;
+use crate::clock::Clock;
+use crate::peer::{self, Peer, PeerId};
+use crate::store::{self, Handed, Journal};
+
+/// Limits of the engine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The core's configuration, one for all peers.
+    pub peer: Arc<peer::Config>,
+    /// Received SETs kept and not yet confirmed by every consumer (`limits.inbox_max`).
+    pub inbox_max: u64,
+    /// Messages that wait for one actor.
+    pub mailbox_max: usize,
+    /// Bytes of arrived objects that wait for one actor.
+    pub arrivals_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            peer: Arc::new(peer::Config::default()),
+            inbox_max: 10_000_000,
+            mailbox_max: 1024,
+            arrivals_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// All live actors. 10,000 configured peers cost little: only those with something to do have one.
+pub struct Supervisor {
+    config: Config,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    actors: DashMap<PeerId, Handle>,
+    /// Draining: an actor that has ended is not started again.
+    draining: AtomicBool,
+    /// Set once, when the store has failed: the process must end.
+    failure: watch::Sender<Option<String>>,
+}
+
+impl Supervisor {
+    /// A supervisor without actors.
+    pub fn new(config: Config, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let failure = watch::Sender::new(None);
+        Arc::new(Self { config, journal, clock, actors: DashMap::new(), draining: AtomicBool::new(false), failure })
+    }
+
+    /// The handle of this peer's actor, which is started if it is not running. `name` is for logs. Never waits.
+    pub fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>) -> Handle {
+        // The guard lives in this function alone, which does not wait.
+        let mut entry = self.actors.entry(id).or_insert_with(|| self.start(id, name));
+        if !entry.is_running() && !self.draining.load(Ordering::SeqCst) && self.failure.borrow().is_none() {
+            *entry = self.start(id, name);
+        }
+        entry.clone()
+    }
+
+    /// The handle of this peer's actor, if it is running.
+    pub fn running(&self, id: PeerId) -> Option<Handle> {
+        self.actors.get(&id).map(|entry| entry.clone()).filter(Handle::is_running)
+    }
+
+    /// The store.
+    pub fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The inbox as this consumer sees it.
+    pub fn inbox(&self, consumer: &str) -> Inbox {
+        Inbox::new(Arc::clone(&self.journal), consumer.to_owned())
+    }
+
+    /// Up to `rows_max` received SETs behind `after`, waiting up to `wait` for the first; it changes nothing.
+    pub async fn peek(&self, after: Option<u64>, rows_max: usize, wait: Duration) -> Result<Vec<Handed>, store::Error> {
+        super::inbox::peek(&*self.journal, after, rows_max, wait).await
+    }
+
+    /// Waits until the store has failed, and says why. The process must end then: recovery is the only way on.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone().unwrap_or_default(),
+            // The sender lives in `self`.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Looks at an error of the store: one that it cannot recover from ends everything ([`Supervisor::failed`]).
+    pub fn note_failure(&self, error: &store::Error) {
+        if !matches!(error, store::Error::Fatal(_)) {
+            return;
+        }
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                error!(%error, "the store has failed, stopping to protect the data");
+                *failure = Some(error.to_string());
+            }
+            first
+        });
+    }
+
+    /// No new SETs leave, owed verdicts still do; returns when every actor has ended, or after `grace`. What is not
+    /// settled stays queued. False if the time was not enough.
+    pub async fn drain(&self, grace: Duration) -> bool {
+        self.draining.store(true, Ordering::SeqCst);
+        let handles: Vec<Handle> = self.actors.iter().map(|entry| entry.clone()).collect();
+        let ended = join_all(handles.iter().map(|handle| async move {
+            handle.drain().await;
+            handle.ended().await;
+        }));
+        tokio::time::timeout(grace, ended).await.is_ok()
+    }
+
+    fn start(self: &Arc<Self>, id: PeerId, name: &Arc<str>) -> Handle {
+        let (sender, mailbox) = mpsc::channel(self.config.mailbox_max);
+        let handle = Handle::new(sender, self.config.arrivals_bytes_max, Arc::clone(&self.clock));
+        let (this, name) = (Arc::clone(self), Arc::clone(name));
+        tokio::spawn(async move {
+            if let Err(error) = this.run(id, name, mailbox).await {
+                this.note_failure(&error);
+            }
+        });
+        handle
+    }
+
+    async fn run(
+        &self,
+        id: PeerId,
+        name: Arc<str>,
+        mailbox: mpsc::Receiver<super::actor::Message>,
+    ) -> Result<(), store::Error> {
+        let saved = self.journal.recover(id).await?;
+        debug!(peer = %name, queued = saved.counts.queued, paused = saved.paused, "conversation opened");
+        let seed = u64::from(id.0) ^ self.clock.now().wall.0;
+        let actor = Actor {
+            id,
+            name,
+            peer: Peer::recover(Arc::clone(&self.config.peer), &saved, seed),
+            journal: Arc::clone(&self.journal),
+            clock: Arc::clone(&self.clock),
+            mailbox,
+            inbox_max: self.config.inbox_max,
+            outbox_max: self.config.peer.outbox_max,
+            slots: HashMap::new(),
+            watchers: HashMap::new(),
+            accepting: HashMap::new(),
+            callers: Vec::new(),
+            operators: Vec::new(),
+            reading: None,
+            wake: Some(Duration::ZERO),
+        };
+        actor.run().await
+    }
+}

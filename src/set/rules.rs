@@ -1,0 +1,272 @@
+//! The rules for a SET's header and claims, each with the clause it comes from, in the order in which they are asked.
+
+use serde_json::{Map, Value};
+
+use super::refusal::quote;
+use super::subject::{self, Strictness};
+use super::{Algorithm, ErrorCode, Fault, Jti, Policy, Profile, Refusal, events, json, shape};
+use crate::clock::Timestamp;
+
+/// What a check is called, and where it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub(super) name: &'static str,
+    pub(super) clause: &'static str,
+}
+
+/// What the rules measure a SET against.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) policy: &'a Policy,
+    /// The key in `sets` under which the token came.
+    pub(super) name: Option<&'a Jti>,
+    pub(super) now: Timestamp,
+}
+
+/// Judges a header or a set of claims by one rule.
+pub(super) type Check = fn(&Object, &Context<'_>) -> Result<(), Fault>;
+
+type Object = Map<String, Value>;
+
+macro_rules! rules {
+    ($($name:literal, $clause:literal => $check:path;)+) => {
+        &[$((Rule { name: $name, clause: $clause }, $check as Check)),+]
+    };
+}
+
+/// The header's rules.
+pub(super) const HEADER: &[(Rule, Check)] = rules! {
+    "header.members", "RFC 7515 §4.1.11, RFC 8725 §3.10" => members;
+    "header.kid", "RFC 7515 §4.1.4" => kid;
+    "header.alg", "RFC 8725 §3.1, RFC 8417 §5.1" => alg;
+    "header.typ", "RFC 8417 §2.3, SSF 1.0 §4.1.1" => typ;
+};
+
+/// The claims' rules.
+pub(super) const CLAIMS: &[(Rule, Check)] = rules! {
+    "claims.jti", "RFC 8417 §2.2" => jti;
+    "claims.jti.name", "RFC 8936 §2.3" => name;
+    "claims.iss", "RFC 8417 §2.2, SSF 1.0 §4.1.6" => iss;
+    "claims.iat", "RFC 8417 §2.2" => iat;
+    "claims.events", "RFC 8417 §2.2" => event_types;
+    "claims.sub", "SSF 1.0 §4.1.2" => sub;
+    "claims.exp", "SSF 1.0 §4.1.7" => exp;
+    "claims.sub_id", "SSF 1.0 §3, RFC 9493 §4" => sub_id;
+    "claims.txn", "RFC 8417 §2.2" => txn;
+    "claims.toe", "RFC 8417 §2.2" => toe;
+    "claims.aud", "RFC 7519 §4.1.3, SSF 1.0 §4.1.8" => aud;
+    "policy.accept", "RFC 8935 §2.4" => accept;
+    "claims.iat.age", "RFC 8417 §5.4" => age;
+    "claims.exp.passed", "RFC 7519 §4.1.4" => expired;
+    "claims.nbf", "RFC 7519 §4.1.5" => not_before;
+};
+
+/// Header members that would change how the token is read or where its key comes from.
+const REFUSED_MEMBERS: [&str; 7] = ["crit", "b64", "zip", "jku", "x5u", "x5c", "jwk"];
+
+fn members(header: &Object, _: &Context<'_>) -> Result<(), Fault> {
+    match REFUSED_MEMBERS.into_iter().find(|&name| header.contains_key(name)) {
+        Some(name) => Err(malformed(format!("the header has `{name}`, which is never accepted in a SET"))),
+        None => Ok(()),
+    }
+}
+
+fn kid(header: &Object, _: &Context<'_>) -> Result<(), Fault> {
+    match header.get("kid") {
+        None | Some(Value::String(_)) => Ok(()),
+        Some(other) => Err(malformed(format!("the header's `kid` is {}, expected a string", json::kind(other)))),
+    }
+}
+
+fn alg(header: &Object, _: &Context<'_>) -> Result<(), Fault> {
+    match header.get("alg") {
+        Some(Value::String(name)) if Algorithm::from_name(name).is_some() => Ok(()),
+        Some(Value::String(name)) => Err(refuse(
+            ErrorCode::InvalidKey,
+            format!("the header's `alg` is {}, expected ES256, ES384, EdDSA, RS256 or PS256", quote(name)),
+        )),
+        Some(other) => Err(malformed(format!("the header's `alg` is {}, expected a string", json::kind(other)))),
+        None => Err(malformed("the header has no `alg`".into())),
+    }
+}
+
+fn typ(header: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    let plain = context.policy.profile == Profile::Plain8417;
+    match header.get("typ") {
+        None if plain => Ok(()),
+        None => Err(malformed("the header has no `typ`, expected \"secevent+jwt\"".into())),
+        Some(Value::String(typ)) if is_secevent(typ) || plain && typ.eq_ignore_ascii_case("JWT") => Ok(()),
+        Some(Value::String(typ)) => {
+            Err(malformed(format!("the header's `typ` is {}, expected \"secevent+jwt\"", quote(typ))))
+        }
+        Some(other) => Err(malformed(format!("the header's `typ` is {}, expected a string", json::kind(other)))),
+    }
+}
+
+/// A media type, whose case does not matter and whose `application/` may be left out (RFC 7515 §4.1.9).
+fn is_secevent(typ: &str) -> bool {
+    let name = match typ.split_at_checked("application/".len()) {
+        Some((tree, name)) if tree.eq_ignore_ascii_case("application/") => name,
+        _ => typ,
+    };
+    name.eq_ignore_ascii_case("secevent+jwt")
+}
+
+fn jti(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    shape::jti(claims, context.policy.jti_bytes_max).map(drop).map_err(malformed)
+}
+
+fn name(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    let jti = claims.get("jti").and_then(Value::as_str);
+    match context.name {
+        Some(name) if jti != Some(name.as_str()) => Err(malformed(format!(
+            "claim `jti` is {}, but the SET came under the name {}",
+            quote(jti.unwrap_or_default()),
+            quote(name.as_str())
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn iss(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    let (iss, expected) = (shape::required_text(claims, "iss").map_err(malformed)?, &context.policy.issuer);
+    if iss == expected {
+        return Ok(());
+    }
+    let description = format!("claim `iss` is {}, expected {}", quote(iss), quote(expected));
+    Err(refuse(ErrorCode::InvalidIssuer, description))
+}
+
+fn iat(claims: &Object, _: &Context<'_>) -> Result<(), Fault> {
+    match shape::date(claims, "iat").map_err(malformed)? {
+        Some(_) => Ok(()),
+        None => Err(malformed("claim `iat` is missing".into())),
+    }
+}
+
+fn event_types(claims: &Object, _: &Context<'_>) -> Result<(), Fault> {
+    shape::events(claims).map(drop).map_err(malformed)
+}
+
+fn sub(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    forbidden(claims, "sub", context)
+}
+
+fn exp(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    forbidden(claims, "exp", context)
+}
+
+fn forbidden(claims: &Object, name: &str, context: &Context<'_>) -> Result<(), Fault> {
+    if context.policy.profile == Profile::Ssf && claims.contains_key(name) {
+        return Err(malformed(format!("claim `{name}` must not stand in a SET")));
+    }
+    Ok(())
+}
+
+fn sub_id(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    match claims.get("sub_id") {
+        Some(sub_id @ Value::Object(_)) => {
+            let problem = |problem| malformed(format!("claim `sub_id`: {problem}"));
+            subject::check(sub_id, Strictness::Lenient).map_err(problem)
+        }
+        Some(other) => Err(malformed(format!("claim `sub_id` is {}, expected an object", json::kind(other)))),
+        None if context.policy.profile == Profile::Plain8417 => Ok(()),
+        None => Err(malformed("claim `sub_id` is missing".into())),
+    }
+}
+
+fn txn(claims: &Object, _: &Context<'_>) -> Result<(), Fault> {
+    shape::text(claims, "txn").map(drop).map_err(malformed)
+}
+
+fn toe(claims: &Object, _: &Context<'_>) -> Result<(), Fault> {
+    shape::date(claims, "toe").map(drop).map_err(malformed)
+}
+
+fn aud(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    let expected = context.policy.audience.as_str();
+    let found = match shape::audience(claims).map_err(malformed)? {
+        None if context.policy.profile == Profile::Plain8417 => return Ok(()),
+        None => "nothing".into(),
+        Some(audience) if audience.contains(&expected) => return Ok(()),
+        Some(audience) => audience.iter().take(4).map(|one| quote(one)).collect::<Vec<_>>().join(", "),
+    };
+    let description = format!("claim `aud` has {found}, expected {}", quote(expected));
+    Err(refuse(ErrorCode::InvalidAudience, description))
+}
+
+fn accept(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    let Some(Value::Object(types)) = claims.get("events") else { return Ok(()) };
+    match types.keys().find(|&name| name != events::VERIFICATION && !context.policy.accept.allows(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let description = format!("events of type {} are not accepted from this transmitter", quote(name));
+            Err(refuse(ErrorCode::AccessDenied, description))
+        }
+    }
+}
+
+const MINUTE: f64 = 60_000.0;
+const DAY: f64 = 24.0 * 60.0 * MINUTE;
+
+/// Clocks may differ by so much (milliseconds).
+const LEEWAY: f64 = 5.0 * MINUTE;
+/// A date ahead by no more than this may be a clock that will be set right: no verdict.
+const AHEAD_MAX: f64 = DAY;
+/// Memory of seen jtis is kept for so long: what is older could be a replay.
+const AGE_MAX: f64 = 30.0 * DAY;
+
+fn age(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    let Some(ahead) = ahead(claims, "iat", context) else { return Ok(()) };
+    if ahead >= -AGE_MAX {
+        return not_ahead(ahead, "claim `iat` lies ahead of our clock by more than a day", context);
+    }
+    late("claim `iat` is more than 30 days ago", context)
+}
+
+/// Only RFC 8417 alone knows `exp`; SSF has refused it before.
+fn expired(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    shape::date(claims, "exp").map_err(malformed)?;
+    match ahead(claims, "exp", context) {
+        Some(ahead) if ahead < -LEEWAY => late("the SET has expired by its claim `exp`", context),
+        _ => Ok(()),
+    }
+}
+
+fn not_before(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+    shape::date(claims, "nbf").map_err(malformed)?;
+    let Some(ahead) = ahead(claims, "nbf", context) else { return Ok(()) };
+    not_ahead(ahead, "claim `nbf` lies ahead of our clock by more than a day", context)
+}
+
+/// How far a date lies ahead of our clock, in milliseconds.
+fn ahead(claims: &Object, name: &str, context: &Context<'_>) -> Option<f64> {
+    let seconds = claims.get(name)?.as_f64()?;
+    Some(seconds * 1000.0 - context.now.wall.0 as f64)
+}
+
+fn not_ahead(ahead: f64, description: &str, context: &Context<'_>) -> Result<(), Fault> {
+    if ahead <= LEEWAY {
+        return Ok(());
+    }
+    if ahead <= AHEAD_MAX {
+        return Err(Fault::NotNow("a date in the SET lies ahead of our clock"));
+    }
+    late(description, context)
+}
+
+/// A clock that has lately jumped refuses nothing (rule R7).
+fn late(description: &str, context: &Context<'_>) -> Result<(), Fault> {
+    if context.now.suspect {
+        return Err(Fault::NotNow("our clock has jumped and is not believed yet"));
+    }
+    Err(malformed(description.into()))
+}
+
+fn malformed(description: String) -> Fault {
+    refuse(ErrorCode::InvalidRequest, description)
+}
+
+fn refuse(code: ErrorCode, description: String) -> Fault {
+    Fault::Refused(Refusal::new(code, description))
+}

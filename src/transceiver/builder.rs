@@ -1,0 +1,168 @@
+//! What a Transceiver is made of.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::{Error, Transceiver};
+use crate::auth::Secret;
+use crate::clock::{Clock, SystemClock};
+use crate::engine;
+use crate::set::{SigningKey, events::Filter};
+use crate::store::{Journal, Registry};
+use crate::transport::pushpull;
+use crate::wire::net::{Allow, Pin, Target};
+
+/// Collects what a [`Transceiver`] needs. Made by [`Transceiver::builder`].
+pub struct Builder {
+    pub(super) issuer: String,
+    pub(super) audience: Option<String>,
+    pub(super) keys: Vec<SigningKey>,
+    pub(super) active: Option<String>,
+    pub(super) journal: Option<Arc<dyn Journal>>,
+    pub(super) registry: Option<Arc<dyn Registry>>,
+    pub(super) engine: engine::Config,
+    pub(super) pushpull: pushpull::Config,
+    pub(super) allow: Allow,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) public: Option<Public>,
+    pub(super) set_bytes_max: usize,
+}
+
+/// The listener that partners reach.
+pub(super) struct Public {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// One partner.
+#[derive(Clone)]
+pub struct PeerConfig {
+    /// Its name here: a-z, 0-9, `-`.
+    pub name: String,
+    /// Whose SETs we accept from it.
+    pub issuer: String,
+    /// Where its public keys are.
+    pub keys: KeySource,
+    /// The `aud` of SETs for it; its issuer if none.
+    pub audience: Option<String>,
+    /// How to reach it; none if it comes to us.
+    pub dial: Option<DialConfig>,
+    /// The bearers that it presents to us.
+    pub accept_tokens: Vec<Secret>,
+    /// Event types that we send to it.
+    pub send: Filter,
+    /// Event types that it may send to us.
+    pub accept: Filter,
+}
+
+/// How to reach a partner.
+#[derive(Clone)]
+pub struct DialConfig {
+    /// Its push-pull endpoint.
+    pub target: Target,
+    /// Its public key, if pinned.
+    pub pin: Option<Pin>,
+    /// The bearer that we present.
+    pub token: Option<Secret>,
+    /// Never try WebSocket.
+    pub http_only: bool,
+}
+
+/// Where a partner's public keys are.
+#[derive(Clone)]
+pub enum KeySource {
+    /// A JWK Set behind a URL, refreshed as often as this.
+    Url {
+        /// Where.
+        target: Target,
+        /// Its server's public key, if pinned.
+        pin: Option<Pin>,
+        /// The time between two refreshes.
+        refresh: Duration,
+    },
+    /// A JWK Set in a file.
+    File(PathBuf),
+}
+
+impl Builder {
+    pub(super) fn new(issuer: String) -> Self {
+        Self {
+            issuer,
+            audience: None,
+            keys: Vec::new(),
+            active: None,
+            journal: None,
+            registry: None,
+            engine: engine::Config::default(),
+            pushpull: pushpull::Config::default(),
+            allow: Allow::default(),
+            clock: Arc::new(SystemClock::new()),
+            public: None,
+            set_bytes_max: crate::wire::Limits::default().set_bytes_max,
+        }
+    }
+
+    /// The `aud` that partners must use for us (default: the issuer).
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// A signing key. All are published; the first signs, unless [`Builder::active_key`] names another.
+    pub fn signing_key(mut self, key: SigningKey) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    /// The `kid` of the key that signs.
+    pub fn active_key(mut self, kid: impl Into<String>) -> Self {
+        self.active = Some(kid.into());
+        self
+    }
+
+    /// Where everything durable is kept.
+    pub fn store<S: Journal + Registry>(mut self, store: Arc<S>) -> Self {
+        self.journal = Some(Arc::clone(&store) as Arc<dyn Journal>);
+        self.registry = Some(store);
+        self
+    }
+
+    /// Limits of the engine and of every conversation.
+    pub fn engine(mut self, config: engine::Config) -> Self {
+        self.engine = config;
+        self
+    }
+
+    /// Limits and intervals of push-pull.
+    pub fn pushpull(mut self, config: pushpull::Config) -> Self {
+        self.set_bytes_max = config.limits.set_bytes_max;
+        self.pushpull = config;
+        self
+    }
+
+    /// Private or loopback ranges that outgoing connections may use.
+    pub fn allow(mut self, allow: Allow) -> Self {
+        self.allow = allow;
+        self
+    }
+
+    /// Another clock than the system's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Serves partners on this listener; without `tls` in plaintext, which is for loopback alone.
+    pub fn listen(mut self, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        self.public = Some(Public { listener, tls });
+        self
+    }
+
+    /// Starts it. Must be called within a tokio runtime.
+    pub async fn start(self) -> Result<Transceiver, Error> {
+        Transceiver::start(self).await
+    }
+}

@@ -1,0 +1,235 @@
+//! The library's front door: a Transceiver with its peers, its inbox and its end. Puts the floors below together.
+
+mod builder;
+mod event;
+mod peers;
+mod received;
+mod status;
+mod submit;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
+pub use event::Event;
+pub use peers::{AddError, Verified, VerifyError};
+pub use received::{Inbox, Received};
+pub use status::{EventRecord, LinkState, Moment, PeerStatus, State};
+pub use submit::{Submission, SubmitError, SubmitFault};
+
+use crate::clock::Clock;
+use crate::engine::{Pool, Supervisor};
+use crate::peer::PeerId;
+use crate::set::{Jti, KeySet, SigningKey};
+use crate::store::{self, Journal, Registry};
+use crate::transport::server::Server;
+use crate::transport::{App, Directory, pushpull, router};
+use crate::wire::net::Dialer;
+use peers::Entry;
+
+/// Our organisation's end of all its federations: sender and receiver in one.
+///
+/// Cheap to clone; all clones are the same Transceiver. It keeps running until [`Transceiver::shutdown`].
+#[derive(Clone)]
+pub struct Transceiver(Arc<Inner>);
+
+/// Why a Transceiver cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The builder was not given what it needs.
+    #[error("a transceiver needs {0}")]
+    Missing(&'static str),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+struct Inner {
+    issuer: String,
+    audience: String,
+    key: Arc<SigningKey>,
+    journal: Arc<dyn Journal>,
+    registry: Arc<dyn Registry>,
+    supervisor: Arc<Supervisor>,
+    pool: Pool,
+    clock: Arc<dyn Clock>,
+    dialer: Arc<Dialer>,
+    directory: Arc<Directory>,
+    pushpull: Arc<pushpull::Config>,
+    policy: Limits,
+    peers: RwLock<HashMap<String, Arc<Entry>>>,
+    /// Names of all peers that ever had a number, for what the store still holds of them.
+    names: RwLock<HashMap<PeerId, Arc<str>>>,
+    /// Shutting down: nothing is accepted any more.
+    stopping: AtomicBool,
+    /// Turns true when dialling and listening have to end.
+    quiet: watch::Sender<bool>,
+    /// Turns true when open connections have to close.
+    stop: watch::Sender<bool>,
+    server: std::sync::Mutex<Option<JoinHandle<()>>>,
+    janitor: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Limits on SETs, ours and theirs.
+struct Limits {
+    jti_bytes_max: usize,
+    set_bytes_max: usize,
+}
+
+impl Transceiver {
+    /// Begins a Transceiver whose SETs carry this `iss`.
+    pub fn builder(issuer: impl Into<String>) -> Builder {
+        Builder::new(issuer.into())
+    }
+
+    async fn start(builder: Builder) -> Result<Self, Error> {
+        let journal = builder.journal.ok_or(Error::Missing("a store"))?;
+        let registry = builder.registry.ok_or(Error::Missing("a store"))?;
+        let jwks = KeySet::of(builder.keys.iter().map(SigningKey::public_jwk)).to_json().to_string();
+        let active = builder.active;
+        let key = builder
+            .keys
+            .into_iter()
+            .find(|key| active.as_deref().is_none_or(|kid| kid == key.kid()))
+            .ok_or(Error::Missing("a signing key"))?;
+        let names = registry.names().await?;
+        let names = names.into_iter().map(|(id, name)| (id, Arc::from(name))).collect();
+        let (quiet, stop) = (watch::Sender::new(false), watch::Sender::new(false));
+        let directory = Arc::new(Directory::default());
+        let config = Arc::new(builder.pushpull);
+        let clock = builder.clock;
+        let inner = Arc::new(Inner {
+            audience: builder.audience.unwrap_or_else(|| builder.issuer.clone()),
+            issuer: builder.issuer,
+            key: Arc::new(key),
+            supervisor: Supervisor::new(builder.engine, Arc::clone(&journal), Arc::clone(&clock)),
+            journal,
+            registry,
+            pool: Pool::new(),
+            clock,
+            dialer: Arc::new(Dialer::new(builder.allow)),
+            directory: Arc::clone(&directory),
+            policy: Limits { jti_bytes_max: config.limits.jti_bytes_max, set_bytes_max: builder.set_bytes_max },
+            pushpull: Arc::clone(&config),
+            peers: RwLock::default(),
+            names: RwLock::new(names),
+            stopping: AtomicBool::new(false),
+            quiet,
+            stop,
+            server: std::sync::Mutex::default(),
+            janitor: std::sync::Mutex::default(),
+        });
+        let this = Self(inner);
+        if let Some(public) = builder.public {
+            let app = App {
+                directory,
+                pushpull: config,
+                jwks: ArcSwap::from_pointee(jwks.into()),
+                stop: this.0.stop.subscribe(),
+            };
+            let mut server = Server::new("partners", router(Arc::new(app)));
+            if let Some(tls) = public.tls {
+                server = server.with_tls(Arc::new(ArcSwap::new(tls)));
+            }
+            let mut quiet = this.0.quiet.subscribe();
+            let stop = async move {
+                let _ = quiet.wait_for(|quiet| *quiet).await;
+            };
+            *lock(&this.0.server) = Some(tokio::spawn(server.run(public.listener, stop, LAST_WORDS)));
+        }
+        *lock(&this.0.janitor) = Some(tokio::spawn(tidy(Arc::clone(&this.0))));
+        Ok(this)
+    }
+
+    /// Accepts an event for one peer. Durable when it returns: from then on it ends acked, refused or as a dead letter.
+    ///
+    /// If the future is dropped, the event may or may not have been accepted; with a `jti` of the caller's it can be
+    /// submitted again without harm.
+    pub async fn send(&self, peer: &str, event: Event) -> Result<Jti, SubmitError> {
+        let mut jtis = self.submit(vec![Submission { peer: peer.to_owned(), event }]).await?;
+        jtis.pop().ok_or(SubmitError { index: 0, fault: SubmitFault::Stopped })
+    }
+
+    /// The received SETs of all peers as this consumer sees them. A consumer is made by its first read.
+    pub fn inbox(&self, consumer: &str) -> Inbox {
+        Inbox::new(self.clone(), consumer)
+    }
+
+    /// False while the store cannot take anything, or during shutdown.
+    pub fn ready(&self) -> bool {
+        self.0.journal.healthy() && !self.is_stopping()
+    }
+
+    /// Waits until the store has failed for good, and says why. The process must end then (exit code 70).
+    pub async fn failed(&self) -> String {
+        self.0.supervisor.failed().await
+    }
+
+    /// Stops: no more submissions, no more dialling or listening; owed verdicts still leave; then connections close.
+    /// Returns after `grace` at the latest; what is not settled stays queued on disk. False if grace was not enough.
+    pub async fn shutdown(&self, grace: Duration) -> bool {
+        self.0.stopping.store(true, Ordering::SeqCst);
+        let deadline = tokio::time::Instant::now() + grace;
+        let drained = self.0.supervisor.drain(grace).await;
+        let _ = self.0.quiet.send(true);
+        let _ = self.0.stop.send(true);
+        let server = lock(&self.0.server).take();
+        if let Some(server) = server {
+            let _ = tokio::time::timeout_at(deadline.max(tokio::time::Instant::now() + LAST_WORDS), server).await;
+        }
+        self.0.end_peers().await;
+        if let Some(janitor) = lock(&self.0.janitor).take() {
+            janitor.abort();
+        }
+        drained
+    }
+
+    /// The `iss` of what we sign.
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// Time for connections to close after the grace period.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often what is no longer needed is looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// How long seen jtis are remembered, at least (30 days): older SETs are refused by their `iat`.
+const MEMORY: Duration = Duration::from_secs(30 * 86_400);
+
+/// Removes, in small steps, what is no longer needed.
+async fn tidy(inner: Arc<Inner>) {
+    loop {
+        tokio::time::sleep(TIDY_EVERY).await;
+        let now = inner.clock.now();
+        if now.suspect {
+            continue;
+        }
+        let before =
+            crate::clock::Wall(now.wall.0.saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)));
+        loop {
+            match inner.journal.purge(before).await {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => break,
+                Err(error) => break inner.supervisor.note_failure(&error),
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,262 @@
+//! From what an application hands in to SETs that are durably queued: all of a call, or nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::{Event, Unsigned};
+use super::peers::Entry;
+use super::{Inner, Transceiver};
+use crate::engine::{Queue, SendError};
+use crate::peer::Direction;
+use crate::set::{Defaults, Digest, Incomplete, Jti, SignedSet, complete, decode, events};
+use crate::store;
+
+/// An event and the peer it is for.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The peer's name.
+    pub peer: String,
+    /// What to send.
+    pub event: Event,
+}
+
+/// Nothing of the call was accepted, because of one of its submissions.
+#[derive(Debug, thiserror::Error)]
+#[error("{fault}")]
+pub struct SubmitError {
+    /// Which submission of the call, from 0.
+    pub index: usize,
+    /// What is wrong with it.
+    pub fault: SubmitFault,
+}
+
+/// What can be wrong with a submission.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitFault {
+    /// No peer of this name.
+    #[error("there is no peer {0:?}: pushpull peer ls shows those there are")]
+    NoSuchPeer(String),
+    /// It cannot become a SET.
+    #[error("{0}")]
+    Invalid(String),
+    /// Its type is not among those that this peer gets.
+    #[error("{0} is not sent to this peer: its `send` list in the configuration does not have it")]
+    NotSent(String),
+    /// Its jti was used before for something else.
+    #[error("jti {0} was submitted before with other content: a jti names one SET for ever")]
+    Conflict(Jti),
+    /// Too many SETs wait for this peer.
+    #[error("{max} SETs wait for this peer already (delivery.outbox_max): they leave when the partner answers")]
+    OutboxFull {
+        /// `outbox_max`.
+        max: u64,
+    },
+    /// The disk is full.
+    #[error("the disk of the store is full: free some space, no restart is needed")]
+    StorageFull,
+    /// The store has failed.
+    #[error("the store has failed: the process stops to protect the data")]
+    StorageFailed,
+    /// Shutting down.
+    #[error("shutting down")]
+    Stopped,
+}
+
+/// How often a call that waits for its commit looks whether the disk is full.
+const HEALTH_EVERY: Duration = Duration::from_millis(500);
+
+/// A submission that is checked and complete, but not signed.
+struct Checked {
+    entry: Arc<Entry>,
+    jti: Jti,
+    digest: Digest,
+    named: bool,
+    form: Form,
+}
+
+enum Form {
+    Claims(serde_json::Map<String, serde_json::Value>),
+    Signed(Arc<str>),
+}
+
+impl Transceiver {
+    /// Accepts submissions: all of them or, with an error that names one, none. Durable when it returns; the jtis come
+    /// in order. Repeating a call whose jtis were given by the caller changes nothing.
+    ///
+    /// After [`SubmitFault::StorageFull`], or when the future was dropped, they may have been accepted all the same.
+    pub async fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<Jti>, SubmitError> {
+        let inner = &self.0;
+        if self.is_stopping() {
+            return Err(SubmitError { index: 0, fault: SubmitFault::Stopped });
+        }
+        if !inner.journal.healthy() {
+            return Err(SubmitError { index: 0, fault: SubmitFault::StorageFull });
+        }
+        let mut checked = Vec::with_capacity(submissions.len());
+        for (index, submission) in submissions.into_iter().enumerate() {
+            checked.push(inner.check(submission).map_err(|fault| SubmitError { index, fault })?);
+        }
+        let jtis: Vec<Jti> = checked.iter().map(|checked| checked.jti.clone()).collect();
+        let mut peers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, one) in checked.iter().enumerate() {
+            peers.entry(one.entry.config.name.as_str()).or_default().push(index);
+        }
+        let groups: Vec<Vec<usize>> = peers.into_values().collect();
+        if groups.len() > 1 {
+            // Two actors cannot commit together: what can be told beforehand is asked before either does.
+            inner.foresee(&checked, &groups).await?;
+        }
+        let entries: Vec<(Arc<Entry>, bool)> = checked.iter().map(|one| (Arc::clone(&one.entry), one.named)).collect();
+        let mut sets: Vec<Option<SignedSet>> = inner.sign(checked).await?.into_iter().map(Some).collect();
+        for group in groups {
+            let fresh = group.iter().all(|index| !entries[*index].1);
+            let batch: Vec<SignedSet> = group.iter().filter_map(|index| sets[*index].take()).collect();
+            let first = group.first().copied().unwrap_or_default();
+            let handle = entries[first].0.partner.handle();
+            let sent = tokio::select! {
+                sent = handle.send(batch, fresh) => sent,
+                () = inner.disk_filled() => Err(SendError::StorageFull),
+            };
+            sent.map_err(|error| {
+                let index = match &error {
+                    SendError::Conflict(jti) => {
+                        group.iter().copied().find(|index| jtis[*index] == *jti).unwrap_or(first)
+                    }
+                    _ => first,
+                };
+                SubmitError { index, fault: error.into() }
+            })?;
+        }
+        Ok(jtis)
+    }
+}
+
+impl Inner {
+    /// Ends when the disk is full. What was handed to an actor before is not lost then: it waits there for room, and
+    /// whoever submitted it under a jti of its own may do so again.
+    async fn disk_filled(&self) {
+        while self.journal.healthy() {
+            tokio::time::sleep(HEALTH_EVERY).await;
+        }
+    }
+
+    fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
+        let entry = self.find(&submission.peer)?;
+        let invalid = |error: Incomplete| SubmitFault::Invalid(error.to_string());
+        let unsigned = match submission.event {
+            Event::Draft(draft) => Unsigned::new(draft.into_claims().map_err(invalid)?),
+            Event::Claims(claims) => Unsigned::new(claims),
+            Event::Signed(compact) => return self.check_signed(entry, compact),
+        };
+        let defaults = Defaults {
+            issuer: &self.issuer,
+            audience: entry.config.audience.as_deref().unwrap_or(&entry.config.issuer),
+            now: self.clock.now().wall,
+            jti_bytes_max: self.policy.jti_bytes_max,
+        };
+        let (jti, claims) = complete(unsigned.claims, defaults).map_err(invalid)?;
+        if let Some(types) = claims.get("events").and_then(serde_json::Value::as_object) {
+            for uri in types.keys() {
+                sent(&entry, uri)?;
+            }
+        }
+        Ok(Checked { entry, jti, digest: unsigned.digest, named: unsigned.named, form: Form::Claims(claims) })
+    }
+
+    /// A SET of somebody else's: it only has to be one. Whether it is any good is for the partner to say.
+    fn check_signed(&self, entry: Arc<Entry>, compact: String) -> Result<Checked, SubmitFault> {
+        let compact = compact.trim();
+        if compact.len() > self.policy.set_bytes_max {
+            let max = self.policy.set_bytes_max;
+            return Err(SubmitFault::Invalid(format!("set: longer than {max} bytes (limits.set_bytes_max)")));
+        }
+        let (_, claims) =
+            decode(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
+        let jti = claims.get("jti").and_then(serde_json::Value::as_str).filter(|jti| !jti.is_empty());
+        let jti = Jti::from(jti.ok_or_else(|| SubmitFault::Invalid("set: it has no jti".to_owned()))?);
+        let max = self.policy.jti_bytes_max;
+        if jti.as_str().len() > max {
+            return Err(SubmitFault::Invalid(format!("jti: longer than {max} bytes (limits.jti_bytes_max)")));
+        }
+        let Some(types) = claims.get("events").and_then(serde_json::Value::as_object) else {
+            return Err(SubmitFault::Invalid("set: it has no events".to_owned()));
+        };
+        for uri in types.keys() {
+            sent(&entry, uri)?;
+        }
+        let digest = Digest::of(compact.as_bytes());
+        Ok(Checked { entry, jti, digest, named: true, form: Form::Signed(compact.into()) })
+    }
+
+    async fn foresee(&self, checked: &[Checked], groups: &[Vec<usize>]) -> Result<(), SubmitError> {
+        for group in groups {
+            let first = group.first().copied().unwrap_or_default();
+            let partner = &checked[first].entry.partner;
+            let jtis = group.iter().map(|index| checked[*index].jti.clone()).collect();
+            let known = self
+                .journal
+                .known(partner.id, Direction::Out, jtis)
+                .await
+                .map_err(|error| SubmitError { index: first, fault: error.into() })?;
+            for (index, known) in group.iter().zip(known) {
+                if known.is_some_and(|known| known.digest != checked[*index].digest) {
+                    let fault = SubmitFault::Conflict(checked[*index].jti.clone());
+                    return Err(SubmitError { index: *index, fault });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn sign(&self, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
+        let key = Arc::clone(&self.key);
+        let max = self.policy.set_bytes_max;
+        let signed = self
+            .pool
+            .map(Queue::Signing, checked, move |one| {
+                let compact = match one.form {
+                    Form::Claims(claims) => {
+                        key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?
+                    }
+                    Form::Signed(compact) => compact,
+                };
+                if compact.len() > max {
+                    let text = format!("the SET would be longer than {max} bytes (limits.set_bytes_max)");
+                    return Err(SubmitFault::Invalid(text));
+                }
+                Ok(SignedSet { jti: one.jti, compact, digest: one.digest })
+            })
+            .await;
+        let indexed = signed.into_iter().enumerate();
+        indexed.map(|(index, set)| set.map_err(|fault| SubmitError { index, fault })).collect()
+    }
+}
+
+fn sent(entry: &Entry, uri: &str) -> Result<(), SubmitFault> {
+    if uri == events::VERIFICATION || entry.config.send.allows(uri) {
+        return Ok(());
+    }
+    Err(SubmitFault::NotSent(events::shorten(uri).chars().take(120).collect()))
+}
+
+impl From<SendError> for SubmitFault {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::OutboxFull { max } => Self::OutboxFull { max },
+            SendError::Conflict(jti) => Self::Conflict(jti),
+            SendError::StorageFull => Self::StorageFull,
+            SendError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<store::Error> for SubmitFault {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Full => Self::StorageFull,
+            _ => Self::StorageFailed,
+        }
+    }
+}

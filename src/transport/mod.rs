@@ -1,0 +1,10 @@
+//! Between the wire and the engine: what partners reach, and how we reach them. No protocol is decided here.
+
+mod app;
+mod directory;
+pub mod pushpull;
+mod reply;
+pub mod server;
+
+pub use app::{App, router};
+pub use directory::Directory;

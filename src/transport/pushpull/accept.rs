@@ -1,0 +1,107 @@
+//! The Responder's side of the WebSocket handshake (RFC 6455 §4.2, draft §Pushpull Subprotocol Handshake).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::header::{
+    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tracing::{info, warn};
+
+use super::{Config, SUBPROTOCOL, websocket};
+use crate::engine::Partner;
+use crate::transport::reply;
+
+/// WebSockets of one partner at the same time. Both of its nodes, and a few that it does not yet know to be dead.
+const SOCKETS_MAX: usize = 8;
+
+/// Answers `GET /pushpull` of a partner that has identified itself: 101 and a WebSocket, or why not.
+pub fn upgrade(
+    partner: Arc<Partner>,
+    config: Arc<Config>,
+    mut request: Request<Body>,
+    stop: watch::Receiver<bool>,
+) -> Response<Body> {
+    let accept = match check(request.headers()) {
+        Ok(accept) => accept,
+        Err(refusal) => return refusal,
+    };
+    if partner.link().sockets >= SOCKETS_MAX {
+        return reply::overloaded("you have too many WebSocket connections open");
+    }
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let io = match upgraded.await {
+            Ok(io) => TokioIo::new(io),
+            Err(error) => {
+                warn!(peer = %partner.name, %error, "the WebSocket handshake broke off");
+                return;
+            }
+        };
+        let settings = websocket::settings(&config);
+        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(settings)).await;
+        info!(peer = %partner.name, transport = "websocket", "link up, the partner dialled");
+        let why = websocket::run(socket, Arc::clone(&partner), config, stop).await;
+        info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    response
+}
+
+/// The value for `Sec-WebSocket-Accept`, or the refusal.
+fn check(headers: &HeaderMap) -> Result<HeaderValue, Response<Body>> {
+    let bad = |what: &str| reply::error(StatusCode::BAD_REQUEST, "invalid_request", what);
+    if !lists(headers, UPGRADE, "websocket") {
+        return Err(reply::method_not_allowed("POST"));
+    }
+    if !lists(headers, CONNECTION, "upgrade") {
+        return Err(bad("the Connection header does not list Upgrade"));
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let mut response =
+            reply::error(StatusCode::UPGRADE_REQUIRED, "invalid_request", "only version 13 of WebSocket is spoken");
+        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Err(response);
+    }
+    if !lists(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+        return Err(bad("the Sec-WebSocket-Protocol header does not list pushpull"));
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    match (keys.next(), keys.next()) {
+        (Some(key), None) if is_key(key) => {
+            HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| bad("Sec-WebSocket-Key is invalid"))
+        }
+        _ => Err(bad("Sec-WebSocket-Key must be there once, with 16 bytes in base64")),
+    }
+}
+
+/// 16 bytes in base64: 22 digits and two `=`.
+fn is_key(key: &HeaderValue) -> bool {
+    let key = key.as_bytes();
+    key.len() == 24
+        && key.ends_with(b"==")
+        && key[..22].iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/'))
+}
+
+/// Whether the header's comma-separated values hold this one, in any case.
+fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|value| value.trim().eq_ignore_ascii_case(wanted))
+}

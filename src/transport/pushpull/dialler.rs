@@ -1,0 +1,183 @@
+//! Keeps the link to a partner that we dial: by WebSocket if that can be had, by HTTP as long as it cannot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE, USER_AGENT,
+};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tracing::{info, warn};
+
+use super::initiator::Initiator;
+use super::{Config, SUBPROTOCOL, websocket};
+use crate::auth::Secret;
+use crate::clock::Clock;
+use crate::engine::Partner;
+use crate::wire::net::{Backoff, Client, Dialer, Pin, Stream, Target};
+
+/// Where and how to reach a partner.
+#[derive(Clone)]
+pub struct Dial {
+    /// Makes connections.
+    pub dialer: Arc<Dialer>,
+    /// The partner's push-pull endpoint.
+    pub target: Target,
+    /// Its public key, if pinned.
+    pub pin: Option<Pin>,
+    /// The bearer that we present.
+    pub token: Option<Secret>,
+    /// Never try WebSocket (`transport = "http"`).
+    pub http_only: bool,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why there is no WebSocket.
+enum Refused {
+    /// The partner cannot be reached at all; HTTP would fare no better.
+    Unreachable(String),
+    /// It can be reached and does not speak WebSocket, at least not now.
+    Handshake(String),
+}
+
+/// A connection that lived this long was a good one: the next attempt comes soon.
+const GOOD: Duration = Duration::from_secs(10);
+
+/// The longest time for the opening handshake, TCP and TLS included.
+const OPENING: Duration = Duration::from_secs(10);
+
+/// Keeps the link until `stop` turns true.
+pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut stop: watch::Receiver<bool>) {
+    let seed = dial.clock.now().wall.0 ^ u64::from(partner.id.0);
+    if dial.http_only {
+        return dial.initiator(&partner, &config).run(stop, seed).await;
+    }
+    let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), seed);
+    let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
+    loop {
+        let opening = dial.open(&config);
+        let opened = tokio::select! {
+            opened = opening => opened,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let pause = match opened {
+            Ok(socket) => {
+                let since = Instant::now();
+                upgrade.reset();
+                info!(peer = %partner.name, transport = "websocket", "link up");
+                let farewell = websocket::run(socket, Arc::clone(&partner), Arc::clone(&config), stop.clone()).await;
+                if *stop.borrow() {
+                    return;
+                }
+                down(&partner, &farewell);
+                if since.elapsed() >= GOOD {
+                    reconnect.reset();
+                }
+                reconnect.pause()
+            }
+            Err(Refused::Unreachable(why)) => {
+                down(&partner, &why);
+                reconnect.pause()
+            }
+            Err(Refused::Handshake(why)) => {
+                down(&partner, &format!("no WebSocket, using HTTP: {why}"));
+                reconnect.reset();
+                dial.bridge(&partner, &config, upgrade.pause(), stop.clone(), seed).await;
+                Duration::ZERO
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+impl Dial {
+    /// Uses HTTP for a while, then lets the WebSocket be tried again. An exchange under way is finished.
+    async fn bridge(
+        &self,
+        partner: &Arc<Partner>,
+        config: &Arc<Config>,
+        time: Duration,
+        mut stop: watch::Receiver<bool>,
+        seed: u64,
+    ) {
+        let (enough, until) = watch::channel(false);
+        let initiator = self.initiator(partner, config);
+        let exchanges = initiator.run(until, seed);
+        let timer = async {
+            tokio::select! {
+                () = tokio::time::sleep(time) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            let _ = enough.send(true);
+        };
+        tokio::join!(exchanges, timer);
+    }
+
+    fn initiator(&self, partner: &Arc<Partner>, config: &Arc<Config>) -> Initiator {
+        Initiator {
+            partner: Arc::clone(partner),
+            client: Client::new(Arc::clone(&self.dialer), self.target.clone(), self.pin),
+            token: self.token.clone(),
+            config: Arc::clone(config),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    async fn open(&self, config: &Config) -> Result<WebSocketStream<Stream>, Refused> {
+        let connecting = timeout(OPENING, self.dialer.connect(&self.target, self.pin.as_ref()));
+        let stream = match connecting.await {
+            Err(_) => return Err(Refused::Unreachable(format!("no connection within {} s", OPENING.as_secs()))),
+            Ok(Err(error)) => return Err(Refused::Unreachable(error.to_string())),
+            Ok(Ok(stream)) => stream,
+        };
+        let request = self.request().map_err(|error| Refused::Handshake(error.to_string()))?;
+        let handshake = client_async_with_config(request, stream, Some(websocket::settings(config)));
+        match timeout(OPENING, handshake).await {
+            Ok(Ok((socket, _))) => Ok(socket),
+            Ok(Err(Error::Http(response))) => {
+                Err(Refused::Handshake(format!("the partner answered {}", response.status().as_u16())))
+            }
+            Ok(Err(error)) => Err(Refused::Handshake(error.to_string())),
+            Err(_) => Err(Refused::Handshake(format!("no answer within {} s", OPENING.as_secs()))),
+        }
+    }
+
+    fn request(&self) -> Result<Request, http::Error> {
+        let target = self.target.clone().with_websocket_scheme();
+        let mut request = http::Request::builder()
+            .method("GET")
+            .uri(format!("{}://{}{}", if target.is_secure() { "wss" } else { "ws" }, target.authority(), target.path()))
+            .header(HOST, target.authority())
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, generate_key())
+            .header(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL))
+            .header(USER_AGENT, concat!("pushpull/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.to_bearer());
+        }
+        request.body(())
+    }
+}
+
+/// One line per change of state, not one per attempt.
+fn down(partner: &Partner, why: &str) {
+    let mut news = false;
+    partner.update_link(|link| {
+        news = link.trouble.as_deref() != Some(why);
+        link.trouble = Some(why.to_owned());
+    });
+    if news {
+        warn!(peer = %partner.name, transport = "websocket", why, "link down");
+    }
+}

@@ -1,0 +1,194 @@
+//! The Initiator over HTTP: one exchange after the other, as often as there is something to say or to ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderValue};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{Config, encode};
+use crate::auth::Secret;
+use crate::engine::{Partner, Slot};
+use crate::peer::{Ending, Transmission, WaitsFor};
+use crate::wire;
+use crate::wire::net::{self, Backoff, Client, retry_after};
+
+/// Exchanges objects with one partner until `stop` turns true.
+pub(super) struct Initiator {
+    pub(super) partner: Arc<Partner>,
+    pub(super) client: Client,
+    pub(super) token: Option<Secret>,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Arc<dyn crate::clock::Clock>,
+}
+
+/// How one exchange went.
+enum Exchange {
+    Done,
+    /// The partner minds the batch; go on with smaller ones, soon.
+    Rejected(String),
+    /// Try again after a pause.
+    Failed {
+        why: String,
+        retry_after: Duration,
+    },
+}
+
+impl Initiator {
+    /// Runs until `stop` turns true; the exchange under way is finished first.
+    pub(super) async fn run(&self, mut stop: watch::Receiver<bool>, seed: u64) {
+        let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed);
+        let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), seed);
+        loop {
+            let handle = self.partner.handle();
+            let spec = self.config.exchange_spec(usize::MAX, WaitsFor::Anything);
+            let Ok(mut slot) = handle.open_slot(spec, self.ask_after()).await else { return };
+            let object = tokio::select! {
+                object = slot.next() => object,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Some(object) = object else { return };
+            let exchange = self.exchange(slot, &object).await;
+            let pause = match exchange {
+                Exchange::Done => {
+                    failures.reset();
+                    rejections.reset();
+                    self.recovered();
+                    continue;
+                }
+                Exchange::Rejected(why) => {
+                    self.failed(&why);
+                    rejections.pause()
+                }
+                Exchange::Failed { why, retry_after } => {
+                    self.failed(&why);
+                    failures.pause().max(retry_after)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// When to ask although there is nothing to say. A partner that has just been here by itself needs no asking yet.
+    fn ask_after(&self) -> Option<Duration> {
+        let interval = self.config.speak_interval;
+        let link = self.partner.link();
+        if link.sockets > 0 {
+            return None;
+        }
+        let seen = link.requested_at.is_some_and(|at| self.partner.now().saturating_sub(at) < interval);
+        Some(if seen { interval * 3 } else { interval })
+    }
+
+    async fn exchange(&self, slot: Slot, object: &Transmission) -> Exchange {
+        let body = encode(object, Some(self.config.limits.sets_per_object_max as u64));
+        let limits =
+            net::Limits { body_bytes_max: self.config.limits.object_bytes_max, timeout: self.config.exchange_within };
+        let response = match self.client.post(self.headers(object), body, limits).await {
+            Ok(response) => response,
+            Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
+        };
+        let pause = retry_after(&response.headers, self.clock.now().wall).unwrap_or_default();
+        match response.status {
+            StatusCode::OK => match wire::parse(&response.body, &self.config.limits) {
+                Ok(answer) => self.take_in(slot, answer, response.body.len()).await,
+                Err(malformed) => {
+                    lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
+                }
+            },
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
+                let error = wire::parse_error_body(&response.body);
+                let code = error.as_ref().map_or("", |error| error.err.as_str());
+                let why = format!("the partner refused the object ({}){}", response.status.as_u16(), shown(code));
+                // These two are about us, not about the object, and may pass (an expired token).
+                if matches!(code, "authentication_failed" | "access_denied") {
+                    return lose(slot, why, pause);
+                }
+                slot.close(Ending::Rejected);
+                Exchange::Rejected(why)
+            }
+            status => lose(slot, explain(status), pause),
+        }
+    }
+
+    /// The partner's answer: first what it holds, then that the exchange is complete.
+    async fn take_in(&self, slot: Slot, answer: wire::Object, bytes: usize) -> Exchange {
+        let handle = self.partner.handle();
+        let stopped = || Exchange::Failed { why: "shutting down".to_owned(), retry_after: Duration::ZERO };
+        let Ok(room) = handle.arrival_room(bytes).await else { return stopped() };
+        let brought = self.partner.bring(&handle, Some(slot.id()), answer, room, self.config.patience()).await;
+        if brought.is_err() {
+            return stopped();
+        }
+        slot.close(Ending::Delivered);
+        Exchange::Done
+    }
+
+    fn headers(&self, object: &Transmission) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if !object.verdicts.is_empty() {
+            headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static("en"));
+        }
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, token.to_bearer());
+        }
+        headers
+    }
+
+    fn recovered(&self) {
+        let now = self.partner.now();
+        let first = self.partner.link().exchanged_at.is_none();
+        let mut trouble = None;
+        self.partner.update_link(|link| {
+            link.exchanged_at = Some(now);
+            trouble = link.trouble.take();
+        });
+        if trouble.is_some() || first {
+            info!(peer = %self.partner.name, transport = "http", "link up");
+        }
+    }
+
+    /// One line per change of state, not one per failure.
+    fn failed(&self, why: &str) {
+        let mut news = false;
+        self.partner.update_link(|link| {
+            news = link.trouble.as_deref() != Some(why);
+            link.trouble = Some(why.to_owned());
+            link.exchanged_at = None;
+        });
+        if news {
+            warn!(peer = %self.partner.name, transport = "http", why, "link down");
+        }
+    }
+}
+
+fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
+    slot.close(Ending::Lost { retry_after });
+    Exchange::Failed { why, retry_after }
+}
+
+fn explain(status: StatusCode) -> String {
+    let hint = match status.as_u16() {
+        401 | 403 => ": it does not accept our token (token_file of this peer)",
+        404 | 405 => ": there is no push-pull endpoint at this address (endpoint of this peer)",
+        300..=399 => ": it redirects, and redirects are never followed (endpoint of this peer)",
+        429 | 503 => ": it is overloaded or stopping, and asks for patience",
+        _ => "",
+    };
+    format!("the partner answered {}{hint}", status.as_u16())
+}
+
+fn shown(code: &str) -> String {
+    if code.is_empty() {
+        return String::new();
+    }
+    let code: String = code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
+    format!(" with err {code}")
+}

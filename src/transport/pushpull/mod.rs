@@ -1,0 +1,113 @@
+//! Push-pull (draft-tulshibagwale-saag-pushpull-delivery): Communication Objects over HTTP POST and over WebSocket.
+//!
+//! Each driver is a codec and a source of slots; what is sent when is decided by the core alone.
+
+mod accept;
+mod dialler;
+mod initiator;
+mod responder;
+mod websocket;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use accept::upgrade;
+pub use dialler::{Dial, run as dial};
+pub use responder::exchange;
+
+use crate::peer::{SlotSpec, Transmission, Verdict, Verdicts, WaitsFor};
+use crate::wire;
+
+/// The WebSocket subprotocol (draft §Pushpull Subprotocol Handshake).
+pub const SUBPROTOCOL: &str = "pushpull";
+
+/// Limits and intervals of the push-pull drivers.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What a Communication Object may hold.
+    pub limits: wire::Limits,
+    /// How often an Initiator that has nothing to say asks for SETs (`delivery.speak_interval`, default 5 s).
+    pub speak_interval: Duration,
+    /// How often a WebSocket is pinged (`delivery.ping_interval`, default 20 s). A link that is silent for twice as
+    /// long is given up.
+    pub ping_interval: Duration,
+    /// The longest time from a request's last byte to our answer (1 s). What has no verdict by then is answered later.
+    pub answer_within: Duration,
+    /// The longest time for a whole exchange that we began (30 s), and for one object to leave by a WebSocket.
+    pub exchange_within: Duration,
+    /// The pause before a WebSocket is tried again after its handshake failed; doubles up to `websocket_retry_max`.
+    pub websocket_retry_first: Duration,
+    /// The longest such pause.
+    pub websocket_retry_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: wire::Limits::default(),
+            speak_interval: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(20),
+            answer_within: Duration::from_secs(1),
+            exchange_within: Duration::from_secs(30),
+            websocket_retry_first: Duration::from_secs(2),
+            websocket_retry_max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// The part of `answer_within` that may be spent on waiting for a partner's newer keys.
+    fn patience(&self) -> Duration {
+        self.answer_within * 6 / 10
+    }
+
+    /// How long a Responder's slot waits for verdicts before it answers without them.
+    fn hold(&self) -> Duration {
+        self.answer_within * 8 / 10
+    }
+
+    /// A slot for whole exchanges over HTTP.
+    fn exchange_spec(&self, sets_max: usize, waits_for: WaitsFor) -> SlotSpec {
+        SlotSpec {
+            sets_max: sets_max.min(self.limits.sets_per_object_max),
+            bytes_max: self.bytes_max(),
+            verdicts: Verdicts::Any,
+            waits_for,
+            by: None,
+        }
+    }
+
+    /// A slot for a WebSocket. Smaller objects than over HTTP: the next can follow at once, and both ends work on
+    /// different objects at the same time.
+    fn socket_spec(&self) -> SlotSpec {
+        SlotSpec {
+            sets_max: SOCKET_SETS_MAX.min(self.limits.sets_per_object_max),
+            bytes_max: self.bytes_max(),
+            verdicts: Verdicts::Any,
+            waits_for: WaitsFor::Anything,
+            by: None,
+        }
+    }
+
+    /// We keep to half of our own limit, which is the best guess at the partner's.
+    fn bytes_max(&self) -> usize {
+        (self.limits.object_bytes_max / 2).min(1 << 20)
+    }
+}
+
+/// SETs in one WebSocket message.
+const SOCKET_SETS_MAX: usize = 256;
+
+/// The object as it goes on the wire.
+fn encode(object: &Transmission, max_response_events: Option<u64>) -> Bytes {
+    let acks = object.verdicts.iter().filter_map(|(jti, verdict)| match verdict {
+        Verdict::Acked => Some(jti),
+        Verdict::Refused(_) => None,
+    });
+    let errors = object.verdicts.iter().filter_map(|(jti, verdict)| match verdict {
+        Verdict::Acked => None,
+        Verdict::Refused(refusal) => Some((jti, refusal.code.as_str(), refusal.description.as_str())),
+    });
+    wire::write(&object.sets, acks, errors, max_response_events).into()
+}

@@ -1,0 +1,164 @@
+//! One connection from handshake to close: feeds requests to the router and ends what takes too long.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+use super::doors::Ticket;
+use super::pace::Paced;
+use super::socket::{Activity, Phase, Socket};
+use super::{Remote, Server, Stage};
+use crate::wire::net::{Stream, tune};
+
+/// Serves one connection until it ends, is upgraded, breaks a limit, or the server has gone away.
+pub(super) async fn serve(
+    server: Server,
+    tcp: TcpStream,
+    remote: Remote,
+    ticket: Ticket,
+    mut stages: watch::Receiver<Stage>,
+) {
+    let mut gone = stages.clone();
+    let conversation = async {
+        let shaking = handshake(&server, tcp, remote);
+        let stream = tokio::select! {
+            stream = shaking => stream,
+            // Nothing has been asked yet, so nothing is lost.
+            () = draining(&mut stages) => None,
+        };
+        if let Some(stream) = stream {
+            converse(&server, stream, remote, ticket, stages).await;
+        }
+    };
+    tokio::select! {
+        () = conversation => {}
+        () = gone_away(&mut gone) => {}
+    }
+}
+
+async fn draining(stages: &mut watch::Receiver<Stage>) {
+    let _ = stages.wait_for(|stage| *stage == Stage::Draining).await;
+}
+
+/// Waiting for a stage that does not exist fails when the server has dropped the sender.
+async fn gone_away(stages: &mut watch::Receiver<Stage>) {
+    let _ = stages.wait_for(|_| false).await;
+}
+
+async fn handshake(server: &Server, tcp: TcpStream, remote: Remote) -> Option<Stream> {
+    // Without these options the connection still works, only slower.
+    let _ = tune(&tcp);
+    let Some(tls) = &server.tls else { return Some(tcp.into()) };
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls.load_full());
+    match timeout(server.limits.handshake_timeout, acceptor.accept(tcp)).await {
+        Ok(Ok(stream)) => Some(stream.into()),
+        Ok(Err(error)) => {
+            tracing::debug!(listener = server.name, remote = %remote.0, %error, "the TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(listener = server.name, remote = %remote.0, "the TLS handshake took too long");
+            None
+        }
+    }
+}
+
+async fn converse(server: &Server, stream: Stream, remote: Remote, ticket: Ticket, mut stages: watch::Receiver<Stage>) {
+    let limits = &server.limits;
+    let activity = Arc::new(Activity::new());
+    let socket = Socket::new(stream, activity.clone(), limits.write_timeout, ticket);
+    let service = service_fn(|request: Request<Incoming>| answer(server, remote, activity.clone(), request));
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    let buffer = BUFFER_BYTES_MAX.max(limits.header_bytes_max);
+    // The engine's own timeout cannot tell an idle connection from a slow head; `Activity` can.
+    builder.header_read_timeout(None).max_header_size(limits.header_bytes_max).max_buf_size(buffer);
+    let connection = builder.serve_connection(TokioIo::new(socket), service).with_upgrades();
+    tokio::pin!(connection);
+    let mut last_request = false;
+    loop {
+        tokio::select! {
+            outcome = connection.as_mut() => {
+                if let Err(error) = outcome {
+                    tracing::debug!(listener = server.name, remote = %remote.0, %error, "the connection ended early");
+                }
+                return;
+            }
+            phase = activity.overdue(limits) => {
+                if phase == Phase::Idle {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = timeout(GOODBYE, connection.as_mut()).await;
+                } else {
+                    tracing::debug!(listener = server.name, remote = %remote.0, "no complete request came in time");
+                }
+                return;
+            }
+            () = draining(&mut stages), if !last_request => {
+                last_request = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn answer(
+    server: &Server,
+    remote: Remote,
+    activity: Arc<Activity>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    activity.enter(Phase::Busy);
+    let mut request = request.map(|body| Body::new(Paced::new(body, &server.limits)));
+    request.extensions_mut().insert(remote);
+    let busy = Busy(activity);
+    let response = server.router.clone().oneshot(request).await?;
+    Ok(response.map(|body| Answer { body, _busy: busy }))
+}
+
+/// An answer's body; when it is over, the connection idles.
+struct Answer {
+    body: Body,
+    _busy: Busy,
+}
+
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Idle);
+    }
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Bounds what one connection buffers on its way in.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// For the TLS goodbye of a connection that idled.
+const GOODBYE: Duration = Duration::from_secs(1);

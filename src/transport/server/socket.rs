@@ -1,0 +1,169 @@
+//! A connection's socket as the HTTP engine sees it: notices activity, ends writes that stand still, and closes so that
+//! the last answer arrives. Lives on, with its place among the connections, when the connection is upgraded.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::Limits;
+use super::doors::Ticket;
+use crate::wire::net::Stream;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// Between two requests.
+    Idle,
+    /// In a request's head, or before the first byte.
+    Head,
+    /// In a request's body, its handler or its answer. These have their own limits.
+    Busy,
+}
+
+/// What a connection is doing, and since when.
+#[derive(Debug)]
+pub(super) struct Activity(Mutex<(Phase, Instant)>);
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new((Phase::Head, Instant::now())))
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (phase, Instant::now());
+    }
+
+    fn bytes_came(&self) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.0 == Phase::Idle {
+            *now = (Phase::Head, Instant::now());
+        }
+    }
+
+    /// Waits until a phase has lasted too long, and says which.
+    pub(super) async fn overdue(&self, limits: &Limits) -> Phase {
+        loop {
+            let (phase, since) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let allowed = match phase {
+                Phase::Idle => limits.idle_timeout,
+                Phase::Head => limits.header_timeout,
+                Phase::Busy => Duration::MAX,
+            };
+            let left = allowed.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return phase;
+            }
+            // A head that begins during this sleep cannot be overdue before its end, so nobody needs to wake us.
+            sleep(left.min(limits.header_timeout)).await;
+        }
+    }
+}
+
+/// The socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: Stream,
+    activity: Arc<Activity>,
+    write_timeout: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Linger>,
+    _ticket: Ticket,
+}
+
+/// After our last word: reads on for a moment. Closing a socket with unread bytes resets the connection, and the partner
+/// would lose the answer that says why.
+#[derive(Debug)]
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    bytes_left: usize,
+}
+
+impl Socket {
+    pub(super) fn new(stream: Stream, activity: Arc<Activity>, write_timeout: Duration, ticket: Ticket) -> Self {
+        Self { stream, activity, write_timeout, stalled: None, lingering: None, _ticket: ticket }
+    }
+
+    /// Turns a write that has been waiting for too long into an error.
+    fn hurry<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the partner stopped reading"))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.activity.bytes_came();
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.hurry(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.hurry(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_flush(cx);
+        this.hurry(cx, outcome)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            let outcome = Pin::new(&mut this.stream).poll_shutdown(cx);
+            std::task::ready!(this.hurry(cx, outcome))?;
+        }
+        let linger = this
+            .lingering
+            .get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER)), bytes_left: LINGER_BYTES_MAX });
+        while linger.bytes_left > 0 && linger.until.as_mut().poll(cx).is_pending() {
+            let mut discarded = [std::mem::MaybeUninit::uninit(); 4096];
+            let mut buf = ReadBuf::uninit(&mut discarded);
+            match std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {
+                    linger.bytes_left = linger.bytes_left.saturating_sub(buf.filled().len());
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES_MAX: usize = 64 << 10;

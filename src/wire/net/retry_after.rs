@@ -1,0 +1,56 @@
+//! The `Retry-After` header (RFC 9110 §10.2.3), believed only up to an hour.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+
+use crate::clock::Wall;
+
+/// The longest pause that a partner can ask for; absurd values must not silence us for a year.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// How long the partner asks us to wait: seconds or a date, capped at [`RETRY_AFTER_MAX`]. `None` when it does not say,
+/// or says nothing understandable.
+pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds = text.parse().unwrap_or(u64::MAX);
+        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+    }
+    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(date.saturating_sub(Duration::from_millis(now.0)).min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT, the specification's own example.
+    const NOW: Wall = Wall(784_111_777_000);
+
+    fn read(text: &'static str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, http::HeaderValue::from_static(text));
+        retry_after(&headers, NOW)
+    }
+
+    #[test]
+    fn seconds_and_dates_are_understood() {
+        assert_eq!(read("120"), Some(Duration::from_secs(120)));
+        assert_eq!(read("0"), Some(Duration::ZERO));
+        assert_eq!(read("Sun, 06 Nov 1994 08:50:07 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(read("Sunday, 06-Nov-94 08:50:07 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "past");
+    }
+
+    #[test]
+    fn absurd_values_are_capped_and_nonsense_is_ignored() {
+        assert_eq!(read("99999999999999999999999999"), Some(RETRY_AFTER_MAX));
+        assert_eq!(read("Fri, 31 Dec 9999 23:59:59 GMT"), Some(RETRY_AFTER_MAX));
+        for text in ["", "-1", "1.5", "soon", "+3"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), NOW), None);
+    }
+}

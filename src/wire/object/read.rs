@@ -1,0 +1,291 @@
+//! Reads a Communication Object. Tokens are copied once, from the input into the `Arc` that everybody shares.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::super::strict::{Ignored, Names, Reading};
+use super::error_body::SetErrMembers;
+use super::{Kind, Limits, Malformed, Object};
+use crate::set::{Jti, SetErr};
+
+/// Reads one Communication Object that takes up all of `bytes`.
+///
+/// Members that the draft does not name are ignored, but checked for depth and for names that come twice. Whether the
+/// tokens are SETs is not looked at.
+///
+/// # Errors
+///
+/// [`Malformed`], and then nothing of the input counts, not even the parts before the fault.
+pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Object, Malformed> {
+    if bytes.len() > limits.object_bytes_max {
+        return Err(Malformed::new(
+            Kind::TooManyBytes,
+            format!("the object has {} bytes, at most {} are taken", bytes.len(), limits.object_bytes_max),
+        ));
+    }
+    let reading = Reading::default();
+    let object = reading.read(bytes, Whole(&Parse { reading: &reading, limits, verdicts: Cell::new(0) }))?;
+    agree(&object)?;
+    Ok(object)
+}
+
+/// Refuses two verdicts about one SET: believing either would be a guess.
+fn agree(object: &Object) -> Result<(), Malformed> {
+    if object.acks.is_empty() || object.errors.is_empty() {
+        return Ok(());
+    }
+    let acked: HashSet<&Jti> = object.acks.iter().collect();
+    match object.errors.iter().find(|(jti, _)| acked.contains(jti)) {
+        Some((jti, _)) => Err(Malformed::new(Kind::Shape, format!("{jti} is both in `ack` and in `setErrs`"))),
+        None => Ok(()),
+    }
+}
+
+/// What all the visitors of one parse share.
+struct Parse<'p> {
+    reading: &'p Reading,
+    limits: &'p Limits,
+    verdicts: Cell<usize>,
+}
+
+impl Parse<'_> {
+    fn count_verdict<E: de::Error>(&self) -> Result<(), E> {
+        let verdicts = self.verdicts.get() + 1;
+        self.verdicts.set(verdicts);
+        let most = self.limits.verdicts_max;
+        if verdicts > most {
+            let text = format!("`ack` and `setErrs` have more than {most} entries");
+            return Err(self.reading.refuse(Kind::TooManyVerdicts, text));
+        }
+        Ok(())
+    }
+}
+
+/// The object itself.
+struct Whole<'p>(&'p Parse<'p>);
+
+impl<'de> DeserializeSeed<'de> for Whole<'_> {
+    type Value = Object;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
+        self.0.reading.expect("a Communication Object must be a JSON object");
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Whole<'_> {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Communication Object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let parse = self.0;
+        let mut object = Object::default();
+        let mut names = Names::default();
+        while let Some(name) = names.next(parse.reading, &mut map)? {
+            match &*name {
+                "sets" => object.sets = map.next_value_seed(Sets(parse))?,
+                "ack" => object.acks = map.next_value_seed(Acks(parse))?,
+                "setErrs" => object.errors = map.next_value_seed(SetErrs(parse))?,
+                "maxResponseEvents" => object.max_response_events = Some(map.next_value_seed(Count(parse))?),
+                _ => map.next_value_seed(Ignored::inside(parse.reading, 1))?,
+            }
+        }
+        Ok(object)
+    }
+}
+
+/// `sets`.
+struct Sets<'p>(&'p Parse<'p>);
+
+impl<'de> DeserializeSeed<'de> for Sets<'_> {
+    type Value = Vec<(Jti, Arc<str>)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        self.0.reading.expect("`sets` must be an object");
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Sets<'_> {
+    type Value = Vec<(Jti, Arc<str>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of SETs")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let Parse { reading, limits, .. } = self.0;
+        let mut sets = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(jti) = map.next_key_seed(JtiText(self.0, "`sets`"))? {
+            if sets.len() >= limits.sets_per_object_max {
+                let text = format!("`sets` has more than {} members", limits.sets_per_object_max);
+                return Err(reading.refuse(Kind::TooManySets, text));
+            }
+            if !seen.insert(jti.clone()) {
+                return Err(reading.refuse(Kind::Shape, format!("`sets` has {jti} twice")));
+            }
+            reading.expect("a member of `sets` must be a string, the compact form of a SET");
+            sets.push((jti, map.next_value_seed(Token)?));
+        }
+        Ok(sets)
+    }
+}
+
+/// `ack`.
+struct Acks<'p>(&'p Parse<'p>);
+
+impl<'de> DeserializeSeed<'de> for Acks<'_> {
+    type Value = Vec<Jti>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        self.0.reading.expect("`ack` must be an array of strings");
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Acks<'_> {
+    type Value = Vec<Jti>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of jtis")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut acks = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(jti) = seq.next_element_seed(JtiText(self.0, "`ack`"))? {
+            self.0.count_verdict()?;
+            // To say the same thing twice contradicts nothing.
+            if seen.insert(jti.clone()) {
+                acks.push(jti);
+            }
+        }
+        Ok(acks)
+    }
+}
+
+/// `setErrs`.
+struct SetErrs<'p>(&'p Parse<'p>);
+
+impl<'de> DeserializeSeed<'de> for SetErrs<'_> {
+    type Value = Vec<(Jti, SetErr)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        self.0.reading.expect("`setErrs` must be an object");
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for SetErrs<'_> {
+    type Value = Vec<(Jti, SetErr)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of errors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let reading = self.0.reading;
+        let mut errors = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(jti) = map.next_key_seed(JtiText(self.0, "`setErrs`"))? {
+            self.0.count_verdict()?;
+            if !seen.insert(jti.clone()) {
+                return Err(reading.refuse(Kind::Shape, format!("`setErrs` has {jti} twice")));
+            }
+            reading.expect("a member of `setErrs` must be an object");
+            errors.push((jti, map.next_value_seed(SetErrMembers { reading, depth: 3 })?));
+        }
+        Ok(errors)
+    }
+}
+
+/// `maxResponseEvents`. JSON knows only numbers, so 10.0 is as good as 10, and what exceeds `u64` means "any number".
+struct Count<'p>(&'p Parse<'p>);
+
+impl<'de> DeserializeSeed<'de> for Count<'_> {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        self.0.reading.expect("`maxResponseEvents` must be a non-negative integer");
+        deserializer.deserialize_u64(self)
+    }
+}
+
+impl Visitor<'_> for Count<'_> {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a non-negative integer")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
+        Ok(number)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<u64, E> {
+        if number >= 0.0 && number.fract() == 0.0 { Ok(number as u64) } else { Err(E::custom("negative or broken")) }
+    }
+}
+
+/// A jti, bounded in length; the text names the member that it stands in.
+struct JtiText<'p>(&'p Parse<'p>, &'static str);
+
+impl<'de> DeserializeSeed<'de> for JtiText<'_> {
+    type Value = Jti;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Jti, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for JtiText<'_> {
+    type Value = Jti;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a jti")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Jti, E> {
+        let Self(Parse { reading, limits, .. }, place) = self;
+        let most = limits.jti_bytes_max;
+        if text.is_empty() {
+            return Err(reading.refuse(Kind::Shape, format!("{place} has an empty jti")));
+        }
+        if text.len() > most {
+            let text = format!("{place} has a jti of {} bytes, at most {most} are taken", text.len());
+            return Err(reading.refuse(Kind::Shape, text));
+        }
+        Ok(Jti::from(text))
+    }
+}
+
+/// A token: any string.
+struct Token;
+
+impl<'de> DeserializeSeed<'de> for Token {
+    type Value = Arc<str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Arc<str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Token {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a compact SET")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<str>, E> {
+        Ok(text.into())
+    }
+}

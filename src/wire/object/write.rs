@@ -1,0 +1,120 @@
+//! Writes a Communication Object compactly, and foretells its size so that a batch can be cut before it is written.
+
+use std::sync::Arc;
+
+use crate::set::Jti;
+
+/// The most bytes that an object takes before anything is in it. An object with all its members is at most this plus
+/// the sizes of its parts.
+pub const EMPTY_BYTES_MAX: usize =
+    br#"{"sets":{},"ack":[],"setErrs":{},"maxResponseEvents":18446744073709551615}"#.len();
+
+/// Writes an object; members with nothing in them are left out. The parts must be distinct, which is not looked at.
+///
+/// Every `description` is written, empty or not: the draft requires one.
+pub fn write<'a>(
+    sets: &[(Jti, Arc<str>)],
+    acks: impl Iterator<Item = &'a Jti>,
+    errors: impl Iterator<Item = (&'a Jti, &'a str, &'a str)>,
+    max_response_events: Option<u64>,
+) -> Vec<u8> {
+    let tokens: usize = sets.iter().map(|(jti, compact)| jti.as_str().len() + compact.len() + 6).sum();
+    let verdicts = acks.size_hint().0 * 48 + errors.size_hint().0 * 160;
+    let mut out = Vec::with_capacity(EMPTY_BYTES_MAX + tokens + verdicts);
+
+    push_member(&mut out, b"\"sets\":{", b"}", sets.iter(), |out, (jti, compact)| {
+        push_string(out, jti.as_str());
+        out.push(b':');
+        push_string(out, compact);
+    });
+    push_member(&mut out, b"\"ack\":[", b"]", acks, |out, jti| push_string(out, jti.as_str()));
+    push_member(&mut out, b"\"setErrs\":{", b"}", errors, |out, (jti, err, description)| {
+        push_string(out, jti.as_str());
+        out.push(b':');
+        push_error(out, err, description);
+    });
+    push_member(&mut out, b"\"maxResponseEvents\":", b"", max_response_events.into_iter(), |out, number| {
+        out.extend_from_slice(number.to_string().as_bytes());
+    });
+    if out.is_empty() {
+        out.push(b'{');
+    }
+    out.push(b'}');
+    out
+}
+
+/// The bytes that this SET adds to an object, its comma included.
+pub fn size_of_set(jti: &Jti, compact: &str) -> usize {
+    size_of_string(jti.as_str()) + size_of_string(compact) + 2
+}
+
+/// The bytes that this ack adds to an object, its comma included.
+pub fn size_of_ack(jti: &Jti) -> usize {
+    size_of_string(jti.as_str()) + 1
+}
+
+/// The bytes that this setErr adds to an object, its comma included.
+pub fn size_of_error(jti: &Jti, err: &str, description: &str) -> usize {
+    let members = br#"{"err":,"description":}"#.len();
+    size_of_string(jti.as_str()) + size_of_string(err) + size_of_string(description) + members + 2
+}
+
+/// `{"err","description"}`.
+pub(super) fn push_error(out: &mut Vec<u8>, err: &str, description: &str) {
+    out.extend_from_slice(b"{\"err\":");
+    push_string(out, err);
+    out.extend_from_slice(b",\"description\":");
+    push_string(out, description);
+    out.push(b'}');
+}
+
+/// A member of the object with its parts, or nothing when there are none.
+fn push_member<T>(
+    out: &mut Vec<u8>,
+    open: &[u8],
+    close: &[u8],
+    parts: impl Iterator<Item = T>,
+    push_part: impl Fn(&mut Vec<u8>, T),
+) {
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return;
+    }
+    out.push(if out.is_empty() { b'{' } else { b',' });
+    out.extend_from_slice(open);
+    for (index, part) in parts.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_part(out, part);
+    }
+    out.extend_from_slice(close);
+}
+
+/// A JSON string. Written here because nearly every one is plain text to be copied as a whole, and none can fail.
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    if text.bytes().any(is_escaped) {
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                _ if is_escaped(byte) => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+                _ => out.push(byte),
+            }
+        }
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.push(b'"');
+}
+
+fn size_of_string(text: &str) -> usize {
+    let escapes = text.bytes().filter(|&byte| is_escaped(byte));
+    let more: usize = escapes.map(|byte| if matches!(byte, b'"' | b'\\') { 1 } else { 5 }).sum();
+    text.len() + more + 2
+}
+
+/// Whether JSON forbids this byte inside a string (RFC 8259 §7). Bytes of longer UTF-8 sequences never are.
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}

@@ -1,0 +1,274 @@
+//! The commands that speak to the daemon, against an admin API that a script plays: what they ask, and how they end.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+/// What the program asked: `METHOD path`, and the body.
+type Asked = Arc<Mutex<Vec<(String, String)>>>;
+
+/// A daemon that answers the nth request with the script's nth line, and every later one with the last.
+struct Daemon {
+    address: String,
+    asked: Asked,
+    dir: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn play(script: Vec<(u16, Value)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let asked = Asked::default();
+        let log = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (log, script) = (Arc::clone(&log), script.clone());
+                std::thread::spawn(move || converse(stream, &log, &script));
+            }
+        });
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("token"), "t0ken\n").expect("it is written");
+        Self { address, asked, dir }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pushpull"))
+            .args(arguments)
+            .args(["--admin", &self.address, "--token-file", "token"])
+            .current_dir(self.dir.path())
+            .env_remove("PUSHPULL_CONFIG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        child.wait_with_output().expect("the program ends")
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("no panic").iter().map(|(line, _)| line.clone()).collect()
+    }
+
+    fn bodies(&self) -> Vec<String> {
+        self.asked.lock().expect("no panic").iter().map(|(_, body)| body.clone()).collect()
+    }
+}
+
+/// Serves one connection. Whatever goes wrong ends it, and the program's own complaint fails the test.
+fn converse(stream: TcpStream, asked: &Asked, script: &[(u16, Value)]) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut writer = stream;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let (mut length, mut authorised) = (0, false);
+        loop {
+            let mut field = String::new();
+            reader.read_line(&mut field).ok()?;
+            let field = field.trim().to_ascii_lowercase();
+            match field.split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().ok()?,
+                Some(("authorization", value)) => authorised = value == "bearer t0ken",
+                None if field.is_empty() => break,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let line = line.trim().trim_end_matches(" HTTP/1.1").to_owned();
+        let mut log = asked.lock().ok()?;
+        let step = log.len().min(script.len() - 1);
+        log.push((line, String::from_utf8(body).ok()?));
+        drop(log);
+        let (status, answer) = if authorised { script[step].clone() } else { (401, json!({"code": "unauthorised"})) };
+        let text = answer.to_string();
+        let head =
+            format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", text.len());
+        writer.write_all(format!("{head}{text}").as_bytes()).ok()?;
+    }
+}
+
+#[track_caller]
+fn ended(output: &Output, code: i32) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    (out, err)
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+const SEND: [&str; 5] = ["send", "globex", "caep:session-revoked", "--subject", "opaque:1"];
+
+#[test]
+fn one_event_is_sent_and_its_jti_printed() {
+    let daemon = Daemon::play(vec![(202, json!({"jtis": ["j1"]}))]);
+    assert_eq!(ended(&daemon.run(&SEND), 0).0, "j1\n");
+    assert_eq!(daemon.asked(), ["POST /api/v1/events"]);
+    let body: Value = serde_json::from_str(&daemon.bodies()[0]).expect("JSON");
+    assert_eq!((&body["peer"], &body["type"]), (&json!("globex"), &json!("caep:session-revoked")));
+}
+
+#[test]
+fn waiting_ends_with_the_partners_answer() {
+    let record = |state: &str| {
+        json!({"jti": "j1", "records": [{"direction": "in", "peer": "globex", "state": "received"},
+        {"direction": "out", "peer": "globex", "state": state, "err": "invalid_key", "attempts": 1}]})
+    };
+    let with_wait = |wait: &'static str| SEND.into_iter().chain([wait, "--json"]).collect::<Vec<_>>();
+    for (last, code) in [("acked", 0), ("refused", 8), ("dead", 8)] {
+        let sent = (202, json!({"jtis": ["j1"]}));
+        let daemon = Daemon::play(vec![sent, (200, record("queued")), (200, record("in_flight")), (200, record(last))]);
+        let (out, err) = ended(&daemon.run(&with_wait("--wait")), code);
+        assert_eq!(lines(&out)[0]["state"], last);
+        assert!(code == 0 || err.contains("invalid_key"), "{err}");
+        assert_eq!(daemon.asked()[1..], ["GET /api/v1/events/j1", "GET /api/v1/events/j1", "GET /api/v1/events/j1"]);
+    }
+    let daemon = Daemon::play(vec![(202, json!({"jtis": ["j1"]})), (200, record("queued"))]);
+    let (out, _) = ended(&daemon.run(&with_wait("--wait=120ms")), 9);
+    assert_eq!(lines(&out)[0]["jti"], "j1");
+}
+
+#[test]
+fn refusals_of_the_daemon_have_their_exit_codes() {
+    for (status, code) in [(400, 1), (401, 5), (404, 6), (409, 7), (502, 8), (504, 9)] {
+        let daemon = Daemon::play(vec![(status, json!({"code": "some-code", "detail": "what is wrong"}))]);
+        let (_, err) = ended(&daemon.run(&["peer", "verify", "globex"]), code);
+        assert!(err.contains("what is wrong") && err.contains("some-code"), "{err}");
+    }
+    let daemon = Daemon::play(vec![(200, json!({"jti": "j", "ms": 12}))]);
+    assert!(ended(&daemon.run(&["peer", "verify", "globex"]), 0).0.contains("12 ms"));
+    assert_eq!(daemon.asked(), ["POST /api/v1/peers/globex/verify"]);
+}
+
+#[test]
+fn status_is_a_table_for_people_and_the_answer_itself_for_programs() {
+    let answer = json!({"peers": [{"name": "globex", "link": "up", "transport": "websocket", "queued": 3, "in_flight": 2,
+        "oldest_seconds": 90, "owed": 0, "acked": 5, "refused": 0, "dead": 0, "received": 7}]});
+    let daemon = Daemon::play(vec![(200, answer.clone())]);
+    let table = ended(&daemon.run(&["status"]), 0).0;
+    assert!(table.starts_with("PEER    LINK  TRANSPORT  QUEUED  IN-FLIGHT  OLDEST"), "{table}");
+    assert!(table.contains("globex  up    websocket       3          2  90 s"), "{table}");
+    assert_eq!(lines(&ended(&daemon.run(&["peer", "ls", "--json"]), 0).0), [answer]);
+}
+
+#[test]
+fn many_lines_go_in_batches_and_a_bad_line_does_not_take_its_neighbours_along() {
+    let good = (202, json!({"jtis": []}));
+    let bad = (400, json!({"code": "invalid-event", "detail": "unknown type", "line": 2}));
+    let daemon = Daemon::play(vec![bad, good.clone(), good]);
+    let input = "{\"type\":\"a\",\"jti\":\"j1\"}\n{\"type\":\"b\",\"jti\":\"j2\"}\nnonsense\n{\"type\":\"c\",\"jti\":\"j4\"}\n{\"type\":\"d\",\"jti\":\"j5\"}\n";
+    let (out, _) = ended(&daemon.run_with(&["send", "globex", "-f", "-", "--batch", "4"], input), 10);
+    let results = lines(&out);
+    let shown: Vec<_> =
+        results.iter().map(|line| (line["line"].as_u64(), line["jti"].as_str(), line.get("error").is_some())).collect();
+    assert_eq!(
+        shown,
+        [
+            (Some(1), Some("j1"), false),
+            (Some(2), Some("j2"), true),
+            (Some(3), None, true),
+            (Some(4), Some("j4"), false),
+            (Some(5), Some("j5"), false)
+        ]
+    );
+    let bodies = daemon.bodies();
+    let jtis =
+        |body: &String| lines(body).iter().map(|line| line["jti"].as_str().map(str::to_owned)).collect::<Vec<_>>();
+    assert_eq!(jtis(&bodies[0]).len(), 3);
+    assert_eq!(jtis(&bodies[1]), [Some("j1".to_owned()), Some("j4".to_owned())]);
+    assert_eq!(jtis(&bodies[2]), [Some("j5".to_owned())]);
+}
+
+#[test]
+fn an_overloaded_daemon_is_asked_again_with_the_same_jtis() {
+    let busy = (503, json!({"code": "overloaded"}));
+    let daemon = Daemon::play(vec![busy.clone(), busy.clone(), (202, json!({"jtis": []}))]);
+    let (out, _) =
+        ended(&daemon.run_with(&["send", "globex", "-f", "-", "--retry-for", "20s"], "{\"type\":\"a\"}\n"), 0);
+    assert!(lines(&out)[0]["jti"].is_string());
+    let bodies = daemon.bodies();
+    assert!(bodies.len() == 3 && bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+    let daemon = Daemon::play(vec![busy]);
+    let (out, _) = ended(&daemon.run_with(&["send", "globex", "-f", "-"], "{\"type\":\"a\"}\n"), 1);
+    assert!(lines(&out)[0]["error"].is_string());
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_halved() {
+    let (large, good) = ((413, json!({"code": "too-large"})), (202, json!({"jtis": []})));
+    let daemon = Daemon::play(vec![large.clone(), good.clone(), large.clone(), large, good]);
+    let input = "{\"jti\":\"1\"}\n{\"jti\":\"2\"}\n{\"jti\":\"3\"}\n{\"jti\":\"4\"}\n";
+    let results = lines(&ended(&daemon.run_with(&["send", "globex", "-f", "-", "--batch", "4"], input), 10).0);
+    let failed: Vec<_> =
+        results.iter().filter(|line| line.get("error").is_some()).map(|line| line["jti"].clone()).collect();
+    assert_eq!(failed, ["3"], "only the line that is too large alone");
+}
+
+fn inbox(rows: &[(u64, &str)]) -> (u16, Value) {
+    let row = |(seq, peer): &(u64, &str)| json!({"seq": seq, "peer": peer, "jti": format!("j{seq}"), "claims": {}, "set": "x"});
+    (200, json!({"sets": rows.iter().map(row).collect::<Vec<_>>()}))
+}
+
+#[test]
+fn the_inbox_is_read_to_its_end_without_changing_anything() {
+    let daemon = Daemon::play(vec![inbox(&[(1, "a"), (4, "b")]), inbox(&[(9, "a")]), inbox(&[])]);
+    let rows = lines(&ended(&daemon.run(&["tail"]), 0).0);
+    assert_eq!(rows.iter().map(|row| row["seq"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(4), Some(9)]);
+    assert_eq!(
+        daemon.asked(),
+        ["GET /api/v1/inbox?max=500", "GET /api/v1/inbox?max=500&after=4", "GET /api/v1/inbox?max=500&after=9"]
+    );
+}
+
+#[test]
+fn a_consumer_confirms_what_was_printed_and_no_more() {
+    let done = (200, json!({}));
+    let daemon = Daemon::play(vec![inbox(&[(1, "a"), (4, "b"), (5, "a")]), done]);
+    let rows = lines(&ended(&daemon.run(&["tail", "--consumer", "s m", "--confirm", "--max", "2"]), 0).0);
+    assert_eq!(rows.len(), 2);
+    assert_eq!(daemon.asked(), ["GET /api/v1/inbox?max=2&consumer=s%20m", "POST /api/v1/inbox/confirm"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&daemon.bodies()[1]).expect("JSON"),
+        json!({"consumer": "s m", "up_to": 4})
+    );
+}
+
+#[test]
+fn a_partner_can_be_picked_out_and_must_exist() {
+    let daemon = Daemon::play(vec![(200, json!({"name": "a"})), inbox(&[(1, "a"), (4, "b")]), inbox(&[])]);
+    let rows = lines(&ended(&daemon.run(&["tail", "a"]), 0).0);
+    assert_eq!(rows.iter().map(|row| row["jti"].as_str()).collect::<Vec<_>>(), [Some("j1")]);
+    let daemon = Daemon::play(vec![(404, json!({"code": "unknown-peer"}))]);
+    ended(&daemon.run(&["tail", "nobody"]), 6);
+}
+
+#[test]
+fn a_running_daemon_takes_a_new_peer_itself() {
+    let daemon = Daemon::play(vec![(201, json!({"name": "globex"})), (409, json!({"code": "peer-exists"}))]);
+    let dir = daemon.dir.path();
+    ended(&daemon.run(&["init", "--issuer", "https://acme.example"]), 0);
+    let before = std::fs::read_to_string(dir.join("pushpull.toml")).expect("it is there");
+    let card = "[[peer]]\nname = \"globex\"\nissuer = \"https://globex.example\"\njwks_uri = \"https://globex.example/jwks.json\"\n\
+        endpoint = \"wss://globex.example/pushpull\"\n";
+    let (out, _) = ended(&daemon.run_with(&["peer", "add", "--card", "-", "--json"], card), 0);
+    assert_eq!(lines(&out)[0]["stored"], "daemon");
+    assert_eq!(daemon.asked(), ["POST /api/v1/peers"]);
+    let body: Value = serde_json::from_str(&daemon.bodies()[0]).expect("JSON");
+    assert_eq!((&body["name"], &body["definition"]["issuer"]), (&json!("globex"), &json!("https://globex.example")));
+    assert!(body["definition"]["token_file"].as_str().is_some_and(|file| file.starts_with('/')), "{body}");
+    assert_eq!(std::fs::read_to_string(dir.join("pushpull.toml")).expect("it is there"), before);
+    let other = card.replace("globex", "initech");
+    ended(&daemon.run_with(&["peer", "add", "--card", "-"], &other), 7);
+    assert!(!dir.join("initech.token").exists(), "what was made for nothing is removed");
+}
