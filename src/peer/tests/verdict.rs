@@ -47,7 +47,7 @@ fn a_jti_with_other_bytes_gets_the_first_verdict_and_an_audit() {
     let object = Inspected { sets: vec![later], inbox_room: 9, ..Inspected::default() };
     solo.input(Input::Arrived { slot: None, object });
     solo.step();
-    assert_eq!(solo.audits, [Audit::JtiConflict("jti".into()), Audit::JtiConflict("jti".into())]);
+    assert_eq!(solo.audits, [Audit::JtiConflict(1, "jti".into()), Audit::JtiConflict(1, "jti".into())]);
     assert_eq!(solo.store.inbox.len(), 1);
     assert_eq!(solo.store.seen["jti"].fate, Fate::Answered(Verdict::Acked));
 }
