@@ -204,7 +204,7 @@ fn an_exchange_that_was_completed_says_nothing_of_the_next_transmission() {
 
 #[test]
 fn silence_on_a_link_that_may_be_dead_buries_nothing() {
-    let mut solo = Solo::new(Config { attempts_max: 2, give_up_after: Duration::from_secs(20), ..config() });
+    let mut solo = Solo::new(Config { attempts_max: 2, give_up_after: Duration::from_secs(8), ..config() });
     let slot = solo.open();
     solo.send(&["jti-1"]);
     while solo.peer.under_way(&"jti-1".into()).unwrap().1 < 2 {
