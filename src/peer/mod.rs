@@ -47,7 +47,8 @@ pub struct Peer {
     slots: Slots,
     counts: Counts,
     paused: bool,
-    draining: bool,
+    /// Since when nothing new leaves.
+    draining: Option<Duration>,
     /// At most so many verdicts in an object: fewer while the partner refuses objects with more.
     verdicts_max: usize,
     /// Verdicts had to stay behind for the sake of SETs; the next object is theirs.
@@ -66,7 +67,7 @@ impl Peer {
             slots: Slots::default(),
             counts: saved.counts,
             paused: saved.paused,
-            draining: false,
+            draining: None,
             verdicts_max: VERDICTS_MAX,
             verdicts_turn: false,
             writes: Vec::new(),
@@ -100,7 +101,9 @@ impl Peer {
                 }
             }
             Input::Operator(act) => self.operate(act),
-            Input::Drain => self.draining = true,
+            Input::Drain => {
+                self.draining.get_or_insert(now.mono);
+            }
         }
     }
 
@@ -121,7 +124,7 @@ impl Peer {
             writes: std::mem::take(&mut self.writes),
             outputs: std::mem::take(&mut self.outputs),
             wake: self.next_wake(now),
-            drained: self.draining && self.inbox.owed() == 0 && !self.slots.carry_verdicts(),
+            drained: self.drained(now.mono),
         }
     }
 
@@ -320,7 +323,14 @@ impl Peer {
     }
 
     fn stopped(&self) -> bool {
-        self.paused || self.draining
+        self.paused || self.draining.is_some()
+    }
+
+    /// Nothing is owed any more, or there is no way to say it: the partner will ask again and be told then (R4).
+    fn drained(&self, now: Duration) -> bool {
+        let Some(since) = self.draining else { return false };
+        let said = self.inbox.owed() == 0 && !self.slots.carry_verdicts();
+        said || (self.slots.len() == 0 && now >= since + SLOTLESS)
     }
 
     fn next_wake(&self, now: Timestamp) -> Option<(Duration, Reason)> {
@@ -328,7 +338,8 @@ impl Peer {
             self.outbox.next_timer().map(|(at, retry)| (at, if retry { Reason::Retry } else { Reason::AckWait }));
         let slot = self.slots.next_due().map(|at| (at, Reason::SlotDue));
         let age = self.outbox.next_overaged(now).map(|at| (at, Reason::Age));
-        [timer, slot, age].into_iter().flatten().min()
+        let drain = self.draining.map(|since| (since + SLOTLESS, Reason::Drain)).filter(|(at, _)| *at > now.mono);
+        [timer, slot, age, drain].into_iter().flatten().min()
     }
 }
 
@@ -343,6 +354,9 @@ impl Peer {
 
 /// The longest pause that a partner can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// How long draining waits for a slot to come back: an Initiator has none between two exchanges.
+const SLOTLESS: Duration = Duration::from_secs(1);
 
 /// Verdicts in one object.
 const VERDICTS_MAX: usize = 10_000;

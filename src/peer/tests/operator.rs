@@ -42,6 +42,17 @@ fn draining_waits_again_for_verdicts_whose_slot_was_lost() {
 }
 
 #[test]
+fn draining_does_not_wait_for_a_link_that_is_down() {
+    let mut solo = Solo::new(Config::default());
+    solo.arrive(None, &[("theirs", valid())], &[], 10);
+    solo.input(Input::Drain);
+    solo.step();
+    assert!(!solo.drained, "a slot may come back in a moment");
+    solo.pass(Duration::from_secs(2));
+    assert!(solo.drained);
+}
+
+#[test]
 fn a_pause_survives_a_restart_and_holds_sets_but_no_verdicts() {
     let mut pair = Pair::websocket(Seed(1));
     pair.input(Left, Input::Operator(Act::Pause));
