@@ -1,0 +1,89 @@
+//! What a write leaves in the memory of jtis: the same for every store, so that they answer alike.
+
+use crate::clock::Wall;
+use crate::peer::{Direction, Fate, Outcome, Remembered, Verdict, Write};
+use crate::set::{Jti, Refusal, SetErr};
+
+/// A remembered `description` is cut to so many bytes, at a character's edge. What is to be repeated for ever the same
+/// (rule R11) has to be no longer than this when it is first said.
+pub const DESCRIPTION_MAX: usize = 1024;
+
+/// A remembered `err` of a partner is cut to so many bytes, at a character's edge.
+pub const ERR_MAX: usize = 256;
+
+/// The memory that this write makes, if it makes one and takes effect.
+pub(crate) fn remembered(write: &Write) -> Option<(Direction, &Jti, Remembered)> {
+    match write {
+        Write::Enqueue(row) => Some((
+            Direction::Out,
+            &row.jti,
+            Remembered { digest: row.digest, seq: row.seq, since: row.accepted_at, fate: Fate::Queued },
+        )),
+        Write::Settle { seq, jti, digest, accepted_at, outcome, at, attempts } => {
+            let fate = Fate::Settled { outcome: bounded_outcome(outcome), at: *at, attempts: *attempts };
+            Some((Direction::Out, jti, Remembered { digest: *digest, seq: *seq, since: *accepted_at, fate }))
+        }
+        Write::Receive(row) => Some((
+            Direction::In,
+            &row.jti,
+            Remembered { digest: row.digest, seq: 0, since: row.received_at, fate: Fate::Answered(Verdict::Acked) },
+        )),
+        Write::Answer { jti, digest, verdict, at } => {
+            let fate = Fate::Answered(bounded_verdict(verdict));
+            Some((Direction::In, jti, Remembered { digest: *digest, seq: 0, since: *at, fate }))
+        }
+        Write::Attempts { .. } | Write::Paused(_) => None,
+    }
+}
+
+/// The last time that a memory speaks of, by which it grows old.
+pub(crate) fn newest(remembered: &Remembered) -> Wall {
+    match &remembered.fate {
+        Fate::Settled { at, .. } => remembered.since.max(*at),
+        Fate::Queued | Fate::Answered(_) => remembered.since,
+    }
+}
+
+fn bounded_outcome(outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Refused(SetErr { err, description }) => Outcome::Refused(SetErr {
+            err: cut(err, ERR_MAX).to_owned(),
+            description: cut(description, DESCRIPTION_MAX).to_owned(),
+        }),
+        Outcome::Acked | Outcome::Dead(_) => outcome.clone(),
+    }
+}
+
+fn bounded_verdict(verdict: &Verdict) -> Verdict {
+    match verdict {
+        Verdict::Acked => Verdict::Acked,
+        Verdict::Refused(refusal) => {
+            Verdict::Refused(Refusal::new(refusal.code, cut(&refusal.description, DESCRIPTION_MAX)))
+        }
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let edge = (0..=bytes_max).rev().find(|edge| text.is_char_boundary(*edge));
+    text.get(..edge.unwrap_or(0)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::set::{Digest, ErrorCode};
+
+    #[test]
+    fn a_long_description_is_cut_at_a_characters_edge() {
+        let description = "é".repeat(600) + "x";
+        let verdict = Verdict::Refused(Refusal::new(ErrorCode::InvalidKey, format!("a{description}")));
+        let write = Write::Answer { jti: "j".into(), digest: Digest::default(), verdict, at: Wall(1) };
+        let (_, _, memory) = remembered(&write).unwrap();
+        let Fate::Answered(Verdict::Refused(refusal)) = memory.fate else { panic!("{memory:?}") };
+        assert_eq!(refusal.description.len(), 1023, "1 + 511 characters of two bytes");
+        assert_eq!(cut("short", DESCRIPTION_MAX), "short");
+    }
+}
