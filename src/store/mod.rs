@@ -2,6 +2,9 @@
 
 mod memory;
 mod remember;
+mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 
@@ -14,6 +17,7 @@ use crate::set::Jti;
 
 pub use memory::Memory;
 pub use remember::{DESCRIPTION_MAX, ERR_MAX};
+pub use sqlite::{Options, Sqlite};
 
 /// What a store call returns.
 pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;

@@ -1,0 +1,245 @@
+//! One transaction in the making: what every waiting caller asked for, applied in their order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::kept::{Ends, Kept, Peer, Position, added};
+use super::rows::{PEER_MAX, SEQ_MAX, Table, encode_inbox, encode_outbox, int, outbox_key, seal, seal_attempts};
+use super::seen::{Key, Tail, Upkeep};
+use super::shared::Shared;
+use crate::peer::{Direction, InboxRow, OutboxRow, Outcome, PeerId, Remembered, Saved, Write};
+use crate::set::Jti;
+use crate::store::{Error, remember};
+
+/// Sees what is durable and, over it, what the callers before have asked for.
+pub(super) struct Batch<'w> {
+    pub(super) conn: &'w Connection,
+    pub(super) shared: &'w Shared,
+    kept: &'w Kept,
+    pub(super) effects: Effects,
+    /// New memory of jtis, not yet logged.
+    fresh: Tail,
+}
+
+/// What becomes true when the transaction is durable.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// Peers whose row changes: written once a transaction.
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) new_peers: Vec<(PeerId, Arc<str>)>,
+    pub(super) added: BTreeMap<String, Option<String>>,
+    pub(super) consumers: BTreeMap<String, Option<Position>>,
+    pub(super) ends: Ends,
+    pub(super) drop_segment: Option<i64>,
+}
+
+impl<'w> Batch<'w> {
+    pub(super) fn new(conn: &'w Connection, shared: &'w Shared, kept: &'w Kept) -> Self {
+        let effects = Effects { ends: kept.ends, ..Effects::default() };
+        Self { conn, shared, kept, effects, fresh: Tail::default() }
+    }
+
+    /// What is kept of this peer.
+    pub(super) fn saved(&self, peer: PeerId) -> Result<Saved, Error> {
+        Ok(self.peer(peer)?.saved.clone())
+    }
+
+    /// Applies a peer's writes. What cannot be applied is found out before anything changes.
+    pub(super) fn commit(&mut self, id: PeerId, writes: &[Write]) -> Result<(), Error> {
+        let mut peer = self.peer(id)?.clone();
+        for write in writes {
+            if let Write::Enqueue(OutboxRow { seq, .. }) = write
+                && !(1..SEQ_MAX).contains(seq)
+            {
+                return Err(Error::Invalid(format!("seq {seq} is not in 1..{SEQ_MAX}")));
+            }
+        }
+        for write in writes {
+            if self.apply(id, &mut peer, write)? {
+                peer.saved.counts.apply(write);
+            }
+        }
+        if self.peer(id)? != &peer {
+            self.effects.peers.insert(id, peer);
+        }
+        Ok(())
+    }
+
+    /// The number of a name, made if it is new.
+    pub(super) fn peer_id(&mut self, name: &str) -> Result<PeerId, Error> {
+        let made = self.effects.new_peers.iter().find(|(_, made)| **made == *name).map(|(id, _)| *id);
+        if let Some(id) = made.or_else(|| self.shared.directory().ids.get(name).copied()) {
+            return Ok(id);
+        }
+        let newest = self.kept.peers.keys().chain(self.effects.peers.keys()).max().map_or(0, |id| id.0);
+        if newest >= PEER_MAX {
+            return Err(Error::Invalid(format!("there are {PEER_MAX} peers already, no more can be numbered")));
+        }
+        let (id, peer) = (PeerId(newest + 1), Peer::new(name));
+        self.effects.new_peers.push((id, Arc::clone(&peer.name)));
+        self.effects.peers.insert(id, peer);
+        Ok(id)
+    }
+
+    /// Stores a definition; false if there is one of that name.
+    pub(super) fn add_peer(&mut self, name: &str, definition: &str) -> Result<bool, Error> {
+        if self.is_added(name) {
+            return Ok(false);
+        }
+        added::save(self.conn, name, definition)?;
+        self.effects.added.insert(name.to_owned(), Some(definition.to_owned()));
+        Ok(true)
+    }
+
+    /// Removes a definition; false if there is none.
+    pub(super) fn remove_peer(&mut self, name: &str) -> Result<bool, Error> {
+        if !self.is_added(name) {
+            return Ok(false);
+        }
+        added::remove(self.conn, name)?;
+        self.effects.added.insert(name.to_owned(), None);
+        Ok(true)
+    }
+
+    /// Writes what was gathered besides the rows, all but the end of the transaction.
+    pub(super) fn finish(self, upkeep: &mut Upkeep) -> Result<(Effects, usize), Error> {
+        let Self { conn, effects, fresh, .. } = self;
+        for (id, peer) in &effects.peers {
+            peer.save(conn, *id)?;
+        }
+        for (name, position) in &effects.consumers {
+            match position {
+                Some(position) => position.save(conn, name)?,
+                None => Position::remove(conn, name)?,
+            }
+        }
+        if let Some(segment) = effects.drop_segment {
+            upkeep.drop_segment(conn, segment)?;
+        }
+        let remembered = fresh.len();
+        upkeep.log(conn, fresh)?;
+        Ok((effects, remembered))
+    }
+
+    /// Applies one write; false if it had taken effect before.
+    fn apply(&mut self, id: PeerId, peer: &mut Peer, write: &Write) -> Result<bool, Error> {
+        let effective = match write {
+            Write::Enqueue(row) => self.enqueue(id, peer, row)?,
+            Write::Attempts { seq, attempts } => self.attempts(outbox_key(id, *seq), *attempts)?,
+            Write::Settle { seq, outcome, .. } => self.settle(outbox_key(id, *seq), outcome, write)?,
+            Write::Receive(row) => !self.knows(id, Direction::In, &row.jti)? && self.receive(id, row)?,
+            Write::Answer { jti, .. } => !self.knows(id, Direction::In, jti)?,
+            Write::Paused(paused) => {
+                peer.saved.paused = *paused;
+                true
+            }
+        };
+        if effective && let Some((direction, jti, remembered)) = remember::remembered(write) {
+            self.fresh.insert(self.shared.seen.key(id, direction, jti), &remembered);
+        }
+        Ok(effective)
+    }
+
+    fn enqueue(&mut self, id: PeerId, peer: &mut Peer, row: &OutboxRow) -> Result<bool, Error> {
+        let key = outbox_key(id, row.seq);
+        // As seqs rise, a lower one is a repetition. That it really is one is made sure of: a SET must not get lost.
+        if row.seq < peer.saved.next_seq && self.was_enqueued(id, key, row)? {
+            return Ok(false);
+        }
+        self.conn.prepare_cached("INSERT INTO outbox (key, attempts, row) VALUES (?1, ?2, ?3)")?.execute((
+            key,
+            seal_attempts(key, row.attempts),
+            encode_outbox(key, row),
+        ))?;
+        peer.saved.next_seq = peer.saved.next_seq.max(row.seq + 1);
+        Ok(true)
+    }
+
+    fn was_enqueued(&self, id: PeerId, key: i64, row: &OutboxRow) -> Result<bool, Error> {
+        let is_there = self
+            .conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM outbox WHERE key = ?1) OR EXISTS (SELECT 1 FROM dead_letter WHERE key = ?1)",
+            )?
+            .query_row([key], |row| row.get(0))?;
+        Ok(is_there || self.find(id, Direction::Out, &row.jti)?.is_some_and(|known| known.seq >= row.seq))
+    }
+
+    fn attempts(&mut self, key: i64, attempts: u32) -> Result<bool, Error> {
+        // The lower half is the number; it never goes back.
+        let changed = self
+            .conn
+            .prepare_cached("UPDATE outbox SET attempts = ?2 WHERE key = ?1 AND (attempts & 4294967295) < ?3")?
+            .execute((key, seal_attempts(key, attempts), attempts))?;
+        Ok(changed > 0)
+    }
+
+    fn settle(&mut self, key: i64, outcome: &Outcome, write: &Write) -> Result<bool, Error> {
+        if *outcome != Outcome::Acked
+            && let Some((_, _, remembered)) = remember::remembered(write)
+        {
+            let mut fate = Tail::default();
+            fate.insert(Key::NONE, &remembered);
+            self.conn
+                .prepare_cached(
+                    "INSERT INTO dead_letter (key, attempts, row, outcome)
+                     SELECT key, attempts, row, ?2 FROM outbox WHERE key = ?1",
+                )?
+                .execute((key, seal(Table::DeadLetter, key, fate.stream().to_vec())))?;
+        }
+        let removed = self.conn.prepare_cached("DELETE FROM outbox WHERE key = ?1")?.execute([key])?;
+        Ok(removed > 0)
+    }
+
+    fn receive(&mut self, id: PeerId, row: &InboxRow) -> Result<bool, Error> {
+        let seq = self.effects.ends.tail + 1;
+        self.conn
+            .prepare_cached("INSERT INTO inbox (seq, row) VALUES (?1, ?2)")?
+            .execute((int(seq), encode_inbox(int(seq), id, row)))?;
+        self.effects.ends.tail = seq;
+        Ok(true)
+    }
+
+    fn knows(&self, id: PeerId, direction: Direction, jti: &Jti) -> Result<bool, Error> {
+        Ok(self.find(id, direction, jti)?.is_some())
+    }
+
+    fn find(&self, id: PeerId, direction: Direction, jti: &Jti) -> Result<Option<Remembered>, Error> {
+        let key = self.shared.seen.key(id, direction, jti);
+        match self.fresh.get(key) {
+            Some(remembered) => Ok(Some(remembered)),
+            None => self.shared.seen.find(self.conn, key),
+        }
+    }
+
+    fn peer(&self, id: PeerId) -> Result<&Peer, Error> {
+        self.effects
+            .peers
+            .get(&id)
+            .or_else(|| self.kept.peers.get(&id))
+            .ok_or_else(|| Error::Invalid(format!("there is no peer of number {}: ask for its number first", id.0)))
+    }
+
+    fn is_added(&self, name: &str) -> bool {
+        match self.effects.added.get(name) {
+            Some(staged) => staged.is_some(),
+            None => self.shared.directory().added.contains_key(name),
+        }
+    }
+
+    /// A dead letter's row and outcome, which no call of the store gives yet.
+    #[cfg(test)]
+    pub(super) fn dead_letter(&self, key: i64) -> Option<(OutboxRow, Remembered)> {
+        let (attempts, row, outcome): (i64, Vec<u8>, Vec<u8>) = self
+            .conn
+            .query_row("SELECT attempts, row, outcome FROM dead_letter WHERE key = ?1", [key], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .ok()?;
+        let mut fate = Tail::default();
+        fate.append(super::rows::unseal(Table::DeadLetter, key, &outcome)?)?;
+        Some((super::rows::decode_outbox(key, attempts, &row)?, fate.get(Key::NONE)?))
+    }
+}

@@ -1,0 +1,34 @@
+//! What an error of SQLite means to the caller: a full disk heals, everything else is the end.
+
+use rusqlite::ffi;
+
+use crate::store::Error;
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error() {
+            Some(code) if is_full(code) => Self::Full,
+            _ => Self::Fatal(format!("SQLite: {error}")),
+        }
+    }
+}
+
+/// SQLite reports ENOSPC as a full disk, but for the small file that processes share it names the failed call.
+fn is_full(error: &ffi::Error) -> bool {
+    error.code == ffi::ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_disk_heals() {
+        let meaning = |code| Error::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert!(matches!(meaning(ffi::SQLITE_FULL), Error::Full));
+        assert!(matches!(meaning(ffi::SQLITE_IOERR_SHMSIZE), Error::Full));
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_CORRUPT, ffi::SQLITE_CONSTRAINT] {
+            assert!(matches!(meaning(code), Error::Fatal(_)), "{code}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The files: made for nobody else's eyes, locked against a second process, opened with every promise read back.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::Error;
+
+/// Larger than SQLite's default, which suits rows of a kilobyte.
+const PAGE_SIZE: i64 = 16 * 1024;
+/// Of the writer's page cache, in kibibytes, as the minus says; readers do with SQLite's default of two mebibytes.
+const CACHE_SIZE: i64 = -16 * 1024;
+/// `PRAGMA synchronous`: the log is synced at every commit.
+const SYNCHRONOUS_FULL: i64 = 2;
+/// Nobody keeps a lock for long, as there is one writer and one process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Use {
+    Write,
+    Read,
+}
+
+/// Makes the file unless it is there, and the lock beside it ours. Returns the file's real path and the lock, which
+/// holds until it is dropped.
+pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), Error> {
+    let failed = |doing: &str, error: &std::io::Error| {
+        Error::Fatal(format!("cannot {doing} the database {}: {error}", path.display()))
+    };
+    let made = open_private(path, true);
+    if let Err(error) = &made
+        && error.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(failed("make", error));
+    }
+    // Two names for one file must meet at one lock.
+    let path = path.canonicalize().map_err(|error| failed("find", &error))?;
+    if made.is_ok() {
+        sync_folder(&path).map_err(|error| failed("make", &error))?;
+    }
+    let mut lock_path = path.clone().into_os_string();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let lock = open_private(&lock_path, false)
+        .map_err(|error| Error::Fatal(format!("cannot open the lock {}: {error}", lock_path.display())))?;
+    match lock.try_lock() {
+        Ok(()) => Ok((path, lock)),
+        Err(TryLockError::WouldBlock) => Err(Error::Invalid(format!(
+            "the database {} is in use by another process (it holds {}): stop that process, or give this one a \
+             database of its own",
+            path.display(),
+            lock_path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(Error::Fatal(format!("cannot lock {}: {error}", lock_path.display()))),
+    }
+}
+
+/// Opens a connection to a claimed file, not looking into it yet.
+pub(super) fn connect(path: &Path, purpose: Use) -> Result<Connection, Error> {
+    let access = match purpose {
+        Use::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Use::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+    };
+    let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+/// Sets what durability rests on, and believes it only when SQLite says so itself. To be called when the file is known
+/// to be ours ([`super::schema::check`]).
+pub(super) fn harden(conn: &Connection) -> Result<(), Error> {
+    conn.pragma_update(None, "page_size", PAGE_SIZE)?;
+    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    // On Apple's systems alone: there an fsync does not reach the disk by itself.
+    conn.pragma_update(None, "fullfsync", true)?;
+    conn.pragma_update(None, "checkpoint_fullfsync", true)?;
+    // The writer checkpoints by itself, behind the answers.
+    conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
+    conn.pragma_update(None, "cache_size", CACHE_SIZE)?;
+    read_back(conn)
+}
+
+fn read_back(conn: &Connection) -> Result<(), Error> {
+    let journal: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    let mut wrong = Vec::new();
+    if journal != "wal" {
+        wrong.push(format!("journal_mode is {journal}, not wal"));
+    }
+    for (pragma, wanted) in
+        [("synchronous", SYNCHRONOUS_FULL), ("page_size", PAGE_SIZE), ("wal_autocheckpoint", 0), ("fullfsync", 1)]
+    {
+        let found: i64 = conn.pragma_query_value(None, pragma, |row| row.get(0))?;
+        if found != wanted {
+            wrong.push(format!("{pragma} is {found}, not {wanted}"));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Fatal(format!(
+        "SQLite does not give the durability that was asked for ({}): put the database on a local disk",
+        wrong.join(", ")
+    )))
+}
+
+/// Opens a file for reading and writing that only its owner may touch, whatever the umask.
+/// SQLite gives its log and its shared memory the permissions of the database.
+fn open_private(path: &Path, new: bool) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    if new {
+        options.create_new(true);
+    } else {
+        options.create(true).truncate(false);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let file = options.mode(0o600).open(path)?;
+        if file.metadata()?.len() == 0 {
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        }
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}
+
+/// Makes the new file's name durable.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pragma_that_does_not_stick_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _lock) = claim(&folder.path().join("pragma.db")).unwrap();
+        let conn = connect(&path, Use::Write).unwrap();
+        harden(&conn).unwrap();
+        conn.pragma_update(None, "synchronous", "NORMAL").unwrap();
+        let error = read_back(&conn).unwrap_err().to_string();
+        assert!(error.contains("synchronous is 1, not 2"), "{error}");
+        let memory = Connection::open_in_memory().unwrap();
+        let error = harden(&memory).unwrap_err().to_string();
+        assert!(error.contains("journal_mode is memory, not wal"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = claim(&folder.path().join("no/such/folder.db")).unwrap_err().to_string();
+        assert!(error.contains("no/such/folder.db"), "{error}");
+    }
+}

@@ -1,0 +1,209 @@
+//! Peers, consumers and the ends of the inbox: few rows that are loaded at the start and kept in RAM beside the file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::rows::{Cursor, Table, checksum, int, uint};
+use super::schema::{self, Meta};
+use crate::peer::{Counts, PeerId, Saved};
+use crate::store::Error;
+
+/// A peer's row.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Peer {
+    pub(super) name: Arc<str>,
+    pub(super) saved: Saved,
+}
+
+impl Peer {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.into(), saved: Saved { next_seq: 1, ..Saved::default() } }
+    }
+
+    pub(super) fn save(&self, conn: &Connection, id: PeerId) -> Result<(), Error> {
+        let [paused, next_seq, queued, acked, refused, dead, received, rejected] = self.numbers();
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO peer
+             (id, name, paused, next_seq, queued, acked, refused, dead, received, rejected, checksum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute((
+            id.0,
+            &*self.name,
+            paused,
+            next_seq,
+            queued,
+            acked,
+            refused,
+            dead,
+            received,
+            rejected,
+            self.checksum(id),
+        ))?;
+        Ok(())
+    }
+
+    fn load_all(conn: &Connection) -> Result<BTreeMap<PeerId, Self>, Error> {
+        let mut statement = conn.prepare(
+            "SELECT id, name, paused, next_seq, queued, acked, refused, dead, received, rejected, checksum FROM peer",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut peers = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let id = PeerId(row.get(0)?);
+            let mut numbers = [0; 8];
+            for (place, number) in (2..).zip(&mut numbers) {
+                *number = row.get(place)?;
+            }
+            let peer = Self { name: row.get(1)?, saved: saved(numbers) };
+            if row.get::<_, i64>(10)? != peer.checksum(id) {
+                return Err(damaged("peer", &id.0.to_string()));
+            }
+            peers.insert(id, peer);
+        }
+        Ok(peers)
+    }
+
+    fn numbers(&self) -> [i64; 8] {
+        let Saved { next_seq, paused, counts } = &self.saved;
+        let Counts { queued, acked, refused, dead, received, rejected } = *counts;
+        [u64::from(*paused), *next_seq, queued, acked, refused, dead, received, rejected].map(int)
+    }
+
+    fn checksum(&self, id: PeerId) -> i64 {
+        let numbers = self.numbers().map(i64::to_le_bytes);
+        i64::from(checksum(Table::Peer, i64::from(id.0), &[numbers.as_flattened(), self.name.as_bytes()]))
+    }
+}
+
+fn saved(numbers: [i64; 8]) -> Saved {
+    let [paused, next_seq, queued, acked, refused, dead, received, rejected] = numbers.map(uint);
+    Saved { next_seq, paused: paused != 0, counts: Counts { queued, acked, refused, dead, received, rejected } }
+}
+
+/// A consumer's row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Position {
+    /// Everything up to here is done with.
+    pub(super) confirmed: u64,
+    /// Nothing behind this was ever handed out.
+    pub(super) handed: u64,
+}
+
+impl Position {
+    pub(super) fn save(self, conn: &Connection, name: &str) -> Result<(), Error> {
+        let (confirmed, handed) = (int(self.confirmed), int(self.handed));
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO consumer (name, confirmed, handed, checksum) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((name, confirmed, handed, self.checksum(name)))?;
+        Ok(())
+    }
+
+    pub(super) fn remove(conn: &Connection, name: &str) -> Result<(), Error> {
+        conn.prepare_cached("DELETE FROM consumer WHERE name = ?1")?.execute([name])?;
+        Ok(())
+    }
+
+    pub(super) fn load_all(conn: &Connection) -> Result<BTreeMap<String, Self>, Error> {
+        let mut statement = conn.prepare("SELECT name, confirmed, handed, checksum FROM consumer")?;
+        let mut rows = statement.query([])?;
+        let mut consumers = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            let position = Self { confirmed: uint(row.get(1)?), handed: uint(row.get(2)?) };
+            if row.get::<_, i64>(3)? != position.checksum(&name) {
+                return Err(damaged("consumer", &name));
+            }
+            consumers.insert(name, position);
+        }
+        Ok(consumers)
+    }
+
+    fn checksum(self, name: &str) -> i64 {
+        let numbers = [self.confirmed, self.handed].map(u64::to_le_bytes);
+        i64::from(checksum(Table::Consumer, 0, &[numbers.as_flattened(), name.as_bytes()]))
+    }
+}
+
+/// Definitions of peers that were added at run time.
+pub(super) mod added {
+    use super::*;
+
+    pub(in super::super) fn save(conn: &Connection, name: &str, definition: &str) -> Result<(), Error> {
+        conn.prepare_cached("INSERT INTO added_peer (name, definition, checksum) VALUES (?1, ?2, ?3)")?.execute((
+            name,
+            definition,
+            sum(name, definition),
+        ))?;
+        Ok(())
+    }
+
+    pub(in super::super) fn remove(conn: &Connection, name: &str) -> Result<(), Error> {
+        conn.prepare_cached("DELETE FROM added_peer WHERE name = ?1")?.execute([name])?;
+        Ok(())
+    }
+
+    pub(in super::super) fn load_all(conn: &Connection) -> Result<BTreeMap<String, String>, Error> {
+        let mut statement = conn.prepare("SELECT name, definition, checksum FROM added_peer")?;
+        let mut rows = statement.query([])?;
+        let mut peers = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (name, definition): (String, String) = (row.get(0)?, row.get(1)?);
+            if row.get::<_, i64>(2)? != sum(&name, &definition) {
+                return Err(damaged("added_peer", &name));
+            }
+            peers.insert(name, definition);
+        }
+        Ok(peers)
+    }
+
+    fn sum(name: &str, definition: &str) -> i64 {
+        let len = (name.len() as u64).to_le_bytes();
+        i64::from(checksum(Table::AddedPeer, 0, &[&len, name.as_bytes(), definition.as_bytes()]))
+    }
+}
+
+/// The ends of the inbox. Between them its rows have no gaps; at or before `purged` only damaged rows are left.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Ends {
+    /// Everything up to here has been purged.
+    pub(super) purged: u64,
+    /// The newest row's `seq`; rises for ever, even when all rows are gone.
+    pub(super) tail: u64,
+}
+
+impl Ends {
+    /// Written with a purge only: otherwise the rows themselves say where the inbox ends.
+    pub(super) fn save(self, conn: &Connection) -> Result<(), Error> {
+        let numbers = [self.purged, self.tail].map(u64::to_le_bytes);
+        schema::save_meta(conn, Meta::Inbox, numbers.as_flattened())
+    }
+
+    fn load(conn: &Connection) -> Result<Self, Error> {
+        let value = schema::load_meta(conn, Meta::Inbox)?.unwrap_or_else(|| vec![0; 16]);
+        let mut value = Cursor(&value);
+        let (purged, tail) = value.u64().zip(value.u64()).ok_or_else(|| damaged("meta", "inbox"))?;
+        let newest: Option<i64> = conn.query_row("SELECT max(seq) FROM inbox", [], |row| row.get(0))?;
+        Ok(Self { purged, tail: newest.map_or(0, uint).max(tail) })
+    }
+}
+
+/// What the writer knows by heart. It is the only one to change these rows.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) ends: Ends,
+}
+
+impl Kept {
+    pub(super) fn load(conn: &Connection) -> Result<Self, Error> {
+        Ok(Self { peers: Peer::load_all(conn)?, ends: Ends::load(conn)? })
+    }
+}
+
+fn damaged(table: &str, row: &str) -> Error {
+    Error::Fatal(format!("the row {row:?} of table {table} is damaged: restore a backup"))
+}

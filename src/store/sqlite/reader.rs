@@ -1,0 +1,153 @@
+//! Reading connections: few, lent to threads that may block, never to the async runtime's own.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::file::{self, Use};
+use super::rows::{SEQ_MAX, decode_inbox, decode_outbox, int, outbox_key, seq_of, uint};
+use super::shared::Shared;
+use crate::clock::Wall;
+use crate::peer::{InboxRow, OutboxRow, Page, PeerId, Select};
+use crate::store::Error;
+
+/// The pool. A permit is taken before a thread, so that waiting readers hold none.
+#[derive(Debug)]
+pub(super) struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+    count: u32,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path, count: u32) -> Result<Self, Error> {
+        let idle = (0..count.max(1)).map(|_| file::connect(path, Use::Read)).collect::<Result<Vec<_>, _>>()?;
+        let permits = Arc::new(Semaphore::new(idle.len()));
+        Ok(Self { idle: Mutex::new(idle), permits, count: count.max(1) })
+    }
+
+    /// Waits for those who read, then closes every connection.
+    pub(super) async fn close(&self) {
+        if let Ok(_all) = self.permits.acquire_many(self.count).await {
+            self.permits.close();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+}
+
+/// Reads with one of the connections on a thread that may block. Sees every commit that was answered before.
+pub(super) async fn read<T, F>(shared: &Arc<Shared>, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection, &Shared) -> Result<T, Error> + Send + 'static,
+{
+    shared.check()?;
+    let gone = || Error::Fatal("the store's readers are gone".to_owned());
+    let permit = Arc::clone(&shared.readers.permits).acquire_owned().await.map_err(|_| gone())?;
+    let lender = Arc::clone(shared);
+    let result = tokio::task::spawn_blocking(move || {
+        let conn = lender.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().ok_or_else(gone)?;
+        let result = work(&conn, &lender);
+        lender.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        drop(permit);
+        result
+    });
+    result.await.unwrap_or_else(|_| Err(gone())).map_err(|error| shared.note(error))
+}
+
+/// Rows of a peer's outbox.
+pub(super) fn outbox(conn: &Connection, peer: PeerId, select: Select) -> Result<Page, Error> {
+    match select {
+        Select::After { after, rows_max, bytes_max } => outbox_after(conn, peer, after, rows_max, bytes_max),
+        Select::Seqs(seqs) => outbox_seqs(conn, peer, seqs),
+    }
+}
+
+fn outbox_after(conn: &Connection, peer: PeerId, after: u64, rows_max: usize, bytes_max: usize) -> Result<Page, Error> {
+    let mut statement =
+        conn.prepare_cached("SELECT key, attempts, row FROM outbox WHERE key > ?1 AND key <= ?2 ORDER BY key")?;
+    let mut rows = statement.query([outbox_key(peer, after), outbox_key(peer, SEQ_MAX)])?;
+    let mut page = Page { read_to: after, ..Page::default() };
+    let mut bytes = 0;
+    while page.rows.len() + page.damaged.len() < rows_max.max(1) {
+        let Some(row) = rows.next()? else { break };
+        let (key, decoded) = outbox_row(row)?;
+        match decoded {
+            Some(row) => {
+                bytes += row.compact.len();
+                if bytes > bytes_max && !page.rows.is_empty() {
+                    break;
+                }
+                page.rows.push(row);
+            }
+            None => page.damaged.push(seq_of(key)),
+        }
+        page.read_to = seq_of(key);
+    }
+    Ok(page)
+}
+
+fn outbox_seqs(conn: &Connection, peer: PeerId, mut seqs: Vec<u64>) -> Result<Page, Error> {
+    seqs.sort_unstable();
+    seqs.dedup();
+    let mut statement = conn.prepare_cached("SELECT key, attempts, row FROM outbox WHERE key = ?1")?;
+    let mut page = Page::default();
+    for seq in seqs.into_iter().filter(|seq| *seq <= SEQ_MAX) {
+        let mut rows = statement.query([outbox_key(peer, seq)])?;
+        let Some(row) = rows.next()? else { continue };
+        match outbox_row(row)?.1 {
+            Some(row) => page.rows.push(row),
+            None => page.damaged.push(seq),
+        }
+    }
+    Ok(page)
+}
+
+fn outbox_row(row: &rusqlite::Row<'_>) -> Result<(i64, Option<OutboxRow>), Error> {
+    let key: i64 = row.get(0)?;
+    // A damaged record may even hold another type than the column's.
+    let decoded = match (row.get_ref(1)?.as_i64(), row.get_ref(2)?.as_blob()) {
+        (Ok(attempts), Ok(blob)) => decode_outbox(key, attempts, blob),
+        _ => None,
+    };
+    Ok((key, decoded))
+}
+
+/// The earliest acceptance among the oldest rows of all outboxes; zero if that row is damaged.
+pub(super) fn oldest_queued(conn: &Connection) -> Result<Option<Wall>, Error> {
+    let mut statement =
+        conn.prepare_cached("SELECT key, attempts, row FROM outbox WHERE key > ?1 ORDER BY key LIMIT 1")?;
+    let (mut oldest, mut from) = (None::<Wall>, 0);
+    loop {
+        let mut rows = statement.query([from])?;
+        let Some(row) = rows.next()? else { return Ok(oldest) };
+        let (key, decoded) = outbox_row(row)?;
+        let accepted_at = decoded.map_or(Wall(0), |row| row.accepted_at);
+        oldest = Some(oldest.map_or(accepted_at, |oldest| oldest.min(accepted_at)));
+        // On to the next peer.
+        from = key | int(SEQ_MAX);
+    }
+}
+
+/// Up to `rows_max` good rows of the inbox behind `after`. Damaged ones are reported and stepped over.
+pub(super) fn inbox(
+    conn: &Connection,
+    shared: &Shared,
+    after: u64,
+    rows_max: usize,
+) -> Result<Vec<(u64, PeerId, InboxRow)>, Error> {
+    let mut statement = conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([int(after)])?;
+    let mut good = Vec::new();
+    while good.len() < rows_max {
+        let Some(row) = rows.next()? else { break };
+        let seq: i64 = row.get(0)?;
+        match row.get_ref(1)?.as_blob().ok().and_then(|blob| decode_inbox(seq, blob)) {
+            Some((peer, row)) => good.push((uint(seq), peer, row)),
+            None => shared.report_damaged(uint(seq)),
+        }
+    }
+    Ok(good)
+}

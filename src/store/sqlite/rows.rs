@@ -1,0 +1,238 @@
+//! How rows lie in blobs: little-endian, and closed by a checksum over table, key and contents (invariant I18).
+
+use std::sync::Arc;
+
+use crate::clock::Wall;
+use crate::peer::{InboxRow, OutboxRow, PeerId};
+use crate::set::{Digest, Jti};
+
+/// Which table a row belongs to; part of its checksum, so that a row in the wrong place is not taken for good.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Table {
+    Outbox = 1,
+    Inbox = 2,
+    DeadLetter = 3,
+    Peer = 4,
+    Consumer = 5,
+    AddedPeer = 6,
+    Meta = 7,
+    MemoryLog = 8,
+    SegmentBlock = 9,
+    Segment = 10,
+    Attempts = 11,
+}
+
+/// The layout of outbox and inbox rows; another one would get the next number.
+const LAYOUT: u8 = 1;
+const CHECKSUM_LEN: usize = 4;
+
+/// How many `seq` fit beneath a peer's number in a key.
+pub(super) const SEQ_BITS: u32 = 40;
+/// The greatest `seq` of an outbox.
+pub(super) const SEQ_MAX: u64 = (1 << SEQ_BITS) - 1;
+/// The greatest number of a peer, so that keys stay positive.
+pub(super) const PEER_MAX: u32 = (1 << (63 - SEQ_BITS)) - 1;
+
+/// The key of an outbox row or dead letter. Out of range, it saturates into a key that no row has.
+pub(super) fn outbox_key(peer: PeerId, seq: u64) -> i64 {
+    if peer.0 > PEER_MAX {
+        return i64::MAX;
+    }
+    (i64::from(peer.0) << SEQ_BITS) | int(seq.min(SEQ_MAX))
+}
+
+/// The `seq` in such a key.
+pub(super) fn seq_of(key: i64) -> u64 {
+    key.unsigned_abs() & SEQ_MAX
+}
+
+/// A number as SQLite holds it. Nothing we count comes near the limit.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number as SQLite gave it.
+pub(super) fn uint(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The checksum of these parts of a row.
+pub(super) fn checksum(table: Table, key: i64, parts: &[&[u8]]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[table as u8]);
+    hasher.update(&key.to_le_bytes());
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize()
+}
+
+/// Closes a blob with its checksum.
+pub(super) fn seal(table: Table, key: i64, mut body: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(table, key, &[&body]);
+    body.extend_from_slice(&sum.to_le_bytes());
+    body
+}
+
+/// The contents of a sealed blob; `None` if it is damaged.
+pub(super) fn unseal(table: Table, key: i64, blob: &[u8]) -> Option<&[u8]> {
+    let (body, sum) = blob.split_at_checked(blob.len().checked_sub(CHECKSUM_LEN)?)?;
+    (checksum(table, key, &[body]).to_le_bytes() == sum).then_some(body)
+}
+
+/// The number of attempts with its own checksum in the upper half: it changes without the row.
+pub(super) fn seal_attempts(key: i64, attempts: u32) -> i64 {
+    let sum = checksum(Table::Attempts, key, &[&attempts.to_le_bytes()]);
+    (i64::from(sum.cast_signed()) << 32) | i64::from(attempts)
+}
+
+/// The number of attempts; `None` if it is damaged.
+pub(super) fn unseal_attempts(key: i64, sealed: i64) -> Option<u32> {
+    let attempts = u32::try_from(sealed & i64::from(u32::MAX)).ok()?;
+    (seal_attempts(key, attempts) == sealed).then_some(attempts)
+}
+
+/// The blob of an outbox row.
+pub(super) fn encode_outbox(key: i64, row: &OutboxRow) -> Vec<u8> {
+    let mut body = Vec::with_capacity(row.compact.len() + row.jti.as_str().len() + 40);
+    body.push(LAYOUT);
+    body.extend_from_slice(&row.digest.0);
+    body.extend_from_slice(&row.accepted_at.0.to_le_bytes());
+    put_text(&mut body, row.jti.as_str());
+    body.extend_from_slice(row.compact.as_bytes());
+    seal(Table::Outbox, key, body)
+}
+
+/// An outbox row; `None` if it is damaged.
+pub(super) fn decode_outbox(key: i64, attempts: i64, blob: &[u8]) -> Option<OutboxRow> {
+    let mut body = Cursor(unseal(Table::Outbox, key, blob)?);
+    (body.u8()? == LAYOUT).then_some(())?;
+    Some(OutboxRow {
+        seq: seq_of(key),
+        digest: Digest(body.array()?),
+        accepted_at: Wall(body.u64()?),
+        jti: Jti::from(body.text()?),
+        compact: body.rest_as_text()?,
+        attempts: unseal_attempts(key, attempts)?,
+    })
+}
+
+/// The blob of an inbox row.
+pub(super) fn encode_inbox(seq: i64, peer: PeerId, row: &InboxRow) -> Vec<u8> {
+    let mut body = Vec::with_capacity(row.compact.len() + row.jti.as_str().len() + 44);
+    body.push(LAYOUT);
+    body.extend_from_slice(&peer.0.to_le_bytes());
+    body.extend_from_slice(&row.digest.0);
+    body.extend_from_slice(&row.received_at.0.to_le_bytes());
+    put_text(&mut body, row.jti.as_str());
+    body.extend_from_slice(row.compact.as_bytes());
+    seal(Table::Inbox, seq, body)
+}
+
+/// An inbox row and who sent it; `None` if it is damaged.
+pub(super) fn decode_inbox(seq: i64, blob: &[u8]) -> Option<(PeerId, InboxRow)> {
+    let mut body = Cursor(unseal(Table::Inbox, seq, blob)?);
+    (body.u8()? == LAYOUT).then_some(())?;
+    let peer = PeerId(body.u32()?);
+    let (digest, received_at) = (Digest(body.array()?), Wall(body.u64()?));
+    let jti = Jti::from(body.text()?);
+    Some((peer, InboxRow { jti, compact: body.rest_as_text()?, digest, received_at }))
+}
+
+/// Writes a text behind its length.
+pub(super) fn put_text(body: &mut Vec<u8>, text: &str) {
+    body.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    body.extend_from_slice(text.as_bytes());
+}
+
+/// Reads a blob from its beginning; every reading is `None` when too little is left.
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+
+impl<'a> Cursor<'a> {
+    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        let len = usize::try_from(self.u32()?).ok()?;
+        std::str::from_utf8(self.take(len)?).ok()
+    }
+
+    fn rest_as_text(self) -> Option<Arc<str>> {
+        std::str::from_utf8(self.0).ok().map(Arc::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox_row() -> OutboxRow {
+        OutboxRow {
+            seq: 7,
+            jti: "jti-7".into(),
+            compact: "a.b.c".into(),
+            digest: Digest::of(b"7"),
+            accepted_at: Wall(77),
+            attempts: 3,
+        }
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were_written() {
+        let key = outbox_key(PeerId(5), 7);
+        let row = outbox_row();
+        let blob = encode_outbox(key, &row);
+        assert_eq!(decode_outbox(key, seal_attempts(key, 3), &blob), Some(row));
+        let row = InboxRow { jti: "".into(), compact: "".into(), digest: Digest::of(b""), received_at: Wall(u64::MAX) };
+        assert_eq!(decode_inbox(9, &encode_inbox(9, PeerId(2), &row)), Some((PeerId(2), row)));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let key = outbox_key(PeerId(5), 7);
+        let (blob, attempts) = (encode_outbox(key, &outbox_row()), seal_attempts(key, 3));
+        for bit in 0..blob.len() * 8 {
+            let mut flipped = blob.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode_outbox(key, attempts, &flipped), None, "bit {bit}");
+        }
+        for len in 0..blob.len() {
+            assert_eq!(decode_outbox(key, attempts, &blob[..len]), None, "cut to {len}");
+        }
+        for bit in 0..64 {
+            assert_eq!(unseal_attempts(key, attempts ^ (1 << bit)), None, "bit {bit} of the attempts");
+        }
+        assert_eq!(decode_outbox(outbox_key(PeerId(4), 7), attempts, &blob), None, "another peer's key");
+    }
+
+    #[test]
+    fn keys_hold_every_peer_and_seq_that_is_allowed() {
+        let greatest = outbox_key(PeerId(PEER_MAX), SEQ_MAX);
+        assert_eq!(greatest, i64::MAX);
+        assert_eq!(seq_of(greatest), SEQ_MAX);
+        assert!(outbox_key(PeerId(1), 1) > outbox_key(PeerId(0), SEQ_MAX));
+    }
+}

@@ -1,0 +1,203 @@
+//! What the callers, the readers and the writer share.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::watch;
+
+use super::batch::Effects;
+use super::kept::{Ends, Position};
+use super::reader::Readers;
+use super::seen::Seen;
+use crate::peer::PeerId;
+use crate::store::Error;
+
+/// The store's state as far as it is durable, or does not need to be.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) readers: Readers,
+    pub(super) seen: Seen,
+    pub(super) inbox_tail: watch::Sender<u64>,
+    /// Transactions that wrote something.
+    pub(super) transactions: AtomicU64,
+    /// Rows a consumer may be ahead of its durable mark.
+    pub(super) hand_ahead: u64,
+    directory: Mutex<Directory>,
+    consumers: Mutex<BTreeMap<String, Consumer>>,
+    damaged: Mutex<BTreeSet<u64>>,
+    inbox_len: AtomicU64,
+    purged: AtomicU64,
+    healthy: AtomicBool,
+    failed: OnceLock<String>,
+    /// Last, so that it is let go when every connection is closed.
+    lock: Mutex<Option<File>>,
+}
+
+/// Names, for those who only ask.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    pub(super) ids: HashMap<Arc<str>, PeerId>,
+    pub(super) names: BTreeMap<PeerId, Arc<str>>,
+    pub(super) added: BTreeMap<String, String>,
+}
+
+/// A consumer while the process runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Consumer {
+    pub(super) durable: Position,
+    /// Exactly how far rows were handed out; what is durable runs ahead of it.
+    pub(super) given: u64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        (path, lock): (PathBuf, File),
+        readers: Readers,
+        seen: Seen,
+        hand_ahead: u64,
+        directory: Directory,
+        consumers: BTreeMap<String, Position>,
+        ends: Ends,
+    ) -> Self {
+        // What had been reserved before the restart counts as handed out: over-marking is harmless.
+        let consumers =
+            consumers.into_iter().map(|(name, durable)| (name, Consumer { durable, given: durable.handed }));
+        let shared = Self {
+            path,
+            readers,
+            seen,
+            inbox_tail: watch::Sender::new(ends.tail),
+            transactions: AtomicU64::new(0),
+            hand_ahead,
+            directory: Mutex::new(directory),
+            consumers: Mutex::new(consumers.collect()),
+            damaged: Mutex::default(),
+            inbox_len: AtomicU64::new(0),
+            purged: AtomicU64::new(ends.purged),
+            healthy: AtomicBool::new(true),
+            failed: OnceLock::new(),
+            lock: Mutex::new(Some(lock)),
+        };
+        shared.count_inbox(&shared.consumers(), ends);
+        shared
+    }
+
+    /// Makes visible what a transaction has made durable.
+    pub(super) fn publish(&self, effects: Effects) {
+        if !effects.new_peers.is_empty() || !effects.added.is_empty() {
+            let mut directory = self.directory();
+            for (id, name) in effects.new_peers {
+                directory.ids.insert(Arc::clone(&name), id);
+                directory.names.insert(id, name);
+            }
+            for (name, definition) in effects.added {
+                match definition {
+                    Some(definition) => directory.added.insert(name, definition),
+                    None => directory.added.remove(&name),
+                };
+            }
+        }
+        let mut consumers = self.consumers();
+        for (name, position) in effects.consumers {
+            match position {
+                Some(durable) => {
+                    consumers.entry(name).or_insert(Consumer { durable, given: 0 }).durable = durable;
+                }
+                None => {
+                    consumers.remove(&name);
+                }
+            }
+        }
+        self.count_inbox(&consumers, effects.ends);
+        drop(consumers);
+        self.purged.store(effects.ends.purged, Ordering::Release);
+        self.inbox_tail.send_if_modified(|tail| std::mem::replace(tail, effects.ends.tail) != effects.ends.tail);
+    }
+
+    pub(super) fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn consumers(&self) -> MutexGuard<'_, BTreeMap<String, Consumer>> {
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything up to here has been purged from the inbox.
+    pub(super) fn purged(&self) -> u64 {
+        self.purged.load(Ordering::Acquire)
+    }
+
+    pub(super) fn inbox_len(&self) -> u64 {
+        self.inbox_len.load(Ordering::Acquire)
+    }
+
+    /// A damaged inbox row was met. Said once for each.
+    pub(super) fn report_damaged(&self, seq: u64) {
+        if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(seq) {
+            tracing::error!(seq, database = %self.path.display(), "an inbox row is damaged: it is kept, but not handed out");
+        }
+    }
+
+    pub(super) fn damaged_len(&self) -> usize {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The disk was not full when last something was written.
+    pub(super) fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire) && self.failed.get().is_none()
+    }
+
+    /// True if that is news.
+    pub(super) fn set_healthy(&self, healthy: bool) -> bool {
+        let is_news = self.healthy.swap(healthy, Ordering::AcqRel) != healthy;
+        if is_news {
+            if healthy {
+                tracing::info!(database = %self.path.display(), "the disk has room again");
+            } else {
+                tracing::error!(database = %self.path.display(), "the disk is full: free some space, nothing is lost");
+            }
+        }
+        is_news
+    }
+
+    /// Errors once the store has failed.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.failed.get() {
+            Some(why) => Err(Error::Fatal(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives an error its place, and stops everything if it is fatal. The first one is what everybody hears of.
+    pub(super) fn note(&self, error: Error) -> Error {
+        let Error::Fatal(why) = error else { return error };
+        let mut first = false;
+        let why = self.failed.get_or_init(|| {
+            first = true;
+            format!("{}: {why}", self.path.display())
+        });
+        if first {
+            tracing::error!("the store has failed: {why}");
+        }
+        Error::Fatal(why.clone())
+    }
+
+    /// From now on nothing can be asked, unless it has failed before.
+    pub(super) fn mark_closed(&self) {
+        let _ = self.failed.set(format!("{}: the store is closed", self.path.display()));
+    }
+
+    /// Lets another process have the file.
+    pub(super) fn unlock(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn count_inbox(&self, consumers: &BTreeMap<String, Consumer>, ends: Ends) {
+        let done = consumers.values().map(|consumer| consumer.durable.confirmed).min().unwrap_or(0);
+        self.inbox_len.store(ends.tail.saturating_sub(done.max(ends.purged)), Ordering::Release);
+    }
+}

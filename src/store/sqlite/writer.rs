@@ -1,0 +1,254 @@
+//! The one thread that writes: takes every waiting request into one transaction and one sync, then answers each.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{Batch, Effects};
+use super::kept::Kept;
+use super::seen::Upkeep;
+use super::shared::Shared;
+use crate::store::Error;
+
+/// A transaction takes no more requests in once it holds so many writes.
+const WRITES_MAX: usize = 16_384;
+/// Entries of the memory sealed beside a transaction: at least so many, and twice what it adds.
+const SEAL_LEAST: usize = 1_024;
+/// Entries sealed in a transaction of its own, when nobody waits.
+const SEAL_IDLE: usize = 4_096;
+/// A checkpoint is due when the log holds as many pages as the database, so that it never takes more room than that,
+/// but not below the first number, for then it costs more than it saves, and not above the second when nobody waits,
+/// or the third when somebody always does.
+const CHECKPOINT_LEAST: i64 = 128;
+const CHECKPOINT_IDLE: i64 = 1_000;
+const CHECKPOINT_BUSY: i64 = 4_000;
+/// After a checkpoint that failed on a full disk, the next waits for so many pages more, or for a commit that heals.
+const CHECKPOINT_RETRY: i64 = 16;
+
+/// What the thread is asked for.
+pub(super) enum Order {
+    /// Something to do within the next transaction, and about how many writes it is.
+    Do(Box<dyn Task>, usize),
+    /// To write what was ordered before, and end.
+    Close(oneshot::Sender<()>),
+}
+
+/// A caller's request. `run` may be followed by an error for the whole transaction, so answering is apart from it.
+pub(super) trait Task: Send {
+    /// Applies the request. An error ends the transaction; what concerns the caller alone is kept for its answer.
+    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Error>;
+    /// Answers the caller, after the transaction has become durable or failed.
+    fn answer(self: Box<Self>, transaction: Result<(), Error>);
+}
+
+/// The [`Task`] made of a function.
+pub(super) struct Call<T, F> {
+    pub(super) work: Option<F>,
+    pub(super) value: Option<Result<T, Error>>,
+    pub(super) reply: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Task for Call<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Batch<'_>) -> Result<T, Error> + Send,
+{
+    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        match work(batch) {
+            Err(error @ (Error::Full | Error::Fatal(_))) => Err(error),
+            value => {
+                self.value = Some(value);
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, transaction: Result<(), Error>) {
+        let unheard = || Err(Error::Fatal("a request was not carried out".to_owned()));
+        // A caller that has gone away needs no answer.
+        let Self { value, reply, .. } = *self;
+        let _ = reply.send(transaction.and_then(|()| value.unwrap_or_else(unheard)));
+    }
+}
+
+/// The thread's own state.
+pub(super) struct Writer {
+    pub(super) conn: Connection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) kept: Kept,
+    pub(super) upkeep: Upkeep,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) checkpoints: Checkpoints,
+}
+
+/// How the last checkpoint went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Checkpoints {
+    /// Pages that it had to leave in the log, because somebody was reading them.
+    left: i64,
+    /// It failed: try again when the log holds so many pages.
+    retry_at: Option<i64>,
+}
+
+impl Writer {
+    /// Works until the orders end, or one of them is to close.
+    pub(super) fn run(mut self) {
+        let mut closed = None;
+        while closed.is_none() {
+            let Some(order) = self.next_order() else { break };
+            let tasks;
+            (tasks, closed) = self.gather(order);
+            self.group(tasks);
+            self.checkpoint_if_due();
+        }
+        if self.shared.check().is_ok() {
+            self.checkpoint("TRUNCATE");
+        }
+        self.shared.mark_closed();
+        self.orders.close();
+        drop(self.conn);
+        if let Some(closed) = closed {
+            let _ = closed.send(());
+        }
+    }
+
+    /// Waits for an order, and uses the time for upkeep.
+    fn next_order(&mut self) -> Option<Order> {
+        loop {
+            self.upkeep.begin(&self.shared.seen);
+            match self.orders.try_recv() {
+                Ok(order) => return Some(order),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) => {}
+            }
+            // On a full disk it would be in vain, over and over.
+            if !self.upkeep.is_due() || !self.shared.healthy() {
+                return self.orders.blocking_recv();
+            }
+            if let Err(error) = self.transact(&mut [], SEAL_IDLE) {
+                self.shared.note(error);
+            }
+            self.checkpoint_if_due();
+        }
+    }
+
+    /// Takes in whatever else is waiting. While a transaction runs the next gathers by itself, so nothing lingers.
+    fn gather(&mut self, first: Order) -> (Vec<Box<dyn Task>>, Option<oneshot::Sender<()>>) {
+        let (mut tasks, mut writes, mut next) = (Vec::new(), 0, Some(first));
+        while let Some(order) = next {
+            match order {
+                Order::Do(task, weight) => {
+                    tasks.push(task);
+                    writes += weight;
+                }
+                Order::Close(reply) => return (tasks, Some(reply)),
+            }
+            next = if writes < WRITES_MAX { self.orders.try_recv().ok() } else { None };
+        }
+        (tasks, None)
+    }
+
+    fn group(&mut self, mut tasks: Vec<Box<dyn Task>>) {
+        let result = match self.shared.check() {
+            Ok(()) => self.transact(&mut tasks, SEAL_LEAST).map_err(|error| self.shared.note(error)),
+            failed => failed,
+        };
+        for task in tasks {
+            task.answer(result.clone());
+        }
+    }
+
+    /// Does all of this, durably, or nothing of it.
+    fn transact(&mut self, tasks: &mut [Box<dyn Task>], seal: usize) -> Result<(), Error> {
+        let written = self.conn.total_changes();
+        match self.write(tasks, seal) {
+            Ok(effects) => {
+                self.kept.peers.extend(effects.peers.iter().map(|(id, peer)| (*id, peer.clone())));
+                self.kept.ends = effects.ends;
+                self.upkeep.committed(&self.shared.seen);
+                self.shared.publish(effects);
+                if self.conn.total_changes() != written {
+                    self.shared.transactions.fetch_add(1, Ordering::Relaxed);
+                    if self.shared.set_healthy(true) {
+                        self.checkpoints.retry_at = self.checkpoints.retry_at.and(Some(0));
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.upkeep.rolled_back();
+                if !self.conn.is_autocommit() {
+                    self.conn.execute_batch("ROLLBACK")?;
+                }
+                if matches!(error, Error::Full) {
+                    self.shared.set_healthy(false);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&mut self, tasks: &mut [Box<dyn Task>], seal: usize) -> Result<Effects, Error> {
+        let Self { conn, shared, kept, upkeep, .. } = self;
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut batch = Batch::new(conn, shared, kept);
+        for task in tasks {
+            task.run(&mut batch)?;
+        }
+        let (effects, remembered) = batch.finish(upkeep)?;
+        // While the disk is full, what little fits is left to those who wait.
+        if shared.healthy() {
+            upkeep.step(conn, seal.max(2 * remembered))?;
+        }
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(effects)
+    }
+
+    /// Moves the log into the database, behind the answers: that nobody waits for it is what matters. On a full disk
+    /// it is always worth a try, as an emptied log is written anew from its beginning.
+    fn checkpoint_if_due(&mut self) {
+        if self.shared.check().is_err() {
+            return;
+        }
+        let Some(in_log) = self.checkpoint("NOOP") else { return };
+        let limit = if self.orders.is_empty() { CHECKPOINT_IDLE } else { CHECKPOINT_BUSY };
+        let due = match self.checkpoints.retry_at {
+            Some(pages) => pages,
+            None => self.checkpoints.left + self.pages().clamp(CHECKPOINT_LEAST, limit),
+        };
+        if in_log >= due || (in_log > 0 && !self.shared.healthy()) {
+            self.checkpoints = match self.checkpoint("PASSIVE") {
+                Some(left) => Checkpoints { left, retry_at: None },
+                None => Checkpoints { retry_at: Some(in_log + CHECKPOINT_RETRY), ..self.checkpoints },
+            };
+        }
+    }
+
+    /// The size of the database; zero if it cannot be told, of which the next commit will tell more.
+    fn pages(&self) -> i64 {
+        let pages = self
+            .conn
+            .prepare_cached("PRAGMA page_count")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)));
+        pages.unwrap_or(0)
+    }
+
+    /// Pages in the log that are not in the database yet, after a checkpoint of this kind; `None` if it failed. Of a
+    /// full disk the next commit will tell.
+    fn checkpoint(&self, kind: &str) -> Option<i64> {
+        let pages = self
+            .conn
+            .prepare_cached(&format!("PRAGMA wal_checkpoint({kind})"))
+            .and_then(|mut statement| statement.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)));
+        match pages.map_err(Error::from) {
+            Ok(pages) => Some(pages),
+            Err(error) => {
+                self.shared.note(error);
+                None
+            }
+        }
+    }
+}

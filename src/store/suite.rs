@@ -1,0 +1,202 @@
+//! One suite for every store: each promise of the traits, before and after a restart. A new store is one more fixture.
+
+mod inbox;
+mod jtis;
+mod model;
+mod outbox;
+mod registry;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::{Epoch, Error, Journal, Memory, Options, Registry, Sqlite};
+use crate::clock::Wall;
+use crate::peer::{InboxRow, OutboxRow, Outcome, PeerId, Select, Verdict, Write};
+use crate::set::{Digest, ErrorCode, Refusal};
+
+/// Runs these tests against each store.
+macro_rules! against_every_store {
+    ($($part:ident { $($name:ident)* })*) => {
+        mod memory {
+            $($(#[tokio::test] async fn $name() { super::$part::$name(super::Ram::default()).await })*)*
+        }
+        mod sqlite {
+            $($(#[tokio::test] async fn $name() { super::$part::$name(super::File::new()).await })*)*
+        }
+    };
+}
+
+against_every_store! {
+    outbox {
+        a_new_peer_starts_at_the_first_seq
+        rows_are_read_in_order_until_a_limit_is_reached
+        exactly_the_rows_that_were_asked_for_are_read
+        peers_do_not_see_each_others_rows
+        attempts_never_fall
+        a_settled_set_leaves_the_outbox_and_is_counted
+        a_repeated_commit_changes_nothing
+        a_low_seq_that_was_never_stored_is_stored
+        a_dead_letter_can_be_queued_again
+        a_commit_for_an_unknown_peer_is_refused
+        a_commit_is_not_begun_before_it_is_awaited
+        everything_survives_a_restart
+    }
+    jtis {
+        every_fate_is_remembered_by_peer_and_direction
+        the_first_answer_stands_for_ever
+        other_content_under_a_known_jti_shows_by_its_digest
+        the_newest_of_many_memories_survives_sealing_and_restarts
+        the_history_of_a_jti_spans_peers_and_directions
+        purging_forgets_what_is_old_but_never_a_waiting_set
+    }
+    inbox {
+        a_consumer_reads_on_behind_what_it_confirmed
+        what_was_handed_out_comes_again_marked
+        a_restart_never_forgets_what_was_handed_out
+        a_consumer_can_skip_ahead_but_not_back_behind_its_confirmation
+        confirming_makes_sense_or_is_an_error
+        rows_are_purged_when_every_consumer_has_confirmed_them
+        purging_goes_step_by_step
+        a_seq_is_never_used_again
+        a_forgotten_consumer_does_not_hold_rows
+        peeking_changes_nothing
+        the_tail_moves_with_every_commit_that_adds_rows
+    }
+    registry {
+        a_name_has_one_number_for_ever
+        definitions_are_added_once_and_removed_once
+    }
+}
+
+/// A store that can be opened again.
+trait Fixture {
+    type Store: Journal + Registry;
+
+    fn store(&self) -> &Self::Store;
+
+    /// Closes and opens the store.
+    async fn reopen(&mut self);
+}
+
+#[derive(Default)]
+struct Ram(Memory);
+
+impl Fixture for Ram {
+    type Store = Memory;
+
+    fn store(&self) -> &Memory {
+        &self.0
+    }
+
+    async fn reopen(&mut self) {}
+}
+
+/// A SQLite file whose memory is sealed after very few entries.
+struct File {
+    folder: TempDir,
+    store: Sqlite,
+    copies: usize,
+}
+
+impl File {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(folder.path().join("0.db"), Self::options()).unwrap();
+        Self { folder, store, copies: 0 }
+    }
+
+    fn options() -> Options {
+        Options { memory_tail: 4, hand_ahead: 3, ..Options::default() }
+    }
+
+    fn path(&self, copy: usize, end: &str) -> PathBuf {
+        self.folder.path().join(format!("{copy}.db{end}"))
+    }
+
+    /// Goes on with a copy of the file and its log, as after a crash.
+    async fn crash(&mut self) {
+        let (old, new) = (self.copies, self.copies + 1);
+        let copies = ["", "-wal"].map(|end| (self.path(old, end), self.path(new, end)));
+        let copy = |(from, to): (PathBuf, PathBuf)| std::fs::write(to, std::fs::read(from).unwrap()).unwrap();
+        self.store.at_rest(move || copies.into_iter().for_each(copy)).await;
+        self.store = Sqlite::open(self.path(new, ""), Self::options()).unwrap();
+        self.copies = new;
+    }
+}
+
+impl Fixture for File {
+    type Store = Sqlite;
+
+    fn store(&self) -> &Sqlite {
+        &self.store
+    }
+
+    async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = Sqlite::open(self.path(self.copies, ""), Self::options()).unwrap();
+    }
+}
+
+async fn peer(fixture: &impl Fixture, name: &str) -> PeerId {
+    fixture.store().peer_id(name.to_owned()).await.unwrap()
+}
+
+async fn commit(fixture: &impl Fixture, peer: PeerId, writes: impl IntoIterator<Item = Write>) {
+    try_commit(fixture, peer, writes).await.unwrap();
+}
+
+async fn try_commit(
+    fixture: &impl Fixture,
+    peer: PeerId,
+    writes: impl IntoIterator<Item = Write>,
+) -> Result<(), Error> {
+    fixture.store().commit(peer, Epoch(1), Arc::new(writes.into_iter().collect())).await
+}
+
+/// The whole outbox.
+fn all() -> Select {
+    Select::After { after: 0, rows_max: 100_000, bytes_max: usize::MAX }
+}
+
+fn queued(seq: u64) -> OutboxRow {
+    let jti = format!("out-{seq}");
+    OutboxRow {
+        seq,
+        digest: Digest::of(jti.as_bytes()),
+        compact: format!("header.{seq}.signature").into(),
+        jti: jti.into(),
+        accepted_at: Wall(1_000 + seq),
+        attempts: 0,
+    }
+}
+
+fn enqueue(seq: u64) -> Write {
+    Write::Enqueue(queued(seq))
+}
+
+fn settle(seq: u64, outcome: Outcome) -> Write {
+    let OutboxRow { jti, digest, accepted_at, .. } = queued(seq);
+    Write::Settle { seq, jti, digest, accepted_at, outcome, at: Wall(2_000 + seq), attempts: 2 }
+}
+
+fn received(number: u64) -> InboxRow {
+    let compact = format!("header.in-{number}.signature");
+    InboxRow {
+        jti: format!("in-{number}").into(),
+        digest: Digest::of(compact.as_bytes()),
+        compact: compact.into(),
+        received_at: Wall(1_000 + number),
+    }
+}
+
+fn receive(number: u64) -> Write {
+    Write::Receive(received(number))
+}
+
+fn refuse(number: u64) -> Write {
+    let InboxRow { jti, digest, received_at, .. } = received(number);
+    let refusal = Refusal::new(ErrorCode::InvalidAudience, format!("number {number} is not for us"));
+    Write::Answer { jti, digest, verdict: Verdict::Refused(refusal), at: received_at }
+}
