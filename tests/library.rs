@@ -1,5 +1,7 @@
 //! The library as an application embeds it: two Transceivers in one process, over real sockets and TLS.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
