@@ -30,7 +30,9 @@ async fn pair(http_only: bool) -> [Transceiver; 2] {
     let address = listeners[1].local_addr().unwrap();
     let token = Secret::mint().unwrap();
     let mut transceivers = Vec::new();
-    for (index, (listener, key)) in listeners.into_iter().zip(keys).enumerate() {
+    let parts: Vec<_> = listeners.into_iter().zip(keys).enumerate().collect();
+    // The one that is dialled comes first: a partner that is not known yet is refused, and uses HTTP for a while.
+    for (index, (listener, key)) in parts.into_iter().rev() {
         let (other, name) = [(1, "b"), (0, "a")][index];
         let transceiver = Transceiver::builder(ISSUERS[index])
             .signing_key(key)
@@ -57,6 +59,7 @@ async fn pair(http_only: bool) -> [Transceiver; 2] {
             .unwrap();
         transceivers.push(transceiver);
     }
+    transceivers.reverse();
     transceivers.try_into().map_err(|_| ()).unwrap()
 }
 
