@@ -55,7 +55,7 @@ where
     };
     partner.update_link(|link| {
         link.sockets += 1;
-        link.trouble = None;
+        (link.trouble, link.socketless) = (None, None);
     });
     let (sink, stream) = socket.split();
     let (alive, heard) = mpsc::channel(1);
