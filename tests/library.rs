@@ -30,9 +30,8 @@ async fn pair(http_only: bool) -> [Transceiver; 2] {
     let address = listeners[1].local_addr().unwrap();
     let token = Secret::mint().unwrap();
     let mut transceivers = Vec::new();
-    let parts: Vec<_> = listeners.into_iter().zip(keys).enumerate().collect();
-    // The one that is dialled comes first: a partner that is not known yet is refused, and uses HTTP for a while.
-    for (index, (listener, key)) in parts.into_iter().rev() {
+    // The one that listens first: a dialler that is turned away once makes do with HTTP for a while.
+    for (index, (listener, key)) in listeners.into_iter().zip(keys).enumerate().rev() {
         let (other, name) = [(1, "b"), (0, "a")][index];
         let transceiver = Transceiver::builder(ISSUERS[index])
             .signing_key(key)
