@@ -21,6 +21,24 @@ fn paths_that_pages_name_exist() {
     none(pages.flat_map(|page| missing(&page, &|path| files::root().join(path).exists())));
 }
 
+#[test]
+fn pages_have_no_places_left_open() {
+    none(files::all().iter().filter(|file| file.path.ends_with(".md")).flat_map(open_places));
+}
+
+/// Marks such as `@NAME@` that somebody meant to fill in.
+fn open_places(page: &File) -> Vec<Fault> {
+    let is_mark = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let lines = page.text.lines().enumerate();
+    lines
+        .filter(|(_, line)| line.split('@').skip(1).any(is_mark) && line.matches('@').count() > 1)
+        .map(|(index, line)| {
+            let rule = format!("a place was left open: {}", line.trim());
+            Fault::new(format!("{}:{}", page.path, index + 1), rule, "fill it in, or remove it")
+        })
+        .collect()
+}
+
 /// Links to files that `read` does not find, or to headings that they do not have.
 fn broken(page: &File, read: &dyn Fn(&str) -> Option<String>) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -164,6 +182,12 @@ mod tests {
                     ```\n[x](none)\n```\n`[x](none)`";
         assert_eq!(broken(&page("README.md", text), &read), []);
         assert_eq!(broken(&page("docs/b.md", "[x](a.md#b) [y](./a.md)"), &read), []);
+    }
+
+    #[test]
+    fn places_left_open_are_found_and_addresses_are_none() {
+        assert_eq!(open_places(&page("a.md", "x\n@RESULT@")).len(), 1);
+        assert_eq!(open_places(&page("a.md", "ana@acme.example and ben@globex.example")), []);
     }
 
     #[test]
