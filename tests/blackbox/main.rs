@@ -3,5 +3,8 @@
 #[path = "../common/mod.rs"]
 pub mod common;
 
+mod admin_api;
+mod http_surface;
+mod initiator;
 mod refusals;
 mod two_partners;

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::common::daemon::{Daemon, Plan, SMALL_LIMITS};
 use crate::common::faults::{ACCEPT, OBJECT_FAULTS, SET_FAULTS};
 use crate::common::link::Link;
-use crate::common::partner::{Partner, verdict};
+use crate::common::partner::{Key, Partner, verdict};
+use crate::common::responder::Responder;
+use crate::common::until;
 
 /// SETs of ours are not sent again while a table is worked through.
 const PATIENT: &str = "[delivery]\nretry_first = \"2m\"\n";
@@ -98,4 +100,84 @@ async fn a_void_object_has_no_effect_over_websocket() {
     let partner = Partner::new("globex");
     let daemon = daemon(&partner, false).await;
     a_void_object_has_no_effect(&daemon, &partner, Link::websocket(&daemon, &partner).await).await;
+}
+
+/// A SET by a key that nobody knows yet waits for the keys; those by a known one do not wait with it.
+async fn a_new_key_gets_no_verdict_until_the_keys_can_be_had(websocket: bool) {
+    let (responder, partner) = (Responder::listen().await, Partner::new("globex"));
+    responder.publish(Some(partner.jwks()));
+    let keys = format!("jwks_uri = \"{}\"", responder.jwks_uri());
+    let daemon = Plan::new(websocket).with_peer(&partner, &keys).start().await;
+    until("an ack", async || {
+        verdict(&partner.exchange(&daemon, &json!({"sets": {"first": partner.set("first")}})).await, "first")
+    })
+    .await;
+    assert!(responder.jwks_asked() > 0);
+    let mut link = if websocket { Link::websocket(&daemon, &partner).await } else { Link::http(&daemon, &partner) };
+    let mut newer = Partner::new("globex");
+    newer.key = Key::new("globex-2");
+    responder.publish(None);
+    let both = json!({"sets": {"by-new": newer.set("by-new"), "by-old": partner.set("by-old")}});
+    let answer = link.say(&both).await;
+    assert_eq!((verdict(&answer, "by-new"), verdict(&answer, "by-old").as_deref()), (None, Some("ack")));
+    assert_eq!(daemon.state("in", "globex", "by-new").await, None);
+    responder.publish(Some(json!({"keys": [newer.key.jwk()]})));
+    let answer = link.say(&both).await;
+    assert_eq!(verdict(&answer, "by-new").as_deref(), Some("ack"), "{answer}");
+    // The old key is withdrawn now: its SETs are refused, but what was acked stays acked.
+    assert_eq!(verdict(&answer, "by-old").as_deref(), Some("ack"), "{answer}");
+    assert_eq!(daemon.inbox().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_new_key_gets_no_verdict_until_the_keys_can_be_had_over_http() {
+    a_new_key_gets_no_verdict_until_the_keys_can_be_had(false).await;
+}
+
+#[tokio::test]
+async fn a_new_key_gets_no_verdict_until_the_keys_can_be_had_over_websocket() {
+    a_new_key_gets_no_verdict_until_the_keys_can_be_had(true).await;
+}
+
+async fn the_first_verdict_on_a_jti_stands(daemon: &Daemon, partner: &Partner, mut link: Link<'_>) {
+    let mut changed = partner.claims("good");
+    changed.insert("txn".to_owned(), json!("other bytes"));
+    let mut bad = partner.claims("bad");
+    bad.insert("aud".to_owned(), json!("https://else.example"));
+    let (good, other) = (partner.set("good"), partner.sign(&changed));
+    let (bad, healed) = (partner.sign(&bad), partner.set("bad"));
+    for (first, second) in [(&good, &bad), (&good, &bad), (&other, &healed), (&good, &healed)] {
+        let answer = link.say(&json!({"sets": {"good": first, "bad": second}})).await;
+        assert_eq!(verdict(&answer, "good").as_deref(), Some("ack"), "{answer}");
+        assert_eq!(verdict(&answer, "bad").as_deref(), Some("invalid_audience"), "{answer}");
+    }
+    // Refused with the same name: an acked jti stays acked even then.
+    let answer = link.say(&json!({"sets": {"good": "nonsense", "bad": "nonsense"}})).await;
+    assert_eq!(verdict(&answer, "good").as_deref(), Some("ack"), "{answer}");
+    assert_eq!(verdict(&answer, "bad").as_deref(), Some("invalid_audience"), "{answer}");
+    let sets = daemon.get("/api/v1/inbox").await["sets"].as_array().unwrap().clone();
+    assert_eq!(sets.len(), 1, "once, and with the first content");
+    assert_eq!(sets[0]["set"], json!(good));
+    assert!(daemon.log().iter().any(|line| line.contains("known jtis came with other bytes")), "no word in the log");
+}
+
+#[tokio::test]
+async fn the_first_verdict_on_a_jti_stands_over_http() {
+    let partner = Partner::new("globex");
+    let daemon = daemon(&partner, false).await;
+    the_first_verdict_on_a_jti_stands(&daemon, &partner, Link::http(&daemon, &partner)).await;
+}
+
+#[tokio::test]
+async fn the_first_verdict_on_a_jti_stands_over_websocket_and_over_a_restart() {
+    let partner = Partner::new("globex");
+    let mut daemon = daemon(&partner, true).await;
+    the_first_verdict_on_a_jti_stands(&daemon, &partner, Link::websocket(&daemon, &partner).await).await;
+    daemon.kill().await;
+    daemon.restart().await;
+    let object = json!({"sets": {"good": "nonsense", "bad": partner.set("bad")}});
+    let answer = partner.exchange(&daemon, &object).await;
+    assert_eq!(verdict(&answer, "good").as_deref(), Some("ack"), "{answer}");
+    assert_eq!(verdict(&answer, "bad").as_deref(), Some("invalid_audience"), "{answer}");
+    assert_eq!(daemon.inbox().await.len(), 1);
 }
