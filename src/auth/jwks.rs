@@ -84,7 +84,7 @@ enum Plan<K> {
 
 impl<K: Send + Sync + 'static> PartnerKeys<K> {
     /// Keys published at the client's target. Nothing is fetched until [`PartnerKeys::run`] or
-    /// [`PartnerKeys::newer_than`] is called.
+    /// [`PartnerKeys::after`] is called.
     pub fn from_url(
         partner: &str,
         client: Client,
@@ -132,14 +132,21 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         self.held(&self.state())
     }
 
-    /// Keys whose fetch started after `arrival` (monotonic time), fetching them if need be.
+    /// Keys to try for a SET that arrived at `arrival` (monotonic time) when those whose fetch started at `tried` do not
+    /// verify it: the next ones to be had, fetching them if need be. Only keys whose fetch started after the arrival
+    /// prove that the SET's key is not published; until then ask again, with the ones just tried.
     ///
     /// `None` means no verdict: the fetch failed, it was not over by `give_up`, or two fetches on demand were made in the
     /// last minute. Whoever waits at the same time shares one fetch. Safe to cancel: the fetch goes on for the others.
-    pub async fn newer_than(self: &Arc<Self>, arrival: Duration, give_up: Instant) -> Option<Snapshot<K>> {
+    pub async fn after(
+        self: &Arc<Self>,
+        tried: Option<Duration>,
+        arrival: Duration,
+        give_up: Instant,
+    ) -> Option<Snapshot<K>> {
         let mut ended = self.ended.subscribe();
         loop {
-            match self.plan(arrival) {
+            match self.plan(tried, arrival) {
                 Plan::Have(snapshot) => return Some(snapshot),
                 Plan::GiveUp => return None,
                 Plan::Wait => timeout_at(give_up, ended.changed()).await.ok()?.ok()?,
@@ -181,9 +188,12 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         self.state().trouble.clone()
     }
 
-    fn plan(self: &Arc<Self>, arrival: Duration) -> Plan<K> {
+    fn plan(self: &Arc<Self>, tried: Option<Duration>, arrival: Duration) -> Plan<K> {
         let mut state = self.state();
-        if let Some(snapshot) = self.held(&state).filter(|snapshot| snapshot.started_at >= arrival) {
+        let is_news = |snapshot: &Snapshot<K>| {
+            snapshot.started_at >= arrival || tried.is_none_or(|tried| snapshot.started_at > tried)
+        };
+        if let Some(snapshot) = self.held(&state).filter(is_news) {
             return Plan::Have(snapshot);
         }
         if state.fetching {

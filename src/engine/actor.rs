@@ -12,8 +12,8 @@ use tracing::{debug, error, info, warn};
 use super::handle::{ArrivalRoom, SendError};
 use crate::clock::Clock;
 use crate::peer::{
-    Act, Audit, Direction, Ending, Fate, Finding, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId,
-    SlotSpec, Stats, Step, Transmission, Write,
+    Act, Audit, Direction, Ending, Fate, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId, SlotSpec,
+    Stats, Step, Transmission, Write,
 };
 use crate::set::{Digest, Jti, SignedSet};
 use crate::store::{self, Epoch, Journal};
@@ -210,7 +210,8 @@ impl Actor {
     /// between asking and judging no other commit may come.
     async fn look_up(&mut self, mut object: Inspected) -> Result<Inspected, store::Error> {
         object.inbox_room = self.inbox_max.saturating_sub(self.journal.inbox_len());
-        if object.sets.iter().all(|arrival| matches!(arrival.finding, Finding::Undecidable)) {
+        // Also for SETs that cannot be judged now: what has been answered before is answered again (R4).
+        if object.sets.is_empty() {
             return Ok(object);
         }
         let jtis = object.sets.iter().map(|arrival| arrival.jti.clone()).collect();

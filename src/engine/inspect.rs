@@ -43,13 +43,14 @@ impl Inspector {
         &self.keys
     }
 
-    /// Verifies every SET of an object on all cores. Waits up to `patience` for keys that are newer than the object's
-    /// arrival when those at hand do not do (R7: without them there is no verdict). Cancel-safe: it changes nothing.
+    /// Verifies every SET of an object on all cores. When the keys at hand do not do, waits up to `patience` for others:
+    /// any may verify a SET, but only ones newer than the object's arrival refuse it (R7: without them there is no
+    /// verdict). Cancel-safe: it changes nothing.
     pub async fn inspect(&self, object: Object, patience: Duration) -> Inspected {
         let arrived_at = self.clock.now();
         let deadline = tokio::time::Instant::now() + patience;
         let snapshot = self.keys.current();
-        let newest = snapshot.as_ref().is_some_and(|snapshot| snapshot.started_at >= arrived_at.mono);
+        let mut tried = snapshot.as_ref().map(|snapshot| snapshot.started_at);
         let keys = snapshot.map(|snapshot| snapshot.keys).unwrap_or_default();
         let fresh = object
             .sets
@@ -61,18 +62,18 @@ impl Inspector {
             .collect();
         let mut examined = self.examine(fresh, keys).await;
         let in_doubt = |set: &Examined| matches!(set.opinion, Opinion::UnlessNewerKeys(_));
-        let mut newer = newest;
-        if !newer
+        let is_newer = |tried: Option<Duration>| tried.is_some_and(|started_at| started_at >= arrived_at.mono);
+        while !is_newer(tried)
             && examined.iter().any(in_doubt)
-            && let Some(snapshot) = self.keys.newer_than(arrived_at.mono, deadline).await
+            && let Some(snapshot) = self.keys.after(tried, arrived_at.mono, deadline).await
         {
-            newer = true;
+            tried = Some(snapshot.started_at);
             let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);
             examined = settled;
             examined.extend(self.examine(doubtful, snapshot.keys).await);
         }
         Inspected {
-            sets: examined.into_iter().map(|set| set.conclude(newer)).collect(),
+            sets: examined.into_iter().map(|set| set.conclude(is_newer(tried))).collect(),
             acks: object.acks,
             errors: object.errors,
             inbox_room: 0,

@@ -105,6 +105,21 @@ impl Supervisor {
         }
     }
 
+    /// Looks at an error of the store: one that it cannot recover from ends everything ([`Supervisor::failed`]).
+    pub fn note_failure(&self, error: &store::Error) {
+        if !matches!(error, store::Error::Fatal(_)) {
+            return;
+        }
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                error!(%error, "the store has failed, stopping to protect the data");
+                *failure = Some(error.to_string());
+            }
+            first
+        });
+    }
+
     /// No new SETs leave, owed verdicts still do; returns when every actor has ended, or after `grace`. What is not
     /// settled stays queued. False if the time was not enough.
     pub async fn drain(&self, grace: Duration) -> bool {
@@ -122,15 +137,8 @@ impl Supervisor {
         let handle = Handle::new(sender, self.config.arrivals_bytes_max, Arc::clone(&self.clock));
         let (this, name) = (Arc::clone(self), Arc::clone(name));
         tokio::spawn(async move {
-            if let Err(error) = this.run(id, Arc::clone(&name), mailbox).await {
-                error!(peer = %name, %error, "the store has failed, stopping to protect the data");
-                this.failure.send_if_modified(|failure| {
-                    let first = failure.is_none();
-                    if first {
-                        *failure = Some(error.to_string());
-                    }
-                    first
-                });
+            if let Err(error) = this.run(id, name, mailbox).await {
+                this.note_failure(&error);
             }
         });
         handle

@@ -18,8 +18,12 @@ pub(super) struct Inbox {
     /// Jtis whose verdict has to leave, oldest first; may name some that are gone from `verdicts`.
     queue: VecDeque<Jti>,
     verdicts: HashMap<Jti, Verdict>,
+    /// About so many bytes they will take.
+    bytes: usize,
     /// Verdicts of this step: the store does not know them yet, but they stand (R11).
     decided: HashMap<Jti, (Digest, Verdict)>,
+    /// SETs that this step puts into the inbox, which the store has not counted yet.
+    received: u64,
     /// Refusals are written at a bounded rate: the time up to which the allowance is spent.
     spent_until: Duration,
 }
@@ -41,7 +45,9 @@ impl Inbox {
             config,
             queue: VecDeque::new(),
             verdicts: HashMap::new(),
+            bytes: 0,
             decided: HashMap::new(),
+            received: 0,
             spent_until: Duration::ZERO,
         }
     }
@@ -50,11 +56,12 @@ impl Inbox {
     pub(super) fn judge(
         &mut self,
         arrivals: Vec<Arrival>,
-        mut room: u64,
+        inbox_room: u64,
         now: Timestamp,
         writes: &mut Vec<Write>,
     ) -> Tally {
         let mut tally = Tally::default();
+        let mut room = inbox_room.saturating_sub(self.received);
         for arrival in arrivals {
             if self.verdicts.len() >= self.config.owed_max {
                 // With nowhere to keep the answer there must be no effect either; the SET will come again.
@@ -98,20 +105,23 @@ impl Inbox {
             self.decided.insert(jti.clone(), (digest, verdict.clone()));
             self.owe(jti, verdict);
         }
+        self.received += tally.received as u64;
         tally.finish()
     }
 
-    /// Takes verdicts to send, oldest first, as long as `fits` agrees.
-    pub(super) fn take(&mut self, mut fits: impl FnMut(&Jti, &Verdict) -> bool) -> Vec<(Jti, Verdict)> {
+    /// Takes verdicts to send, oldest first, as many as fit; with `at_least_one` the first in any case.
+    pub(super) fn take(&mut self, count_max: usize, mut room: usize, at_least_one: bool) -> Vec<(Jti, Verdict)> {
         let mut taken = Vec::new();
         while let Some(jti) = self.queue.front() {
             if let Some(verdict) = self.verdicts.get(jti) {
-                if !fits(jti, verdict) {
+                let bytes = verdict_bytes(jti, verdict);
+                let must = at_least_one && taken.is_empty();
+                if taken.len() >= count_max || (bytes > room && !must) {
                     break;
                 }
-                let verdict = verdict.clone();
-                self.verdicts.remove(jti);
-                taken.push((jti.clone(), verdict));
+                room = room.saturating_sub(bytes);
+                self.bytes -= bytes;
+                taken.extend(self.verdicts.remove_entry(jti));
             }
             self.queue.pop_front();
         }
@@ -120,18 +130,26 @@ impl Inbox {
 
     /// Notes that this verdict has to leave (once more).
     pub(super) fn owe(&mut self, jti: Jti, verdict: Verdict) {
-        if self.verdicts.insert(jti.clone(), verdict).is_none() {
-            self.queue.push_back(jti);
+        self.bytes += verdict_bytes(&jti, &verdict);
+        match self.verdicts.insert(jti.clone(), verdict) {
+            None => self.queue.push_back(jti),
+            Some(same) => self.bytes -= verdict_bytes(&jti, &same),
         }
     }
 
     /// Everything said in this step is about to be durable: from now on the store knows it.
     pub(super) fn end_step(&mut self) {
         self.decided.clear();
+        self.received = 0;
     }
 
     pub(super) fn owed(&self) -> usize {
         self.verdicts.len()
+    }
+
+    /// About so many bytes all that is owed will take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The verdict that stands for this jti already, with the digest of what it was given for (R4, R11).
@@ -156,6 +174,25 @@ impl Inbox {
         }
         self.spent_until = start + each;
         true
+    }
+}
+
+fn verdict_bytes(jti: &Jti, verdict: &Verdict) -> usize {
+    let own = match verdict {
+        Verdict::Acked => 3,
+        Verdict::Refused(refusal) => 64 + refusal.description.len(),
+    };
+    jti.as_str().len() + own
+}
+
+#[cfg(test)]
+impl Inbox {
+    /// Panics unless the queue names exactly the verdicts that are owed.
+    pub(super) fn check(&self) {
+        assert_eq!(self.queue.len(), self.verdicts.len(), "verdicts owed");
+        let bytes: usize = self.verdicts.iter().map(|(jti, verdict)| verdict_bytes(jti, verdict)).sum();
+        assert_eq!(self.bytes, bytes, "bytes of verdicts owed");
+        assert!(self.queue.iter().all(|jti| self.verdicts.contains_key(jti)), "a verdict is queued and gone");
     }
 }
 

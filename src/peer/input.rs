@@ -56,7 +56,7 @@ pub struct Inspected {
     pub acks: Vec<Jti>,
     /// The partner's setErrs about our SETs.
     pub errors: Vec<(Jti, SetErr)>,
-    /// Rows that the inbox can still take.
+    /// Rows that the inbox can still take, not counting what arrived since the last step: the core does.
     pub inbox_room: u64,
 }
 
@@ -69,7 +69,8 @@ pub struct Arrival {
     pub digest: Digest,
     /// What our checks say of it.
     pub finding: Finding,
-    /// What the store remembers of this jti.
+    /// What the store remembers of this jti: asked after the last step's writes became durable, or a SET that is on
+    /// its way into the inbox would be taken for a new one.
     pub known: Option<Remembered>,
 }
 
@@ -126,7 +127,7 @@ pub enum Ending {
     Delivered,
     /// Nobody knows how far it came. What it carried is due again.
     Lost {
-        /// The pause that the partner asked for; zero if none.
+        /// The pause that the partner asked for, of which an hour at most is kept; zero if none.
         retry_after: Duration,
     },
     /// The partner refused the object as a whole (400, 413): the batch is bisected to find the SET it minds.

@@ -47,7 +47,12 @@ pub struct Peer {
     slots: Slots,
     counts: Counts,
     paused: bool,
-    draining: bool,
+    /// Since when nothing new leaves.
+    draining: Option<Duration>,
+    /// At most so many verdicts in an object: fewer while the partner refuses objects with more.
+    verdicts_max: usize,
+    /// Verdicts had to stay behind for the sake of SETs; the next object is theirs.
+    verdicts_turn: bool,
     writes: Vec<Write>,
     outputs: Vec<Output>,
 }
@@ -62,7 +67,9 @@ impl Peer {
             slots: Slots::default(),
             counts: saved.counts,
             paused: saved.paused,
-            draining: false,
+            draining: None,
+            verdicts_max: VERDICTS_MAX,
+            verdicts_turn: false,
             writes: Vec::new(),
             outputs: Vec::new(),
         }
@@ -77,7 +84,8 @@ impl Peer {
             Input::SlotReady(id) => {
                 if let Some(slot) = self.slots.find(id) {
                     slot.ready = true;
-                    slot.verdicts.clear();
+                    let taken = std::mem::take(&mut slot.verdicts);
+                    self.verdicts_taken(&taken);
                 }
             }
             Input::SlotAlive(id) => self.heard(id, now.mono),
@@ -93,7 +101,9 @@ impl Peer {
                 }
             }
             Input::Operator(act) => self.operate(act),
-            Input::Drain => self.draining = true,
+            Input::Drain => {
+                self.draining.get_or_insert(now.mono);
+            }
         }
     }
 
@@ -114,7 +124,7 @@ impl Peer {
             writes: std::mem::take(&mut self.writes),
             outputs: std::mem::take(&mut self.outputs),
             wake: self.next_wake(now),
-            drained: self.draining && self.inbox.owed() == 0 && !self.slots.carry_verdicts(),
+            drained: self.drained(now.mono),
         }
     }
 
@@ -172,7 +182,10 @@ impl Peer {
         let mut unknown = 0;
         for (jti, outcome) in acks.chain(errors) {
             match self.outbox.sent(&jti) {
-                Some(seq) => self.settle(seq, outcome, now),
+                Some(seq) => {
+                    self.outbox.measure(seq, now.mono);
+                    self.settle(seq, outcome, now);
+                }
                 None => unknown += 1,
             }
         }
@@ -193,7 +206,7 @@ impl Peer {
     }
 
     fn settle(&mut self, seq: u64, outcome: Outcome, now: Timestamp) {
-        let Some(entry) = self.outbox.remove(seq, now.mono) else { return };
+        let Some(entry) = self.outbox.remove(seq) else { return };
         let after = now.wall.since(entry.accepted_at);
         self.outputs.push(Output::Settled { jti: entry.jti.clone(), outcome: outcome.clone(), after });
         self.writes.push(Write::Settle {
@@ -209,12 +222,18 @@ impl Peer {
 
     fn closed(&mut self, id: SlotId, slot: Slot, ending: Ending, now: Timestamp) {
         match ending {
-            Ending::Delivered => return self.outbox.delivered(id, &slot.carried),
+            Ending::Delivered => {
+                self.verdicts_taken(&slot.verdicts);
+                return self.outbox.delivered(id, &slot.carried);
+            }
             Ending::Lost { retry_after } => {
-                let due = (!retry_after.is_zero()).then(|| now.mono + retry_after);
+                let due = (!retry_after.is_zero()).then(|| now.mono + retry_after.min(RETRY_AFTER_MAX));
                 self.outbox.lost(id, &slot.carried, slot.heard_at, due);
             }
             Ending::Rejected => {
+                if !slot.verdicts.is_empty() {
+                    self.verdicts_max = (slot.verdicts.len() / 2).max(1);
+                }
                 if let Some(alone) = self.outbox.rejected(id, &slot.carried) {
                     let expiry = self.outbox.penalise(alone, now);
                     self.expired(alone, expiry, now);
@@ -223,6 +242,13 @@ impl Peer {
         }
         for (jti, verdict) in slot.verdicts {
             self.inbox.owe(jti, verdict);
+        }
+    }
+
+    /// The partner has not minded these: there may be more of them in an object again.
+    fn verdicts_taken(&mut self, verdicts: &[(Jti, Verdict)]) {
+        if !verdicts.is_empty() {
+            self.verdicts_max = (self.verdicts_max * 2).min(VERDICTS_MAX);
         }
     }
 
@@ -258,34 +284,29 @@ impl Peer {
     fn fill(&mut self, id: SlotId, now: Duration) {
         let Some(slot) = self.slots.find(id) else { return };
         let (spec, must_speak) = (slot.spec, slot.must_speak(now));
-        let mut room = spec.bytes_max;
-        let verdicts = match spec.verdicts {
-            Verdicts::None => Vec::new(),
-            // A batch under suspicion travels without verdicts, or they would be under suspicion too.
-            Verdicts::Any if self.outbox.bisecting() && !self.stopped() => Vec::new(),
-            Verdicts::Any => {
-                let mut left = VERDICTS_MAX;
-                let reserve = spec.bytes_max / 2;
-                self.inbox.take(|jti, verdict| {
-                    let bytes = verdict_bytes(jti, verdict);
-                    let fits = left > 0 && room >= reserve + bytes;
-                    if fits {
-                        (left, room) = (left - 1, room - bytes);
-                    }
-                    fits
-                })
-            }
-        };
-        let sets = if self.stopped() {
+        let answers = spec.verdicts == Verdicts::Any && self.inbox.owed() > 0;
+        let reserve = if answers { self.inbox.bytes().min(spec.bytes_max / 2) } else { 0 };
+        let mut bytes = 0;
+        let sets = if self.stopped() || (answers && self.verdicts_turn) {
             Vec::new()
         } else {
             self.outbox.take(id, now, spec.sets_max, |jti, compact| {
-                let bytes = jti.as_str().len() + compact.len() + 8;
-                let fits = bytes <= room;
-                room = room.saturating_sub(bytes);
+                let more = jti.as_str().len() + compact.len() + 8;
+                let fits = bytes == 0 || bytes + more <= spec.bytes_max - reserve;
+                bytes += if fits { more } else { 0 };
                 fits
             })
         };
+        // SETs that the partner may mind travel without verdicts, or those would be under suspicion too.
+        let apart = sets.first().is_some_and(|(seq, _, _)| self.outbox.may_be_minded(*seq));
+        let verdicts = if answers && !apart {
+            self.inbox.take(self.verdicts_max, spec.bytes_max.saturating_sub(bytes), sets.is_empty())
+        } else {
+            Vec::new()
+        };
+        if answers {
+            self.verdicts_turn = verdicts.is_empty();
+        }
         if sets.is_empty() && verdicts.is_empty() && !must_speak {
             return;
         }
@@ -296,16 +317,20 @@ impl Peer {
         slot.spec.by = None;
         slot.answered = false;
         slot.verdicts.clone_from(&verdicts);
-        slot.carried.extend(sets.iter().map(|(seq, _, _)| *seq));
-        if slot.carried.len() > 2 * self.config.window + spec.sets_max {
-            slot.carried.retain(|seq| outbox.is_outstanding(*seq));
-        }
+        slot.carry(sets.iter().map(|(seq, _, _)| *seq), |seq| outbox.left_last_by(seq, id));
         let sets = sets.into_iter().map(|(_, jti, compact)| (jti, compact)).collect();
         self.outputs.push(Output::Transmit(id, Transmission { sets, verdicts }));
     }
 
     fn stopped(&self) -> bool {
-        self.paused || self.draining
+        self.paused || self.draining.is_some()
+    }
+
+    /// Nothing is owed any more, or there is no way to say it: the partner will ask again and be told then (R4).
+    fn drained(&self, now: Duration) -> bool {
+        let Some(since) = self.draining else { return false };
+        let said = self.inbox.owed() == 0 && !self.slots.carry_verdicts();
+        said || (self.slots.len() == 0 && now >= since + SLOTLESS)
     }
 
     fn next_wake(&self, now: Timestamp) -> Option<(Duration, Reason)> {
@@ -313,17 +338,25 @@ impl Peer {
             self.outbox.next_timer().map(|(at, retry)| (at, if retry { Reason::Retry } else { Reason::AckWait }));
         let slot = self.slots.next_due().map(|at| (at, Reason::SlotDue));
         let age = self.outbox.next_overaged(now).map(|at| (at, Reason::Age));
-        [timer, slot, age].into_iter().flatten().min()
+        let drain = self.draining.map(|since| (since + SLOTLESS, Reason::Drain)).filter(|(at, _)| *at > now.mono);
+        [timer, slot, age, drain].into_iter().flatten().min()
     }
 }
 
+#[cfg(test)]
+impl Peer {
+    /// Panics unless all bookkeeping agrees with a recount.
+    fn check(&self) {
+        self.outbox.check();
+        self.inbox.check();
+    }
+}
+
+/// The longest pause that a partner can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// How long draining waits for a slot to come back: an Initiator has none between two exchanges.
+const SLOTLESS: Duration = Duration::from_secs(1);
+
 /// Verdicts in one object.
 const VERDICTS_MAX: usize = 10_000;
-
-fn verdict_bytes(jti: &Jti, verdict: &Verdict) -> usize {
-    let own = match verdict {
-        Verdict::Acked => 3,
-        Verdict::Refused(refusal) => 64 + refusal.description.len(),
-    };
-    jti.as_str().len() + own
-}

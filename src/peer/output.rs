@@ -80,6 +80,8 @@ pub enum Reason {
     SlotDue,
     /// A SET may have grown too old.
     Age,
+    /// Draining need not wait for a slot any longer.
+    Drain,
 }
 
 /// Figures about one conversation, for people.

@@ -21,8 +21,10 @@ pub(super) struct Slot {
     pub(super) answered: bool,
     /// When the partner was last heard on it: what was sent before has met a live link (R10).
     pub(super) heard_at: Option<Duration>,
-    /// SETs that left by it and may still be unanswered. Pruned now and then.
+    /// SETs that left by it and may still be unanswered.
     pub(super) carried: Vec<u64>,
+    /// When there are so many, the answered ones are taken out.
+    prune_at: usize,
     /// Verdicts that left by it since it was last ready: owed again when it is lost (R3).
     pub(super) verdicts: Vec<(Jti, Verdict)>,
 }
@@ -37,12 +39,34 @@ impl Slot {
     pub(super) fn may_speak(&self, now: Duration) -> bool {
         self.ready && (self.spec.waits_for == WaitsFor::Anything || self.must_speak(now))
     }
+
+    /// Notes what left by it, and forgets at times what is not `outstanding` any more.
+    pub(super) fn carry(&mut self, seqs: impl Iterator<Item = u64>, outstanding: impl Fn(u64) -> bool) {
+        self.carried.extend(seqs);
+        if self.carried.len() >= self.prune_at {
+            self.carried.sort_unstable();
+            self.carried.dedup();
+            self.carried.retain(|seq| outstanding(*seq));
+            // Twice what is left, so that pruning costs little for each SET however many stay unanswered.
+            self.prune_at = PRUNE_AT.max(2 * self.carried.len());
+        }
+    }
 }
+
+/// SETs a slot remembers at least before it looks which of them have been answered.
+const PRUNE_AT: usize = 2048;
 
 impl Slots {
     pub(super) fn open(&mut self, id: SlotId, spec: SlotSpec) {
-        let slot =
-            Slot { spec, ready: true, answered: false, heard_at: None, carried: Vec::new(), verdicts: Vec::new() };
+        let slot = Slot {
+            spec,
+            ready: true,
+            answered: false,
+            heard_at: None,
+            carried: Vec::new(),
+            prune_at: PRUNE_AT,
+            verdicts: Vec::new(),
+        };
         self.0.insert(id, slot);
     }
 
@@ -58,9 +82,10 @@ impl Slots {
         self.0.len()
     }
 
-    /// Whether the partner was heard by this slot since `sent_at`. False when it is gone.
+    /// Whether the partner was heard by this slot after `sent_at`: news of that very moment came before the step that
+    /// sent it. False when the slot is gone.
     pub(super) fn heard_since(&self, id: SlotId, sent_at: Duration) -> bool {
-        self.0.get(&id).and_then(|slot| slot.heard_at).is_some_and(|heard| heard >= sent_at)
+        self.0.get(&id).and_then(|slot| slot.heard_at).is_some_and(|heard| heard > sent_at)
     }
 
     /// Ids of the slots that may send, oldest first.

@@ -220,8 +220,12 @@ async fn tidy(inner: Arc<Inner>) {
         }
         let before =
             crate::clock::Wall(now.wall.0.saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)));
-        while let Ok(true) = inner.journal.purge(before).await {
-            tokio::task::yield_now().await;
+        loop {
+            match inner.journal.purge(before).await {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => break,
+                Err(error) => break inner.supervisor.note_failure(&error),
+            }
         }
     }
 }

@@ -73,21 +73,25 @@ impl Inbox {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<Received>, store::Error> {
-        let rows = self.engine.read(after, max, wait).await?;
+        let read = self.engine.read(after, max, wait).await;
+        let rows = read.inspect_err(|error| self.transceiver.0.supervisor.note_failure(error))?;
         let consumer = self.engine.consumer();
         Ok(rows.into_iter().map(|row| Received::new(&self.transceiver, consumer, row)).collect())
     }
 
     /// Everything up to and including `seq` has been dealt with. Durable when it returns.
     pub async fn confirm(&self, seq: u64) -> Result<(), store::Error> {
-        self.engine.confirm(seq).await
+        let confirmed = self.engine.confirm(seq).await;
+        confirmed.inspect_err(|error| self.transceiver.0.supervisor.note_failure(error))
     }
 }
 
 impl Received {
     /// This SET, and every one before it, has been dealt with: none of them comes again. Durable when it returns.
     pub async fn confirm(&self) -> Result<(), store::Error> {
-        self.transceiver.0.journal.confirm(self.consumer.clone(), self.seq).await
+        let inner = &self.transceiver.0;
+        let confirmed = inner.journal.confirm(self.consumer.clone(), self.seq).await;
+        confirmed.inspect_err(|error| inner.supervisor.note_failure(error))
     }
 
     fn new(transceiver: &Transceiver, consumer: &str, handed: Handed) -> Self {
@@ -111,13 +115,15 @@ impl Transceiver {
     /// Up to `max` received SETs behind `after` (default: from the oldest kept), for nobody in particular, waiting up
     /// to `wait` for the first: it changes nothing.
     pub async fn peek(&self, after: Option<u64>, max: usize, wait: Duration) -> Result<Vec<Received>, store::Error> {
-        let rows = self.0.supervisor.peek(after, max, wait).await?;
+        let read = self.0.supervisor.peek(after, max, wait).await;
+        let rows = read.inspect_err(|error| self.0.supervisor.note_failure(error))?;
         Ok(rows.into_iter().map(|row| Received::new(self, "", row)).collect())
     }
 
     /// Forgets a consumer, so that it keeps no more rows. False if there is none of that name.
     pub async fn forget_consumer(&self, consumer: &str) -> Result<bool, store::Error> {
-        self.0.journal.forget_consumer(consumer.to_owned()).await
+        let forgotten = self.0.journal.forget_consumer(consumer.to_owned()).await;
+        forgotten.inspect_err(|error| self.0.supervisor.note_failure(error))
     }
 }
 

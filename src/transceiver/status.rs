@@ -142,7 +142,9 @@ impl Transceiver {
     /// Everything known of a jti, with any peer, in either direction; empty if nothing.
     pub async fn event(&self, jti: &Jti) -> Result<Vec<EventRecord>, store::Error> {
         let mut records = Vec::new();
-        for (peer, direction, remembered) in self.0.journal.history(jti.clone()).await? {
+        let history = self.0.journal.history(jti.clone()).await;
+        let history = history.inspect_err(|error| self.0.supervisor.note_failure(error))?;
+        for (peer, direction, remembered) in history {
             let name = self.0.name_of(peer);
             let mut record = EventRecord::new(name, direction, remembered);
             if record.state == State::Queued

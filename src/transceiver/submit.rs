@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::event::{Event, Unsigned};
 use super::peers::Entry;
@@ -63,6 +64,9 @@ pub enum SubmitFault {
     Stopped,
 }
 
+/// How often a call that waits for its commit looks whether the disk is full.
+const HEALTH_EVERY: Duration = Duration::from_millis(500);
+
 /// A submission that is checked and complete, but not signed.
 struct Checked {
     entry: Arc<Entry>,
@@ -80,11 +84,16 @@ enum Form {
 impl Transceiver {
     /// Accepts submissions: all of them or, with an error that names one, none. Durable when it returns; the jtis come
     /// in order. Repeating a call whose jtis were given by the caller changes nothing.
+    ///
+    /// After [`SubmitFault::StorageFull`], or when the future was dropped, they may have been accepted all the same.
     pub async fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<Jti>, SubmitError> {
+        let inner = &self.0;
         if self.is_stopping() {
             return Err(SubmitError { index: 0, fault: SubmitFault::Stopped });
         }
-        let inner = &self.0;
+        if !inner.journal.healthy() {
+            return Err(SubmitError { index: 0, fault: SubmitFault::StorageFull });
+        }
         let mut checked = Vec::with_capacity(submissions.len());
         for (index, submission) in submissions.into_iter().enumerate() {
             checked.push(inner.check(submission).map_err(|fault| SubmitError { index, fault })?);
@@ -106,7 +115,11 @@ impl Transceiver {
             let batch: Vec<SignedSet> = group.iter().filter_map(|index| sets[*index].take()).collect();
             let first = group.first().copied().unwrap_or_default();
             let handle = entries[first].0.partner.handle();
-            handle.send(batch, fresh).await.map_err(|error| {
+            let sent = tokio::select! {
+                sent = handle.send(batch, fresh) => sent,
+                () = inner.disk_filled() => Err(SendError::StorageFull),
+            };
+            sent.map_err(|error| {
                 let index = match &error {
                     SendError::Conflict(jti) => {
                         group.iter().copied().find(|index| jtis[*index] == *jti).unwrap_or(first)
@@ -121,6 +134,14 @@ impl Transceiver {
 }
 
 impl Inner {
+    /// Ends when the disk is full. What was handed to an actor before is not lost then: it waits there for room, and
+    /// whoever submitted it under a jti of its own may do so again.
+    async fn disk_filled(&self) {
+        while self.journal.healthy() {
+            tokio::time::sleep(HEALTH_EVERY).await;
+        }
+    }
+
     fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
         let entry = self.find(&submission.peer)?;
         let invalid = |error: Incomplete| SubmitFault::Invalid(error.to_string());

@@ -72,8 +72,12 @@ impl Fixture {
     }
 
     async fn newer_than(&self, arrival: Duration) -> Option<Vec<String>> {
-        let give_up = Instant::now() + Duration::from_secs(5);
-        self.keys.newer_than(arrival, give_up).await.map(|snapshot| snapshot.keys.to_vec())
+        let tried = self.keys.current().map(|snapshot| snapshot.started_at);
+        self.after(tried, arrival).await.map(|snapshot| snapshot.keys.to_vec())
+    }
+
+    async fn after(&self, tried: Option<Duration>, arrival: Duration) -> Option<Snapshot<Vec<String>>> {
+        self.keys.after(tried, arrival, Instant::now() + Duration::from_secs(5)).await
     }
 
     fn current(&self) -> Option<Vec<String>> {
@@ -121,7 +125,7 @@ async fn whoever_waits_at_the_same_time_shares_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_fetch_that_started_before_the_arrival_is_not_enough() {
+async fn a_fetch_that_started_before_the_arrival_is_worth_a_try_but_not_enough() {
     let fixture = fixture(&[(OK, "keys: old"), (OK, "keys: new")]).await;
     fixture.answers.forget_permits(1_000);
     let early = fixture.advance(1);
@@ -130,10 +134,15 @@ async fn a_fetch_that_started_before_the_arrival_is_not_enough() {
         // The first fetch is under way; a SET arrives now, signed with a key published after the server read its file.
         let arrival = fixture.advance(1);
         fixture.answers.add_permits(2);
-        fixture.newer_than(arrival).await
+        let first = fixture.after(None, arrival).await.unwrap();
+        assert_eq!(fixture.requests(), 1, "whoever finds its key there asks for no further fetch");
+        assert!(first.started_at < arrival);
+        let second = fixture.after(Some(first.started_at), arrival).await.unwrap();
+        assert!(second.started_at >= arrival);
+        (Some(first.keys.to_vec()), Some(second.keys.to_vec()))
     };
     let (early, late) = tokio::join!(fixture.newer_than(early), late);
-    assert_eq!((early, late), (words("old"), words("new")));
+    assert_eq!((early, late), (words("old"), (words("old"), words("new"))));
     assert_eq!(fixture.requests(), 2);
 }
 
@@ -142,7 +151,7 @@ async fn a_caller_that_gives_up_does_not_end_the_fetch() {
     let fixture = fixture(&[(OK, "keys: a")]).await;
     fixture.answers.forget_permits(1_000);
     let arrival = fixture.advance(1);
-    assert!(fixture.keys.newer_than(arrival, Instant::now() + Duration::from_millis(20)).await.is_none());
+    assert!(fixture.keys.after(None, arrival, Instant::now() + Duration::from_millis(20)).await.is_none());
     fixture.answers.add_permits(1);
     assert_eq!(fixture.newer_than(arrival).await, words("a"));
     assert_eq!(fixture.requests(), 1);
@@ -212,7 +221,7 @@ async fn a_file_is_always_fresh_and_a_bad_one_changes_nothing() {
     std::fs::write(&path, "keys: a").unwrap();
     let keys = PartnerKeys::from_file("globex", &path, parse, clock.clone()).unwrap();
     clock.0.lock().unwrap().mono = Duration::from_secs(99);
-    let snapshot = keys.newer_than(Duration::from_secs(99), Instant::now()).await.unwrap();
+    let snapshot = keys.after(None, Duration::from_secs(99), Instant::now()).await.unwrap();
     assert_eq!((snapshot.keys.len(), snapshot.started_at), (1, Duration::from_secs(99)));
     std::fs::write(&path, "garbage").unwrap();
     assert!(keys.reload().unwrap_err().contains("the keys cannot be read"));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Outbox;
 use super::entry::{Expiry, State};
+use super::{Outbox, READ_MAX};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
 use crate::set::Jti;
@@ -13,26 +13,14 @@ impl Outbox {
     /// The partner refused an object as a whole: its SETs leave again in halves. A SET that was refused alone has used
     /// up an attempt; its number comes back.
     pub(in crate::peer) fn rejected(&mut self, slot: SlotId, carried: &[u64]) -> Option<u64> {
-        let mut suspects: Vec<u64> = carried
-            .iter()
-            .copied()
-            .filter(|seq| {
-                self.entries.get(seq).is_some_and(|entry| {
-                    matches!(entry.state, State::InFlight { .. }) && entry.via.is_some_and(|(via, _)| via == slot)
-                })
-            })
-            .collect();
+        // However long the answer took: a SET that waits for its retry by now is as suspect as one still in flight.
+        let mut suspects: Vec<u64> = carried.iter().copied().filter(|seq| self.left_last_by(*seq, slot)).collect();
         suspects.sort_unstable();
         suspects.dedup();
-        for &seq in &suspects {
-            self.leave_state(seq);
-            if let Some(entry) = self.entries.get_mut(&seq) {
-                entry.via = None;
-            }
-        }
         match suspects.as_slice() {
             [] => None,
             [one] => {
+                self.leave_state(*one);
                 if let Some(entry) = self.entries.get_mut(one) {
                     entry.alone = true;
                 }
@@ -40,12 +28,8 @@ impl Outbox {
             }
             many => {
                 let (left, right) = many.split_at(many.len() / 2);
-                for group in [right, left] {
-                    for seq in group {
-                        self.set_state(*seq, State::Suspect);
-                    }
-                    self.groups.push_front(group.to_vec());
-                }
+                self.suspect(right.to_vec());
+                self.suspect(left.to_vec());
                 None
             }
         }
@@ -53,17 +37,16 @@ impl Outbox {
 
     /// A SET was refused alone: it has used up an attempt and waits.
     pub(in crate::peer) fn penalise(&mut self, seq: u64, now: Timestamp) -> Expiry {
-        if let Some(entry) = self.entries.get_mut(&seq) {
-            entry.via = Some((SlotId(u64::MAX), now.mono));
-            entry.delivered = true;
-        }
-        let attempts = self.count_attempt(seq, true);
+        let Some(entry) = self.entries.get_mut(&seq) else { return Expiry::Quiet };
+        entry.open = false;
+        entry.attempts = entry.attempts.saturating_add(1);
+        let attempts = entry.attempts;
         if self.exhausted(seq, now) {
             return Expiry::Exhausted;
         }
         let pause = self.pause(seq);
         self.wait(seq, now.mono + pause);
-        attempts.filter(|attempts| *attempts > 1).map_or(Expiry::Quiet, Expiry::Attempted)
+        if attempts > 1 { Expiry::Attempted(attempts) } else { Expiry::Quiet }
     }
 
     /// A batch is being bisected: until that is over, only its parts leave.
@@ -79,22 +62,63 @@ impl Outbox {
         self.suspects_out > 0
     }
 
-    /// The next part of a bisected batch, once the one before it has been answered.
-    pub(super) fn take_group(&mut self, slot: SlotId, now: Duration, sets_max: usize) -> Vec<(u64, Jti, Arc<str>)> {
-        if self.suspects_out > 0 {
+    /// The partner may refuse the object that carries this SET because of it.
+    pub(in crate::peer) fn may_be_minded(&self, seq: u64) -> bool {
+        let suspect = |state| matches!(state, State::InFlight { suspect: true, .. });
+        self.entries.get(&seq).is_some_and(|entry| entry.alone || suspect(entry.state))
+    }
+
+    /// Makes these the next part to leave.
+    pub(super) fn suspect(&mut self, seqs: Vec<u64>) {
+        if seqs.is_empty() {
+            return;
+        }
+        for &seq in &seqs {
+            self.set_state(seq, State::Suspect);
+            if let Some(entry) = self.entries.get_mut(&seq) {
+                entry.open = false;
+            }
+        }
+        self.groups.push_front(seqs.into());
+    }
+
+    /// SETs of the next part that have lost their token, because they waited for a retry when the rejection came.
+    pub(super) fn unread_suspects(&mut self) -> Vec<u64> {
+        if !self.bisecting() {
             return Vec::new();
         }
-        let Some(mut group) = self.groups.pop_front() else { return Vec::new() };
-        let rest = group.split_off(group.len().min(sets_max));
-        if !rest.is_empty() {
-            self.groups.push_front(rest);
-        }
+        let unread = |seq: &u64| self.entries.get(seq).is_some_and(|entry| entry.token.is_none());
+        self.groups.front().into_iter().flatten().copied().filter(unread).take(READ_MAX).collect()
+    }
+
+    /// The next part of a bisected batch, once the one before it has been answered. What does not fit is a part of its
+    /// own.
+    pub(super) fn take_group(
+        &mut self,
+        slot: SlotId,
+        now: Duration,
+        sets_max: usize,
+        mut fits: impl FnMut(&Jti, &str) -> bool,
+    ) -> Vec<(u64, Jti, Arc<str>)> {
         let mut taken = Vec::new();
-        for seq in group {
-            let Some(entry) = self.entries.get(&seq) else { continue };
-            let Some(token) = entry.token.clone() else { continue };
+        if self.suspects_out > 0 {
+            return taken;
+        }
+        while taken.len() < sets_max && self.in_flight < self.config.window {
+            let Some(&seq) = self.groups.front().and_then(|group| group.front()) else { break };
+            let Some(entry) = self.entries.get(&seq) else { break };
+            let Some(token) = entry.token.clone() else { break };
+            if !fits(&entry.jti, &token) && !taken.is_empty() {
+                break;
+            }
             taken.push((seq, entry.jti.clone(), token));
             self.launch(seq, slot, now, false, true);
+            if let Some(group) = self.groups.front_mut() {
+                group.pop_front();
+                if group.is_empty() {
+                    break;
+                }
+            }
         }
         taken
     }

@@ -20,10 +20,11 @@ pub(in crate::peer) struct Entry {
     pub(super) token: Option<Arc<str>>,
     pub(super) token_bytes: usize,
     pub(super) state: State,
-    /// It has left at least once since the process started, so verdicts about it are meant for us (R6).
-    pub(super) sent: bool,
-    /// The slot and time of its last transmission, until that has been counted as an attempt or for nothing.
-    pub(super) via: Option<(SlotId, Duration)>,
+    /// The slot and time of its last transmission since the process started. Only if there was one are verdicts about
+    /// it meant for us (R6).
+    pub(super) sent: Option<(SlotId, Duration)>,
+    /// That transmission has not been counted yet, neither as an attempt nor for nothing.
+    pub(super) open: bool,
     /// The exchange that carried it was completed.
     pub(super) delivered: bool,
     /// An object with it alone was refused: it never travels with others again.
@@ -42,11 +43,21 @@ impl Entry {
             token_bytes: row.compact.len(),
             token: Some(row.compact),
             state: State::Fresh,
-            sent: false,
-            via: None,
+            sent: None,
+            open: false,
             delivered: false,
             alone: false,
         }
+    }
+
+    /// The slot and time of its last transmission, while that has not been counted.
+    pub(super) fn via(&self) -> Option<(SlotId, Duration)> {
+        self.sent.filter(|_| self.open)
+    }
+
+    /// Its last transmission was by this slot.
+    pub(super) fn left_by(&self, slot: SlotId) -> bool {
+        self.sent.is_some_and(|(via, _)| via == slot)
     }
 }
 

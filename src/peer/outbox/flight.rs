@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use super::Outbox;
-use super::entry::{Expiry, State};
+use super::entry::{Entry, Expiry, State};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
 
 impl Outbox {
     /// The exchange by `slot` was completed: what it carried has met a live partner.
     pub(in crate::peer) fn delivered(&mut self, slot: SlotId, carried: &[u64]) {
-        for seq in carried {
-            if let Some(entry) = self.entries.get_mut(seq) {
-                if entry.via.is_some_and(|(via, _)| via == slot) {
-                    entry.delivered = true;
-                }
+        for &seq in carried {
+            let Some(entry) = self.entries.get_mut(&seq).filter(|entry| entry.left_by(slot)) else { continue };
+            entry.delivered = true;
+            if let State::InFlight { late_at, retry, suspect: true } = entry.state {
+                // It was taken with its object, so it is not the one; its verdict may take its time.
+                self.set_state(seq, State::InFlight { late_at, retry, suspect: false });
             }
         }
     }
@@ -27,12 +28,17 @@ impl Outbox {
         heard_at: Option<Duration>,
         due: Option<Duration>,
     ) {
-        let mut again = Vec::new();
+        let (mut again, mut suspects) = (Vec::new(), Vec::new());
         for &seq in carried {
             let Some(entry) = self.entries.get_mut(&seq) else { continue };
-            let Some((via, sent_at)) = entry.via else { continue };
-            let unheard = heard_at.is_none_or(|heard| heard < sent_at);
+            let Some((via, sent_at)) = entry.via() else { continue };
+            let unheard = heard_at.is_none_or(|heard| heard <= sent_at);
             match entry.state {
+                State::InFlight { suspect: true, .. } if via == slot && due.is_none() => {
+                    entry.open = false;
+                    suspects.push(seq);
+                    continue;
+                }
                 State::InFlight { .. } if via == slot => {}
                 State::Waiting { .. } if via == slot && unheard => {}
                 State::Waiting { .. } if via == slot => {
@@ -41,10 +47,11 @@ impl Outbox {
                 }
                 _ => continue,
             }
-            entry.via = None;
+            entry.open = false;
             self.leave_state(seq);
             again.push(seq);
         }
+        self.suspect(suspects);
         again.sort_unstable();
         again.dedup();
         for &seq in again.iter().rev() {
@@ -58,7 +65,7 @@ impl Outbox {
     /// The next SET whose timer is over, with the slot and time of its last transmission.
     pub(in crate::peer) fn next_expired(&self, now: Duration) -> Option<(u64, Option<(SlotId, Duration)>)> {
         let &(at, seq) = self.timers.first()?;
-        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(|entry| entry.via)))
+        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(Entry::via)))
     }
 
     /// Handles an expired timer: an answer that did not come in time sends the SET to wait for its retry; a SET whose
@@ -90,27 +97,23 @@ impl Outbox {
         }
     }
 
-    /// SETs at the head of the queue that have never left and are older than `age_max`.
+    /// The oldest SETs, if they are older than `age_max`, wherever they stand.
     pub(in crate::peer) fn overaged(&mut self, now: Timestamp) -> Vec<u64> {
-        let mut old = Vec::new();
-        for &seq in &self.fresh {
-            if !self.entries.contains_key(&seq) {
-                continue;
-            }
-            if !self.too_old(seq, now) {
-                break;
-            }
-            old.push(seq);
+        // Without a slot nobody else takes out of this queue those that ended.
+        while self.fresh.front().is_some_and(|seq| !self.entries.contains_key(seq)) {
+            self.fresh.pop_front();
         }
-        old
+        self.entries.keys().copied().take_while(|seq| self.too_old(*seq, now)).collect()
     }
 
-    /// When the head of the queue grows too old, if the wall clock runs on as it does.
+    /// When the oldest SET grows too old, if the wall clock runs on as it does.
     pub(in crate::peer) fn next_overaged(&self, now: Timestamp) -> Option<Duration> {
-        let entry = self.fresh.iter().find_map(|seq| self.entries.get(seq))?;
-        let left = self.config.age_max.saturating_sub(now.wall.since(entry.accepted_at));
-        // Past due only while the clock is suspect: look again in a while.
-        Some(now.mono + left.max(Duration::from_secs(60)))
+        let oldest = *self.entries.keys().next()?;
+        let left = self.config.age_max.saturating_sub(self.age(oldest, now));
+        // Past due only while the clock is suspect: look again in a while. And a clock that stands still is no reason
+        // to spin.
+        let pause = if left.is_zero() { Duration::from_secs(60) } else { left.max(Duration::from_secs(1)) };
+        Some(now.mono + pause)
     }
 
     pub(in crate::peer) fn next_timer(&self) -> Option<(Duration, bool)> {
@@ -126,8 +129,8 @@ impl Outbox {
         let late_at = now + self.ack_wait();
         self.set_state(seq, State::InFlight { late_at, retry, suspect });
         if let Some(entry) = self.entries.get_mut(&seq) {
-            entry.sent = true;
-            entry.via = Some((slot, now));
+            entry.sent = Some((slot, now));
+            entry.open = true;
             entry.delivered = false;
             entry.tries = entry.tries.saturating_add(1);
         }
@@ -150,11 +153,10 @@ impl Outbox {
 
     /// Puts a SET aside until `due`, without its token.
     pub(super) fn wait(&mut self, seq: u64, due: Duration) {
-        if let Some(entry) = self.entries.get_mut(&seq) {
-            if entry.token.take().is_some() {
-                self.held -= 1;
-                self.held_bytes -= entry.token_bytes;
-            }
+        if let Some(entry) = self.entries.get_mut(&seq).filter(|entry| entry.token.is_some()) {
+            entry.token = None;
+            self.held -= 1;
+            self.held_bytes -= entry.token_bytes;
         }
         self.set_state(seq, State::Waiting { due });
     }
@@ -174,8 +176,8 @@ impl Outbox {
     /// Counts the last transmission as an attempt if it met a live link; the new number, if so.
     pub(super) fn count_attempt(&mut self, seq: u64, alive: bool) -> Option<u32> {
         let entry = self.entries.get_mut(&seq)?;
-        let sent = entry.via.take().is_some();
-        if !(sent && (alive || entry.delivered)) {
+        let open = std::mem::take(&mut entry.open);
+        if !(open && (alive || entry.delivered)) {
             return None;
         }
         entry.attempts = entry.attempts.saturating_add(1);
@@ -186,16 +188,21 @@ impl Outbox {
     pub(super) fn exhausted(&self, seq: u64, now: Timestamp) -> bool {
         // A wall clock that jumped must not bury anything: while it is suspect, retries go on.
         !now.suspect
-            && self.entries.get(&seq).is_some_and(|entry| {
-                entry.attempts >= self.config.attempts_max
-                    && now.wall.since(entry.accepted_at) >= self.config.give_up_after
-            })
+            && self.entries.get(&seq).is_some_and(|entry| entry.attempts >= self.config.attempts_max)
+            && self.age(seq, now) >= self.config.give_up_after
     }
 
     /// Older than `age_max`, by a wall clock that is believed.
     pub(super) fn too_old(&self, seq: u64, now: Timestamp) -> bool {
-        !now.suspect
-            && self.entries.get(&seq).is_some_and(|entry| now.wall.since(entry.accepted_at) >= self.config.age_max)
+        !now.suspect && self.age(seq, now) >= self.config.age_max
+    }
+
+    /// For how long the SET has been unsettled.
+    fn age(&self, seq: u64, now: Timestamp) -> Duration {
+        let age = self.entries.get(&seq).map_or(Duration::ZERO, |entry| now.wall.since(entry.accepted_at));
+        // The wall clock may have been wrong when the SET was accepted, and set right since. What was accepted by this
+        // process cannot be older than the process.
+        if seq >= self.first_seq { age.min(now.mono) } else { age }
     }
 
     /// Moves a SET to another state, with its bookkeeping.

@@ -3,6 +3,8 @@
 //! On disk are all unsettled SETs; here at most a window of them with their tokens, and the retries by number alone.
 
 mod bisect;
+#[cfg(test)]
+mod check;
 mod entry;
 mod flight;
 
@@ -24,6 +26,8 @@ use crate::set::Jti;
 pub(super) struct Outbox {
     pub(super) config: Arc<Config>,
     pub(super) next_seq: u64,
+    /// SETs from here on were accepted since the process started.
+    first_seq: u64,
     /// Every SET up to here is in `entries` or has ended; those behind it are on disk alone.
     read_to: u64,
     reading: Option<Reading>,
@@ -36,7 +40,7 @@ pub(super) struct Outbox {
     /// Retries that are due and whose token has to be read.
     due_unread: VecDeque<u64>,
     /// Batches that are being bisected; each leaves alone, one at a time.
-    groups: VecDeque<Vec<u64>>,
+    groups: VecDeque<VecDeque<u64>>,
     /// SETs under way from such a batch.
     suspects_out: usize,
     /// One entry for each SET in flight (its answer is late then) or waiting (it is due then).
@@ -46,6 +50,8 @@ pub(super) struct Outbox {
     in_flight: usize,
     retries_in_flight: usize,
     waiting: usize,
+    /// Whose turn it is to go first in an object.
+    retries_first: bool,
     ack_time: Option<Duration>,
     pub(super) damaged: usize,
     random: Random,
@@ -56,8 +62,8 @@ pub(super) struct Outbox {
 enum Reading {
     /// Backlog; the last `seq` there was when it was asked for.
     Backlog(u64),
-    /// Tokens of retries.
-    Retries,
+    /// Tokens of these retries or suspects.
+    Tokens(Vec<u64>),
 }
 
 impl Outbox {
@@ -66,6 +72,7 @@ impl Outbox {
         Self {
             config,
             next_seq,
+            first_seq: next_seq,
             read_to: if saved.counts.queued == 0 { next_seq - 1 } else { 0 },
             reading: None,
             entries: BTreeMap::new(),
@@ -81,6 +88,7 @@ impl Outbox {
             in_flight: 0,
             retries_in_flight: 0,
             waiting: 0,
+            retries_first: true,
             ack_time: None,
             damaged: 0,
             random: Random::new(seed),
@@ -91,7 +99,8 @@ impl Outbox {
     pub(super) fn accept(&mut self, row: &OutboxRow) {
         debug_assert_eq!(row.seq, self.next_seq, "rows are numbered without gaps");
         self.next_seq = row.seq + 1;
-        if self.read_to + 1 == row.seq && self.reading.is_none() && self.has_room(row.compact.len()) {
+        let next = self.read_to + 1 == row.seq;
+        if next && self.has_room(row.compact.len()) && self.parked() < self.parked_max() {
             self.read_to = row.seq;
             self.admit(row.clone());
         }
@@ -107,11 +116,11 @@ impl Outbox {
                     self.admit(row);
                 }
             }
-            Some(Reading::Retries) => {
+            Some(Reading::Tokens(asked)) => {
                 for row in page.rows {
                     self.reunite(row);
                 }
-                self.forget_unreadable();
+                self.forget_unreadable(&asked);
             }
             None => {}
         }
@@ -124,11 +133,20 @@ impl Outbox {
         if self.reading.is_some() {
             return None;
         }
-        let retry_room = (self.config.window / 2).max(1).saturating_sub(self.retries_in_flight + self.due.len());
+        // Nothing else leaves before these do, so they must not wait for room: for a while there are two windows.
+        let suspects = self.unread_suspects();
+        if !suspects.is_empty() {
+            self.reading = Some(Reading::Tokens(suspects.clone()));
+            return Some(Select::Seqs(suspects));
+        }
+        let retry_room = self.retries_max().saturating_sub(self.retries_in_flight + self.due.len());
         if retry_room > 0 && !self.due_unread.is_empty() && self.has_room(0) {
             let mut seqs = Vec::new();
             let mut bytes = self.held_bytes;
-            while seqs.len() < retry_room.min(READ_MAX) && (seqs.is_empty() || bytes < self.config.window_bytes) {
+            let room = self.config.window.saturating_sub(self.held).max(1);
+            while seqs.len() < retry_room.min(READ_MAX).min(room)
+                && (seqs.is_empty() || bytes < self.config.window_bytes)
+            {
                 let Some(seq) = self.due_unread.pop_front() else { break };
                 if let Some(entry) = self.entries.get(&seq).filter(|entry| entry.state == State::Unread) {
                     bytes += entry.token_bytes;
@@ -136,7 +154,7 @@ impl Outbox {
                 }
             }
             if !seqs.is_empty() {
-                self.reading = Some(Reading::Retries);
+                self.reading = Some(Reading::Tokens(seqs.clone()));
                 return Some(Select::Seqs(seqs));
             }
         }
@@ -144,7 +162,7 @@ impl Outbox {
         let room = self.config.window.saturating_sub(self.held);
         // Asking for a few rows at a time would cost a read for each ack: wait until a good part of the window is free.
         let worth = room >= (self.config.window / 4).max(1) || self.held == 0;
-        if self.read_to < last && worth && self.has_room(0) && self.waiting < self.waiting_max() {
+        if self.read_to < last && worth && self.has_room(0) && self.parked() < self.parked_max() {
             self.reading = Some(Reading::Backlog(last));
             let bytes_max = self.config.window_bytes.saturating_sub(self.held_bytes);
             return Some(Select::After { after: self.read_to, rows_max: room.min(READ_MAX), bytes_max });
@@ -161,45 +179,25 @@ impl Outbox {
         mut fits: impl FnMut(&Jti, &str) -> bool,
     ) -> Vec<(u64, Jti, Arc<str>)> {
         if self.bisecting() {
-            return self.take_group(slot, now, sets_max);
+            return self.take_group(slot, now, sets_max, fits);
         }
         let mut taken = Vec::new();
-        let half = (self.config.window / 2).max(1);
-        for retry in [true, false] {
-            while taken.len() < sets_max && self.in_flight < self.config.window {
-                if retry && self.retries_in_flight >= half {
-                    break;
-                }
-                let queue = if retry { &mut self.due } else { &mut self.fresh };
-                let Some(&seq) = queue.front() else { break };
-                let ready = if retry { State::Due } else { State::Fresh };
-                let Some(entry) = self.entries.get(&seq).filter(|entry| entry.state == ready) else {
-                    queue.pop_front();
-                    continue;
-                };
-                let Some(token) = entry.token.clone() else {
-                    queue.pop_front();
-                    continue;
-                };
-                if (entry.alone && !taken.is_empty()) || (!fits(&entry.jti, &token) && !taken.is_empty()) {
-                    return taken;
-                }
-                let alone = entry.alone;
-                queue.pop_front();
-                taken.push((seq, entry.jti.clone(), token));
-                self.launch(seq, slot, now, retry, false);
-                if alone {
-                    return taken;
-                }
+        // Retries and the others share an object and take turns in going first, or in small objects that are answered
+        // slowly those that nobody answers would stall the rest (R9).
+        let first = self.retries_first;
+        for (retry, taken_max) in [(first, sets_max.div_ceil(2)), (!first, sets_max), (first, sets_max)] {
+            if !self.take_from(retry, slot, now, taken_max, &mut taken, &mut fits) {
+                break;
             }
         }
+        self.retries_first ^= !taken.is_empty();
         taken
     }
 
     /// The verdict on this jti, if it is one that we sent and that has not ended: its number.
     pub(super) fn sent(&self, jti: &Jti) -> Option<u64> {
         let seq = *self.seqs.get(jti)?;
-        self.entries.get(&seq).filter(|entry| entry.sent).map(|_| seq)
+        self.entries.get(&seq).filter(|entry| entry.sent.is_some()).map(|_| seq)
     }
 
     /// Whether this jti is under way, and its attempts; `None` if it is not in memory.
@@ -208,20 +206,27 @@ impl Outbox {
         Some((matches!(entry.state, State::InFlight { .. }), entry.attempts))
     }
 
-    /// The last transmission of this SET is still open: neither answered nor counted.
-    pub(super) fn is_outstanding(&self, seq: u64) -> bool {
-        self.entries.get(&seq).is_some_and(|entry| entry.via.is_some())
+    /// This SET is not settled, and its last transmission was by this slot.
+    pub(super) fn left_last_by(&self, seq: u64, slot: SlotId) -> bool {
+        self.entries.get(&seq).is_some_and(|entry| entry.left_by(slot))
+    }
+
+    /// Learns from the verdict on this SET how long the partner takes.
+    pub(super) fn measure(&mut self, seq: u64, now: Duration) {
+        let Some(entry) = self.entries.get(&seq) else { return };
+        let Some((_, sent_at)) = entry.sent else { return };
+        let time = now.saturating_sub(sent_at);
+        self.ack_time = Some(match self.ack_time {
+            None => time,
+            // Of a SET that left more than once, nobody knows which copy was answered, but none left later than the
+            // last: the partner takes at least so long. Without this a slow link would never be measured.
+            Some(old) if entry.tries > 1 => old.max(time),
+            Some(old) => (old * 7 + time) / 8,
+        });
     }
 
     /// Takes a SET out for good.
-    pub(super) fn remove(&mut self, seq: u64, now: Duration) -> Option<Entry> {
-        let entry = self.entries.get(&seq)?;
-        // Of a SET that left more than once, nobody knows which copy was answered: it is no sample.
-        if let (1, Some((_, sent_at))) = (entry.tries, entry.via) {
-            let sample = now.saturating_sub(sent_at);
-            let smoothed = self.ack_time.map_or(sample, |old| (old * 7 + sample) / 8);
-            self.ack_time = Some(smoothed);
-        }
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Entry> {
         self.leave_state(seq);
         let entry = self.entries.remove(&seq)?;
         self.seqs.remove(&entry.jti);
@@ -246,6 +251,49 @@ impl Outbox {
 const READ_MAX: usize = 1024;
 
 impl Outbox {
+    /// Takes retries, or the others, up to `taken_max` in all. False if nothing more may join them.
+    fn take_from(
+        &mut self,
+        retry: bool,
+        slot: SlotId,
+        now: Duration,
+        taken_max: usize,
+        taken: &mut Vec<(u64, Jti, Arc<str>)>,
+        fits: &mut impl FnMut(&Jti, &str) -> bool,
+    ) -> bool {
+        while taken.len() < taken_max && self.in_flight < self.config.window {
+            if retry && self.retries_in_flight >= self.retries_max() {
+                break;
+            }
+            let (queue, ready) = if retry { (&mut self.due, State::Due) } else { (&mut self.fresh, State::Fresh) };
+            let Some(&seq) = queue.front() else { break };
+            let entry = self.entries.get(&seq).filter(|entry| entry.state == ready);
+            let Some((entry, token)) = entry.and_then(|entry| Some((entry, entry.token.clone()?))) else {
+                queue.pop_front();
+                continue;
+            };
+            if entry.alone && !taken.is_empty() {
+                break;
+            }
+            if !fits(&entry.jti, &token) && !taken.is_empty() {
+                return false;
+            }
+            let alone = entry.alone;
+            queue.pop_front();
+            taken.push((seq, entry.jti.clone(), token));
+            self.launch(seq, slot, now, retry, false);
+            if alone {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Retries under way at the same time.
+    fn retries_max(&self) -> usize {
+        (self.config.window / 2).max(1)
+    }
+
     fn admit(&mut self, row: OutboxRow) {
         if self.entries.contains_key(&row.seq) {
             return;
@@ -257,28 +305,31 @@ impl Outbox {
         self.entries.insert(row.seq, Entry::new(row));
     }
 
-    /// Gives a retry its token back.
+    /// Gives a retry or a suspect its token back.
     fn reunite(&mut self, row: OutboxRow) {
-        let Some(entry) = self.entries.get_mut(&row.seq).filter(|entry| entry.state == State::Unread) else { return };
+        let Some(entry) = self.entries.get_mut(&row.seq) else { return };
+        let wanted = matches!(entry.state, State::Unread | State::Suspect);
+        if !wanted || entry.token.is_some() {
+            return;
+        }
         self.held += 1;
         self.held_bytes += row.compact.len();
         entry.token_bytes = row.compact.len();
         entry.token = Some(row.compact);
-        entry.state = State::Due;
-        self.due.push_back(row.seq);
+        if entry.state == State::Unread {
+            entry.state = State::Due;
+            self.due.push_back(row.seq);
+        }
     }
 
-    /// Retries whose row could not be read stay on disk, as damaged rows; the core has nothing to send for them.
-    fn forget_unreadable(&mut self) {
-        let queued: BTreeSet<u64> = self.due_unread.iter().copied().collect();
-        let lost: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(seq, entry)| entry.state == State::Unread && !queued.contains(seq))
-            .map(|(seq, _)| *seq)
-            .collect();
-        for seq in lost {
-            if let Some(entry) = self.entries.remove(&seq) {
+    /// SETs whose row could not be read stay on disk, as damaged rows; the core has nothing to send for them.
+    fn forget_unreadable(&mut self, asked: &[u64]) {
+        for seq in asked {
+            let unread = |entry: &Entry| matches!(entry.state, State::Unread | State::Suspect) && entry.token.is_none();
+            if !self.entries.get(seq).is_some_and(unread) {
+                continue;
+            }
+            if let Some(entry) = self.entries.remove(seq) {
                 self.seqs.remove(&entry.jti);
             }
         }
@@ -288,8 +339,13 @@ impl Outbox {
         self.held == 0 || (self.held < self.config.window && self.held_bytes + bytes <= self.config.window_bytes)
     }
 
-    /// Retries are kept by number; beyond this many, nothing new leaves until some of them end.
-    fn waiting_max(&self) -> usize {
+    /// SETs that nobody answered: kept without their tokens until they are sent again.
+    fn parked(&self) -> usize {
+        self.entries.len() - self.held
+    }
+
+    /// Beyond this many, nothing new leaves until some of them end, or a silent partner would fill the memory.
+    fn parked_max(&self) -> usize {
         self.config.window * 16
     }
 

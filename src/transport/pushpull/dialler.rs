@@ -70,6 +70,8 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
             Ok(socket) => {
                 let since = Instant::now();
                 upgrade.reset();
+                // From here on HTTP is not used, so nothing that it achieved says anything about the link.
+                partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
                 let farewell = websocket::run(socket, Arc::clone(&partner), Arc::clone(&config), stop.clone()).await;
                 if *stop.borrow() {
@@ -86,7 +88,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 reconnect.pause()
             }
             Err(Refused::Handshake(why)) => {
-                down(&partner, &format!("no WebSocket, using HTTP: {why}"));
+                socketless(&partner, &why);
                 reconnect.reset();
                 dial.bridge(&partner, &config, upgrade.pause(), stop.clone(), seed).await;
                 Duration::ZERO
@@ -174,10 +176,18 @@ impl Dial {
 fn down(partner: &Partner, why: &str) {
     let mut news = false;
     partner.update_link(|link| {
-        news = link.trouble.as_deref() != Some(why);
-        link.trouble = Some(why.to_owned());
+        news = link.note_trouble(why);
+        link.exchanged_at = None;
     });
     if news {
         warn!(peer = %partner.name, transport = "websocket", why, "link down");
+    }
+}
+
+fn socketless(partner: &Partner, why: &str) {
+    let mut news = false;
+    partner.update_link(|link| news = link.note_socketless(why));
+    if news {
+        warn!(peer = %partner.name, transport = "websocket", why, "no WebSocket, using HTTP");
     }
 }

@@ -159,8 +159,7 @@ impl Initiator {
     fn failed(&self, why: &str) {
         let mut news = false;
         self.partner.update_link(|link| {
-            news = link.trouble.as_deref() != Some(why);
-            link.trouble = Some(why.to_owned());
+            news = link.note_trouble(why);
             link.exchanged_at = None;
         });
         if news {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -55,11 +55,11 @@ where
     };
     partner.update_link(|link| {
         link.sockets += 1;
-        link.trouble = None;
+        (link.trouble, link.socketless) = (None, None);
     });
     let (sink, stream) = socket.split();
     let (alive, heard) = mpsc::channel(1);
-    let reader = Reader {
+    let mut reader = Reader {
         stream,
         handle,
         partner: Arc::clone(&partner),
@@ -78,7 +78,10 @@ where
     };
     partner.update_link(|link| link.sockets -= 1);
     slot.close(end.ending());
-    writer.part(&end).await;
+    let (Reader { stream, .. }, Writer { sink, .. }) = (reader, writer);
+    if let Ok(socket) = sink.reunite(stream) {
+        let _ = timeout(CLOSING, part(socket, &end)).await;
+    }
     end.farewell()
 }
 
@@ -124,7 +127,7 @@ impl<S> Reader<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    async fn run(mut self) -> End {
+    async fn run(&mut self) -> End {
         loop {
             let silence_max = self.config.ping_interval * 2;
             let message = match timeout_at(Instant::now() + silence_max, self.stream.next()).await {
@@ -211,22 +214,28 @@ where
             }
         }
     }
+}
 
-    /// Says good-bye as far as the other side still listens.
-    async fn part(&mut self, end: &End) {
-        let frame = match end {
-            End::Ours(code, why) => {
-                let reason: String = why.chars().filter(|c| !c.is_control()).take(100).collect();
-                Some(CloseFrame { code: *code, reason: if reason.len() <= 120 { reason.into() } else { "".into() } })
-            }
-            End::Theirs(..) => None,
-        };
-        let _ = timeout(CLOSING, async {
-            self.sink.send(Message::Close(frame)).await?;
-            self.sink.close().await
-        })
-        .await;
+/// Says good-bye as far as the other side still listens (RFC 6455 §7.1.1).
+async fn part<S>(mut socket: WebSocketStream<S>, end: &End) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match end {
+        End::Ours(code, why) => {
+            let reason: String = why.chars().filter(|c| !c.is_control()).take(100).collect();
+            let reason = if reason.len() <= 120 { reason.into() } else { "".into() };
+            socket.send(Message::Close(Some(CloseFrame { code: *code, reason }))).await?;
+        }
+        // Our reply to the partner's close frame has been ready since that was read; it only has to leave.
+        End::Theirs(Some(_), _) => SinkExt::close(&mut socket).await?,
+        End::Theirs(None, _) => return SinkExt::close(&mut socket).await,
     }
+    // To close with unread bytes would reset the connection, and our close frame might be lost with its reason.
+    let stream = socket.get_mut();
+    stream.shutdown().await?;
+    while stream.read(&mut [0; 4096]).await? > 0 {}
+    Ok(())
 }
 
 fn closed_by_partner(frame: Option<CloseFrame>) -> End {
@@ -249,5 +258,69 @@ fn blame(error: Error) -> End {
         }
         Error::Protocol(_) => End::Ours(CloseCode::Protocol, error.to_string()),
         other => End::Theirs(None, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// Both ends of one connection; the first takes messages of 1 MiB at most.
+    async fn ends() -> (WebSocketStream<TcpStream>, WebSocketStream<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let narrow = WebSocketConfig::default().max_message_size(Some(MIB)).max_frame_size(Some(MIB));
+        let ours = WebSocketStream::from_raw_socket(accepted, Role::Server, Some(narrow)).await;
+        (ours, WebSocketStream::from_raw_socket(dialled, Role::Client, None).await)
+    }
+
+    /// The code with which the other end hears the connection close.
+    async fn close_code(socket: &mut WebSocketStream<TcpStream>) -> Option<CloseCode> {
+        loop {
+            match timeout(Duration::from_secs(10), socket.next()).await.expect("it ends")?.ok()? {
+                Message::Close(frame) => return frame.map(|frame| frame.code),
+                _ => continue,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_partners_close_frame_is_answered_with_its_code() {
+        let (mut ours, mut theirs) = ends().await;
+        let frame = CloseFrame { code: CloseCode::Away, reason: "bye".into() };
+        theirs.send(Message::Close(Some(frame))).await.unwrap();
+        let Some(Ok(Message::Close(frame))) = ours.next().await else { panic!("no close frame") };
+        let end = closed_by_partner(frame);
+        let (parted, code) = tokio::join!(part(ours, &end), async {
+            let code = close_code(&mut theirs).await;
+            drop(theirs);
+            code
+        });
+        parted.unwrap();
+        assert_eq!(code, Some(CloseCode::Away));
+    }
+
+    #[tokio::test]
+    async fn our_reason_arrives_at_a_partner_that_is_still_writing() {
+        let (mut ours, mut theirs) = ends().await;
+        let parting = async {
+            let Some(Err(error)) = ours.next().await else { panic!("too long a message was taken") };
+            part(ours, &blame(error)).await
+        };
+        let partner = async {
+            theirs.send(Message::text("x".repeat(16 * MIB))).await.expect("nothing is reset meanwhile");
+            let code = close_code(&mut theirs).await;
+            drop(theirs);
+            code
+        };
+        let (parted, code) = tokio::join!(parting, partner);
+        parted.unwrap();
+        assert_eq!(code, Some(CloseCode::Size));
     }
 }

@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -120,10 +122,17 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     activity.enter(Phase::Busy);
-    let mut request = request.map(|body| Body::new(Paced::new(body, &server.limits)));
+    let request = request.map(|body| Paced::new(body, &server.limits));
+    let complete = request.body().complete();
+    let mut request = request.map(Body::new);
     request.extensions_mut().insert(remote);
     let busy = Busy(activity);
-    let response = server.router.clone().oneshot(request).await?;
+    let mut response = server.router.clone().oneshot(request).await?;
+    // With a body that nobody has read the engine closes the connection. A client that is not told so sends its next
+    // request into the void.
+    if !complete.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(|body| Answer { body, _busy: busy }))
 }
 

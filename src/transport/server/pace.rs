@@ -1,6 +1,8 @@
 //! A request's body that must keep coming: slow is fine, standing still is not.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ pub(super) struct Paced {
     inner: Incoming,
     patience: Patience,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+    complete: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -35,7 +38,13 @@ impl Paced {
     pub(super) fn new(inner: Incoming, limits: &Limits) -> Self {
         let most = limits.body_patience;
         let patience = Patience { left: most, most, rate_min: limits.body_rate_min.max(1) };
-        Self { inner, patience, waiting: None }
+        let complete = Arc::new(AtomicBool::new(inner.is_end_stream()));
+        Self { inner, patience, waiting: None, complete }
+    }
+
+    /// Turns true when the body has been read to its end.
+    pub(super) fn complete(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.complete)
     }
 }
 
@@ -62,6 +71,9 @@ impl Body for Paced {
             }
             if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
                 this.patience.earn(data.len());
+            }
+            if frame.is_none() || this.inner.is_end_stream() {
+                this.complete.store(true, Ordering::Relaxed);
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }

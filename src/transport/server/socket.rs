@@ -75,12 +75,29 @@ pub(super) struct Socket {
     _ticket: Ticket,
 }
 
-/// After our last word: reads on for a moment. Closing a socket with unread bytes resets the connection, and the partner
-/// would lose the answer that says why.
+/// After our last word: reads on while something still comes. Closing a socket with unread bytes resets the connection,
+/// and a partner that writes its whole request before it reads would lose the answer that says why.
 #[derive(Debug)]
 struct Linger {
-    until: Pin<Box<Sleep>>,
+    /// Begins anew with whatever comes.
+    quiet: Pin<Box<Sleep>>,
+    until: Instant,
     bytes_left: usize,
+}
+
+impl Linger {
+    fn new() -> Self {
+        Self { quiet: Box::pin(sleep(QUIET)), until: Instant::now() + LINGER, bytes_left: LINGER_BYTES_MAX }
+    }
+
+    fn goes_on(&mut self, cx: &mut Context<'_>) -> bool {
+        self.bytes_left > 0 && Instant::now() < self.until && self.quiet.as_mut().poll(cx).is_pending()
+    }
+
+    fn heard(&mut self, bytes: usize) {
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.quiet.as_mut().reset(Instant::now() + QUIET);
+    }
 }
 
 impl Socket {
@@ -148,16 +165,12 @@ impl AsyncWrite for Socket {
             let outcome = Pin::new(&mut this.stream).poll_shutdown(cx);
             std::task::ready!(this.hurry(cx, outcome))?;
         }
-        let linger = this
-            .lingering
-            .get_or_insert_with(|| Linger { until: Box::pin(sleep(LINGER)), bytes_left: LINGER_BYTES_MAX });
-        while linger.bytes_left > 0 && linger.until.as_mut().poll(cx).is_pending() {
+        let linger = this.lingering.get_or_insert_with(Linger::new);
+        while linger.goes_on(cx) {
             let mut discarded = [std::mem::MaybeUninit::uninit(); 4096];
             let mut buf = ReadBuf::uninit(&mut discarded);
             match std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {
-                    linger.bytes_left = linger.bytes_left.saturating_sub(buf.filled().len());
-                }
+                Ok(()) if !buf.filled().is_empty() => linger.heard(buf.filled().len()),
                 _ => break,
             }
         }
@@ -165,5 +178,9 @@ impl AsyncWrite for Socket {
     }
 }
 
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES_MAX: usize = 64 << 10;
+/// Nothing came for so long: the partner has said what it had to say, or has gone.
+const QUIET: Duration = Duration::from_millis(500);
+/// However slowly it goes on.
+const LINGER: Duration = Duration::from_secs(10);
+/// Several times what a partner may send at once by default, so that it learns that it was too much.
+const LINGER_BYTES_MAX: usize = 16 << 20;

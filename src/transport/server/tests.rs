@@ -284,6 +284,32 @@ async fn an_answer_given_before_the_body_was_read_arrives() {
 }
 
 #[tokio::test]
+async fn an_answer_to_a_body_that_nobody_read_announces_the_close() {
+    let fixture = Fixture::with(Limits::default()).await;
+    let head = "host: x\r\ncontent-length: 5\r\n\r\n";
+    let mut tcp = fixture.connect().await;
+    let answer = ask(&mut tcp, &format!("POST /refuse HTTP/1.1\r\n{head}"), "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    let mut tcp = fixture.connect().await;
+    for _ in 0..2 {
+        let answer = ask(&mut tcp, &format!("POST /echo HTTP/1.1\r\n{head}hello"), "hello").await;
+        assert!(!answer.contains("connection: close"), "a body that was read ends nothing: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_arrives_at_a_client_that_first_writes_megabytes() {
+    let fixture = Fixture::with(Limits::default()).await;
+    let mut tcp = fixture.connect().await;
+    let length = 6 << 20;
+    let request = format!("POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    tcp.write_all(&vec![b'x'; length]).await.expect("nothing is reset while the client writes");
+    let (said, _) = closed(&mut tcp).await;
+    assert!(said.starts_with("HTTP/1.1 401 "), "{said}");
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_its_answer_is_cut_off() {
     let mut fixture = Fixture::with(Limits { write_timeout: SHORT, ..Limits::default() }).await;
     let mut tcp = fixture.connect().await;

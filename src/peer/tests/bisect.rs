@@ -1,0 +1,244 @@
+//! A partner that refuses whole objects: the SET it minds is found, and its neighbours arrive.
+
+use std::time::Duration;
+
+use super::link::Mode;
+use super::pair::{Left, Pair, Right, Seed};
+use super::solo::{SPEC, Solo, sets, valid, verdicts};
+use crate::peer::{Config, DeathCause, Ending, Input, Outcome, SlotSpec};
+
+fn config() -> Config {
+    Config { attempts_max: 3, give_up_after: Duration::from_secs(1), ..Config::default() }
+}
+
+fn poisoned(config: Config) -> Pair {
+    let mut pair = Pair::new(Seed(1), Mode::HTTP, config);
+    pair.link.rejects = Box::new(|object| object.sets.iter().any(|(jti, _)| jti.as_str().starts_with("poison")));
+    pair
+}
+
+/// Sends so many SETs, those at `places` poisoned.
+fn send(pair: &mut Pair, count: usize, places: &[usize]) {
+    let name = |n: usize| if places.contains(&n) { format!("poison-{n}") } else { format!("a-{n}") };
+    pair.end(Left).send((0..count).map(name), 100);
+}
+
+#[test]
+fn a_poison_set_in_a_thousand_costs_few_exchanges_and_no_neighbour() {
+    for place in [0, 1, 499, 500, 700, 999] {
+        let mut pair = poisoned(config());
+        send(&mut pair, 1000, &[place]);
+        while pair.end(Right).delivered().len() < 999 {
+            assert!(pair.run_to_next(Duration::from_secs(60)), "stalled");
+        }
+        assert!(pair.link.requests <= 1 + 2 * 10 + 2, "{} requests", pair.link.requests);
+        assert!(pair.now < Duration::from_secs(1), "{:?}", pair.now);
+        pair.run_until_quiet();
+        let outcome = pair.outcome(Left, &format!("poison-{place}"));
+        assert_eq!(outcome, Some(Outcome::Dead(DeathCause::Attempts)));
+        assert!((0..1000).filter(|n| *n != place).all(|n| pair.end(Left).store.attempts(&format!("a-{n}")) == 0));
+    }
+}
+
+#[test]
+fn a_rejection_that_comes_after_the_ack_wait_is_bisected_all_the_same() {
+    let mut pair = poisoned(config());
+    pair.link.answer_time = Duration::from_secs(20);
+    pair.link.patience = Duration::from_secs(60);
+    send(&mut pair, 64, &[40]);
+    while pair.end(Right).delivered().len() < 63 {
+        assert!(pair.run_to_next(Duration::from_secs(1200)), "{} arrived", pair.end(Right).delivered().len());
+    }
+    assert!(pair.link.requests <= 25, "{} requests", pair.link.requests);
+    pair.run_until_quiet();
+    assert_eq!(pair.end(Left).store.counts.dead, 1);
+}
+
+#[test]
+fn a_slow_rejection_with_a_full_window_is_bisected_all_the_same() {
+    let mut pair = poisoned(Config { window: 16, ..config() });
+    pair.link.answer_time = Duration::from_secs(20);
+    pair.link.patience = Duration::from_secs(60);
+    send(&mut pair, 200, &[3, 77]);
+    pair.run_until_quiet();
+    assert_eq!(pair.end(Right).delivered().len(), 198);
+    assert_eq!(pair.end(Left).store.counts.dead, 2);
+}
+
+#[test]
+fn lost_exchanges_while_bisecting_do_not_start_it_anew() {
+    let mut pair = poisoned(config());
+    send(&mut pair, 512, &[100]);
+    pair.run_for(Duration::from_millis(100));
+    pair.link.loss = 20;
+    while pair.end(Right).delivered().len() < 511 {
+        assert!(pair.run_to_next(Duration::from_secs(3600)), "stalled");
+    }
+    assert!(pair.link.rejected <= 16, "{} rejections", pair.link.rejected);
+}
+
+#[test]
+fn a_half_that_was_taken_without_a_verdict_does_not_hold_up_the_other() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()).len(), 4);
+    solo.close(slot, Ending::Rejected);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.close(slot, Ending::Delivered);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["c", "d"]);
+}
+
+#[test]
+fn parts_leave_one_at_a_time() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected);
+    solo.open();
+    solo.open();
+    solo.send(&["e"]);
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.arrive(None, &[], &["a", "b"], 1);
+    assert_eq!(sets(&solo.step()), ["c", "d"]);
+    solo.arrive(None, &[], &["c", "d"], 1);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["e"]);
+}
+
+#[test]
+fn parts_fit_their_slot() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d", "e", "f", "g", "h"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected);
+    let slot = solo.open_as(SlotSpec { bytes_max: 250, ..SPEC });
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.close(slot, Ending::Delivered);
+    solo.open_as(SlotSpec { sets_max: 1, ..SPEC });
+    assert_eq!(sets(&solo.step()), ["c"]);
+}
+
+#[test]
+fn verdicts_stay_away_from_suspects_and_still_leave() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    solo.step();
+    solo.arrive(None, &[("theirs", valid())], &[], 10);
+    solo.close(slot, Ending::Rejected);
+    for _ in 0..4 {
+        let slot = solo.open();
+        let left = solo.step();
+        assert!(sets(&left).is_empty() || verdicts(&left).is_empty(), "{left:?}");
+        solo.close(slot, Ending::Delivered);
+    }
+    assert_eq!(solo.peer.stats().owed, 0);
+}
+
+#[test]
+fn verdicts_leave_by_a_slot_that_takes_no_sets_while_suspects_wait() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected);
+    solo.arrive(None, &[("theirs", valid())], &[], 10);
+    solo.open_as(SlotSpec { sets_max: 0, ..SPEC });
+    assert_eq!(verdicts(&solo.step()), ["theirs"]);
+}
+
+#[test]
+fn an_acked_suspect_is_no_suspect_any_more() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    solo.step();
+    // They arrived by another way; then the answer to this one comes.
+    solo.arrive(None, &[], &["a", "d"], 1);
+    solo.close(slot, Ending::Rejected);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["b"]);
+    solo.arrive(None, &[], &["b", "c"], 1);
+    solo.send(&["e"]);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["e"]);
+    assert_eq!(solo.store.counts.acked, 4);
+}
+
+#[test]
+fn a_set_that_was_refused_alone_travels_alone_and_beside_it_the_others() {
+    let mut pair = poisoned(Config { attempts_max: 10, ..config() });
+    send(&mut pair, 3, &[0]);
+    pair.run_for(Duration::from_millis(500));
+    for round in 0..20 {
+        let name = format!("b{round}");
+        pair.send_many(Left, &name, 5);
+        pair.run_for(Duration::from_secs(1));
+        assert!(pair.end(Right).delivered().contains(&format!("{name}-4").as_str()), "round {round}");
+    }
+    let with_poison = |object: &&super::pair::Departure| object.sets.iter().any(|jti| jti.as_str() == "poison-0");
+    let sizes: Vec<usize> = pair.log.iter().filter(with_poison).map(|object| object.sets.len()).collect();
+    assert!(sizes.len() > 3 && sizes[2..].iter().all(|size| *size == 1), "{sizes:?}");
+}
+
+#[test]
+fn a_partner_that_rejects_everything_gets_everything_when_it_heals() {
+    let mut pair = Pair::new(Seed(2), Mode::HTTP, Config { window: 16, ..Config::default() });
+    pair.link.rejects = Box::new(|object| !object.sets.is_empty());
+    pair.send_many(Left, "a", 50);
+    pair.send_many(Right, "b", 50);
+    pair.run_for(Duration::from_secs(120));
+    assert_eq!(pair.end(Left).delivered().len(), 50, "the other direction is not held up");
+    assert_eq!(pair.end(Right).store.counts.acked, 50);
+    pair.link.rejects = Box::new(|_| false);
+    let time = pair.run_until_quiet();
+    assert!(time < Duration::from_secs(300), "{time:?}");
+}
+
+#[test]
+fn a_lost_slot_with_suspects_gives_them_back() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.lose(slot);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b"], "still under suspicion, and still apart from the others");
+    solo.close(slot, Ending::Rejected);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["a"]);
+    solo.input(Input::Drain);
+    solo.step();
+}
+
+#[test]
+fn a_set_that_was_refused_alone_never_shares_an_object_again() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["poison"]);
+    let slot = solo.open();
+    solo.step();
+    solo.arrive(None, &[("theirs", valid())], &[], 10);
+    solo.close(slot, Ending::Rejected);
+    solo.step();
+    solo.pass(Duration::from_secs(2));
+    solo.send(&["a", "b"]);
+    let mut objects = Vec::new();
+    for _ in 0..3 {
+        let slot = solo.open();
+        objects.extend(solo.step());
+        solo.close(slot, Ending::Delivered);
+    }
+    let with_poison =
+        objects.iter().find(|(_, object)| object.sets[..].iter().any(|(jti, _)| jti.as_str() == "poison"));
+    let (_, object) = with_poison.unwrap();
+    assert_eq!((object.sets.len(), object.verdicts.len()), (1, 0));
+    assert_eq!((sets(&objects).len(), verdicts(&objects)), (3, vec!["theirs"]));
+}
