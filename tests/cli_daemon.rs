@@ -287,3 +287,24 @@ fn a_running_daemon_takes_a_new_peer_itself() {
     ended(&daemon.run_with(&["peer", "add", "--card", "-"], &other), 7);
     assert!(!dir.join("initech.token").exists(), "what was made for nothing is removed");
 }
+
+/// It may have taken the peer all the same, and one that is in the file as well keeps it from starting.
+#[test]
+fn a_peer_is_not_written_into_the_file_when_the_daemon_breaks_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || listener.incoming().flatten().for_each(drop));
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |arguments: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_pushpull"));
+        program.args(arguments).current_dir(dir.path()).env_remove("PUSHPULL_CONFIG").output().expect("it runs")
+    };
+    ended(&run(&["init", "--issuer", "https://acme.example", "--admin-listen", &address]), 0);
+    let file = || std::fs::read_to_string(dir.path().join("pushpull.toml")).expect("it is there");
+    let before = file();
+    let card = "[[peer]]\nname = \"globex\"\nissuer = \"https://globex.example\"\njwks_uri = \"https://globex.example/jwks.json\"\n\
+        endpoint = \"wss://globex.example/pushpull\"\n";
+    std::fs::write(dir.path().join("card"), card).expect("it is written");
+    ended(&run(&["peer", "add", "--card", "card"]), 4);
+    assert_eq!(file(), before);
+}

@@ -171,7 +171,8 @@ async fn store(peer: &Peer, site: &Site, config: &Config, global: &Global) -> Re
         let body = json!({ "name": peer.name, "definition": definition });
         match daemon.call(&Call::post_json("/api/v1/peers", &body)).await {
             Ok(answer) => return answer.into_json().map(|_| Stored::Daemon),
-            Err(_) if global.admin.is_none() => {}
+            // In the file as well as with the daemon, the peer would keep it from starting again.
+            Err(no_answer) if global.admin.is_none() && !no_answer.reached => {}
             Err(no_answer) => return Err(no_answer.into()),
         }
     }

@@ -26,6 +26,8 @@ pub(super) struct Client {
     address: String,
     token: Secret,
     connection: Option<SendRequest<Full<Bytes>>>,
+    /// Somebody has taken a connection at that address.
+    reached: bool,
 }
 
 /// An answer, whatever its status.
@@ -40,6 +42,8 @@ pub(super) struct Response {
 pub(super) struct NoAnswer {
     address: String,
     fault: String,
+    /// There is a daemon: what it was asked may have been done.
+    pub(super) reached: bool,
 }
 
 /// A request.
@@ -73,7 +77,7 @@ impl Call<'_> {
 
 impl Client {
     pub(super) fn new(address: String, token: Secret) -> Self {
-        Self { address, token, connection: None }
+        Self { address, token, connection: None, reached: false }
     }
 
     /// Makes a request and takes the answer, which must be a success, as JSON.
@@ -87,7 +91,7 @@ impl Client {
         let answer = tokio::time::timeout(limit, self.exchange(call)).await;
         answer.unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs()))).map_err(|fault| {
             self.connection = None;
-            NoAnswer { address: self.address.clone(), fault }
+            NoAnswer { address: self.address.clone(), fault, reached: self.reached }
         })
     }
 
@@ -104,6 +108,7 @@ impl Client {
             self.connection = None;
         }
         let mut connection = connect(&self.address).await?;
+        self.reached = true;
         let answer = connection.send_request(request(&self.address, &self.token, call)?).await;
         let answer = answer.map_err(|error| format!("the connection broke: {error}"))?;
         self.connection = Some(connection);
