@@ -10,7 +10,7 @@ use crate::common::daemon::{Daemon, Plan};
 use crate::common::partner::{Partner, verdict};
 use crate::common::responder::{Request, Responder};
 use crate::common::socket::{Came, Socket};
-use crate::common::until;
+use crate::common::{PATIENCE, soon, until};
 
 /// Ask often, so that the tests are quick; but do not send again without cause.
 const DELIVERY: &str = "[delivery]\nspeak_interval = \"100ms\"\nretry_first = \"1m\"\nping_interval = \"500ms\"\n";
@@ -170,7 +170,8 @@ async fn one_poison_set_hurts_only_itself(status: u16) {
     let jtis: Vec<String> = (0..32).map(|number| format!("event-{number:02}")).collect();
     daemon.send_all("globex", &jtis).await;
     daemon.admin("POST", "/api/v1/peers/globex/resume", None).await;
-    let requests = refuse_what_holds("event-13", status, &mut responder, &jtis).await;
+    let refusing = refuse_what_holds("event-13", status, &mut responder, &jtis);
+    let requests = soon("all the others", refusing).await;
     // 32 SETs: five halvings, two requests each, and the first; the poison may come again meanwhile.
     assert!(requests <= 16, "{requests} requests to find one SET of 32");
     for jti in jtis.iter().filter(|jti| *jti != "event-13") {
@@ -179,7 +180,9 @@ async fn one_poison_set_hurts_only_itself(status: u16) {
     // Alone it is tried as often as any other, never with others, and then given up.
     daemon.send("globex", "later").await;
     let mut later = false;
+    let started = tokio::time::Instant::now();
     while daemon.state("out", "globex", "event-13").await.as_deref() != Some("dead") {
+        assert!(started.elapsed() < PATIENCE, "it is not given up");
         let Some(request) = responder.request_within(Duration::from_millis(300)).await else { continue };
         let got = request.jtis();
         if got.iter().any(|jti| jti == "event-13") {
@@ -230,13 +233,7 @@ async fn a_lost_answer_makes_the_same_bytes_leave_again() {
 }
 
 async fn next_with_ack(responder: &mut Responder, jti: &str) -> Request {
-    loop {
-        let request = responder.request().await;
-        if verdict(&request.object(), jti).as_deref() == Some("ack") {
-            return request;
-        }
-        request.answer_object(&json!({}));
-    }
+    responder.request_that(|object| verdict(object, jti).as_deref() == Some("ack")).await
 }
 
 #[tokio::test]
@@ -303,7 +300,7 @@ async fn without_a_websocket_http_serves_and_the_websocket_is_tried_again() {
             }
         }
     };
-    let (handshake, mut socket) = crate::common::soon("a WebSocket", opened).await;
+    let (handshake, mut socket) = soon("a WebSocket", opened).await;
     assert_eq!(handshake.path(), "/pushpull");
     assert_eq!(handshake.header("sec-websocket-protocol"), Some("pushpull"));
     assert_eq!(handshake.header("authorization"), Some(format!("Bearer {}", partner.our_token).as_str()));

@@ -93,13 +93,21 @@ impl Responder {
 
     /// The next request that has this SET; those before it are answered with an empty object.
     pub(crate) async fn request_with(&mut self, jti: &str) -> Request {
-        loop {
-            let request = self.request().await;
-            if request.object()["sets"].get(jti).is_some() {
-                return request;
+        self.request_that(|object| object["sets"].get(jti).is_some()).await
+    }
+
+    /// The next request whose object is so; those before it are answered with an empty object.
+    pub(crate) async fn request_that(&mut self, is_so: impl Fn(&Value) -> bool) -> Request {
+        let coming = async {
+            loop {
+                let request = self.request().await;
+                if is_so(&request.object()) {
+                    return request;
+                }
+                request.answer_object(&json!({}));
             }
-            request.answer_object(&json!({}));
-        }
+        };
+        soon("the request that was expected", coming).await
     }
 
     /// A request that comes within this time, if one does.
