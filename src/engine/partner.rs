@@ -95,9 +95,42 @@ impl Partner {
         self.link.send_modify(change);
     }
 
+    /// Counts one more WebSocket connection.
+    pub fn seat(self: &Arc<Self>) -> Seat {
+        self.update_link(|link| link.sockets += 1);
+        Seat(Arc::clone(self))
+    }
+
+    /// Counts one more WebSocket connection, unless there are `max` already.
+    pub fn seat_among(self: &Arc<Self>, max: usize) -> Option<Seat> {
+        let taken = self.link.send_if_modified(|link| {
+            let free = link.sockets < max;
+            link.sockets += usize::from(free);
+            free
+        });
+        taken.then(|| Seat(Arc::clone(self)))
+    }
+
     /// The monotonic time now.
     pub fn now(&self) -> Duration {
         self.supervisor.clock().now().mono
+    }
+}
+
+/// One WebSocket connection of a partner, counted until it is dropped: also after a panic, or the link would look up for
+/// ever.
+pub struct Seat(Arc<Partner>);
+
+impl Seat {
+    /// Whose connection it is.
+    pub fn partner(&self) -> &Arc<Partner> {
+        &self.0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.update_link(|link| link.sockets = link.sockets.saturating_sub(1));
     }
 }
 

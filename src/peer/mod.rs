@@ -138,6 +138,7 @@ impl Peer {
             owed: self.inbox.owed(),
             oldest: self.outbox.entries.values().next().map(|entry| entry.accepted_at),
             paused: self.paused,
+            room: self.room(),
             slots: self.slots.len(),
             damaged: self.outbox.damaged,
             ack_time: self.outbox.ack_time(),

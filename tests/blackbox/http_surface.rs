@@ -249,6 +249,25 @@ async fn an_answer_comes_within_a_second_also_without_the_partners_keys() {
 }
 
 #[tokio::test]
+async fn an_answer_has_the_verdicts_on_its_own_request_whatever_else_is_open() {
+    // A WebSocket, and an Initiator of ours whose requests lead nowhere.
+    let (partner, other) = (Partner::new("globex"), Partner::new("initech"));
+    let nowhere = Responder::listen().await;
+    let plan = Plan::new(false).with("[delivery]\nspeak_interval = \"10m\"");
+    let daemon = plan.with_peer(&partner, "").with_peer(&other, &nowhere.keys("http")).start().await;
+    let mut socket = Socket::open(&daemon, &partner).await;
+    for partner in [&partner, &other] {
+        for number in 0..5 {
+            let jti = format!("event-{number}");
+            let answer = partner.exchange(&daemon, &json!({"sets": {&jti: partner.set(&jti)}})).await;
+            assert_eq!(answer, json!({"ack": [jti]}), "{}", partner.name);
+        }
+    }
+    socket.send(&json!({"sets": {"last": partner.set("last")}})).await;
+    assert_eq!(socket.object().await, json!({"ack": ["last"]}), "and nothing of the others");
+}
+
+#[tokio::test]
 async fn one_connection_carries_many_requests_and_ends_with_garbage() {
     let (partner, daemon) = scene(true).await;
     let mut wire = daemon.connect().await;

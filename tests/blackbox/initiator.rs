@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use crate::common::daemon::{Daemon, Plan};
 use crate::common::partner::{Partner, verdict};
 use crate::common::responder::{Request, Responder};
-use crate::common::socket::Came;
+use crate::common::socket::{Came, Socket};
 use crate::common::until;
 
 /// Ask often, so that the tests are quick; but do not send again without cause.
@@ -32,8 +32,11 @@ async fn to(responder: Responder, transport: &str, delivery: &str) -> (Responder
     (responder, partner, daemon)
 }
 
+/// Status, header fields, body.
+type Answer = (u16, &'static [(&'static str, &'static str)], &'static str);
+
 /// What a partner can answer instead of a Communication Object.
-const WRONG_ANSWERS: &[(u16, &[(&str, &str)], &str)] = &[
+const WRONG_ANSWERS: &[Answer] = &[
     (200, &[("Content-Type", "text/html")], "<html>Please log in</html>"),
     (200, &[("Content-Type", "application/json")], "[]"),
     (200, &[("Content-Type", "application/json")], r#"{"ack":["poison"],"ack":["$JTI"]}"#),
@@ -351,6 +354,21 @@ async fn a_half_dead_websocket_is_found_and_its_sets_leave_by_the_next() {
     second.send(&json!({"ack": ["event"]})).await;
     daemon.settled("globex", "event", "acked").await;
     drop(first);
+}
+
+#[tokio::test]
+async fn a_partner_that_dialled_us_and_went_silent_is_given_up_too() {
+    let partner = Partner::new("globex");
+    let daemon = Plan::new(false).with(DELIVERY).with_peer(&partner, "").start().await;
+    let silent = Socket::open(&daemon, &partner).await;
+    let transport = async || daemon.get("/api/v1/peers/globex").await;
+    until("the link", async || (transport().await["link"] == "up").then_some(())).await;
+    let since = tokio::time::Instant::now();
+    daemon.send("globex", "event").await;
+    until("the end of the link", async || (transport().await["transport"] != "websocket").then_some(())).await;
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    partner.fetch(&daemon, "event").await;
+    drop(silent);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ const SHARED_EVERY: usize = 10;
 impl Events {
     pub(crate) fn new(plan: &Plan, from: &str, to: &'static str) -> Self {
         let jti = |number: usize| {
-            let by = if number % SHARED_EVERY == 0 { "both" } else { from };
+            let by = if number.is_multiple_of(SHARED_EVERY) { "both" } else { from };
             format!("chaos-{}-{by}-{number}", plan.seed)
         };
         let jtis: Vec<String> = (0..plan.events).map(jti).collect();

@@ -19,14 +19,14 @@ use super::partner::Partner;
 use super::{soon, until};
 
 /// Who we are in every test.
-pub const ISSUER: &str = "https://us.example";
+pub(crate) const ISSUER: &str = "https://us.example";
 
 /// What a `[limits]` table of the tests holds, so that oversize things are small.
-pub const SMALL_LIMITS: &str = "[limits]\nobject_bytes_max = \"64KiB\"\nset_bytes_max = \"8KiB\"\n\
+pub(crate) const SMALL_LIMITS: &str = "[limits]\nobject_bytes_max = \"64KiB\"\nset_bytes_max = \"8KiB\"\n\
     sets_per_object_max = 20\njti_bytes_max = 64\n";
 
 /// A daemon that does not run yet.
-pub struct Plan {
+pub(crate) struct Plan {
     dir: tempfile::TempDir,
     tls: bool,
     config: String,
@@ -34,7 +34,7 @@ pub struct Plan {
 
 impl Plan {
     /// With keys, certificate and token, made by `pushpull init`.
-    pub fn new(tls: bool) -> Self {
+    pub(crate) fn new(tls: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().to_str().unwrap();
         let made = program(&["init", place, "--issuer", ISSUER, "--listen", "127.0.0.1:8443"]);
@@ -48,25 +48,21 @@ impl Plan {
         Self { dir, tls, config }
     }
 
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Adds tables to the configuration.
-    pub fn with(mut self, tables: &str) -> Self {
+    pub(crate) fn with(mut self, tables: &str) -> Self {
         self.config.push_str(tables);
         self.config.push('\n');
         self
     }
 
     /// Adds a partner, with these further keys in its block.
-    pub fn with_peer(self, partner: &Partner, keys: &str) -> Self {
+    pub(crate) fn with_peer(self, partner: &Partner, keys: &str) -> Self {
         let block = partner.block(self.dir.path(), keys);
         self.with(&block)
     }
 
     /// Runs it, and waits until it is ready.
-    pub async fn start(self) -> Daemon {
+    pub(crate) async fn start(self) -> Daemon {
         write(&self.dir.path().join("pushpull.toml"), &self.config);
         let token = fs::read_to_string(self.dir.path().join("admin.token")).unwrap().trim().to_owned();
         let pem = fs::read(self.dir.path().join("tls.crt")).unwrap();
@@ -77,7 +73,7 @@ impl Plan {
 }
 
 /// A running daemon. It is killed when this is dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     dir: tempfile::TempDir,
     pin: Option<Pin>,
     token: String,
@@ -85,21 +81,21 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// Where partners reach it.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.process().partners
     }
 
-    pub fn admin_token(&self) -> &str {
+    pub(crate) fn admin_token(&self) -> &str {
         &self.token
     }
 
     /// A new connection to where partners reach it.
-    pub async fn connect(&self) -> Wire {
+    pub(crate) async fn connect(&self) -> Wire {
         let scheme = if self.pin.is_some() { "https" } else { "http" };
         let target = Target::parse(&format!("{scheme}://{}/", self.address())).unwrap();
         let dialer = Dialer::new(Allow::parse(["127.0.0.0/8"]).unwrap());
@@ -107,18 +103,18 @@ impl Daemon {
     }
 
     /// A new connection to its admin API.
-    pub async fn connect_admin(&self) -> Wire {
+    pub(crate) async fn connect_admin(&self) -> Wire {
         Wire::new(soon("connecting", TcpStream::connect(self.process().admin)).await.unwrap())
     }
 
     /// Asks the admin API, with the token; a body is JSON.
-    pub async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Message {
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Message {
         let body = body.map(Value::to_string).unwrap_or_default();
         self.admin_raw(method, path, &[("Content-Type", "application/json")], body.as_bytes()).await
     }
 
     /// Asks the admin API, with the token and these header fields.
-    pub async fn admin_raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
+    pub(crate) async fn admin_raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
         let bearer = format!("Bearer {}", self.token);
         let mut headers = headers.to_vec();
         headers.push(("Authorization", &bearer));
@@ -128,7 +124,7 @@ impl Daemon {
 
     /// The JSON of a GET that succeeds.
     #[track_caller]
-    pub fn get(&self, path: &str) -> impl Future<Output = Value> {
+    pub(crate) fn get(&self, path: &str) -> impl Future<Output = Value> {
         let caller = std::panic::Location::caller();
         async move {
             let answer = self.admin("GET", path, None).await;
@@ -138,14 +134,14 @@ impl Daemon {
     }
 
     /// Submits one event for this peer; its jti.
-    pub async fn send(&self, peer: &str, jti: &str) -> String {
+    pub(crate) async fn send(&self, peer: &str, jti: &str) -> String {
         let answer = self.admin("POST", "/api/v1/events", Some(&event(peer, jti))).await;
         assert_eq!(answer.status(), 202, "{}", answer.text());
         answer.json()["jtis"][0].as_str().unwrap().to_owned()
     }
 
     /// Submits many events in one request.
-    pub async fn send_all(&self, peer: &str, jtis: &[String]) {
+    pub(crate) async fn send_all(&self, peer: &str, jtis: &[String]) {
         let lines: Vec<String> = jtis.iter().map(|jti| event(peer, jti).to_string()).collect();
         let ndjson = [("Content-Type", "application/x-ndjson")];
         let answer = self.admin_raw("POST", "/api/v1/events", &ndjson, lines.join("\n").as_bytes()).await;
@@ -153,13 +149,13 @@ impl Daemon {
     }
 
     /// The state of what was sent to (or came from) this peer under this jti; `None` if there is no such record.
-    pub async fn state(&self, direction: &str, peer: &str, jti: &str) -> Option<String> {
+    pub(crate) async fn state(&self, direction: &str, peer: &str, jti: &str) -> Option<String> {
         let record = self.record(direction, peer, jti).await?;
         Some(record["state"].as_str().unwrap().to_owned())
     }
 
     /// The same, the whole record.
-    pub async fn record(&self, direction: &str, peer: &str, jti: &str) -> Option<Value> {
+    pub(crate) async fn record(&self, direction: &str, peer: &str, jti: &str) -> Option<Value> {
         let answer = self.admin("GET", &format!("/api/v1/events/{jti}"), None).await;
         if answer.status() == 404 {
             return None;
@@ -169,7 +165,7 @@ impl Daemon {
     }
 
     /// Waits until what was sent to this peer has this state.
-    pub async fn settled(&self, peer: &str, jti: &str, state: &str) {
+    pub(crate) async fn settled(&self, peer: &str, jti: &str, state: &str) {
         until(&format!("{jti} {state}"), async || {
             (self.state("out", peer, jti).await.as_deref() == Some(state)).then_some(())
         })
@@ -177,49 +173,49 @@ impl Daemon {
     }
 
     /// Everything in the inbox: (peer, jti), in order.
-    pub async fn inbox(&self) -> Vec<(String, String)> {
+    pub(crate) async fn inbox(&self) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let sets = self.get("/api/v1/inbox?max=10000").await["sets"].as_array().unwrap().clone();
         sets.iter().map(|set| (text(&set["peer"]), text(&set["jti"]))).collect()
     }
 
     /// The totals of a peer, which only effects change.
-    pub async fn totals(&self, peer: &str) -> Value {
+    pub(crate) async fn totals(&self, peer: &str) -> Value {
         let status = self.get(&format!("/api/v1/peers/{peer}")).await;
         let names = ["queued", "acked", "refused", "dead", "received", "rejected"];
         names.into_iter().map(|name| (name.to_owned(), status[name].clone())).collect::<serde_json::Map<_, _>>().into()
     }
 
     /// What it has logged.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.process().log.lock().unwrap().clone()
     }
 
     /// SIGTERM; returns at once.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.process().signal("-TERM");
     }
 
     /// Waits until it has ended by itself.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap();
         soon("the end of the daemon", process.child.wait()).await.unwrap()
     }
 
     /// Ends it without warning.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         let mut process = self.process.take().unwrap();
         process.child.kill().await.unwrap();
     }
 
     /// Runs it again after its end.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         assert!(self.process.is_none(), "it still runs");
         self.process = Some(Process::start(self.dir.path()).await.unwrap_or_else(|log| panic!("no daemon: {log}")));
     }
 
     /// Runs a second daemon on the same directory, which has to end by itself: its exit code and what it said.
-    pub async fn rival(&self) -> (Option<i32>, String) {
+    pub(crate) async fn rival(&self) -> (Option<i32>, String) {
         let mut command = serve(self.dir.path());
         let ended = soon("the end of the rival", command.output()).await.unwrap();
         (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
@@ -278,12 +274,12 @@ fn serve(dir: &Path) -> Command {
 }
 
 /// Runs the program to its end.
-pub fn program(args: &[&str]) -> std::process::Output {
+pub(crate) fn program(args: &[&str]) -> std::process::Output {
     std::process::Command::new(env!("CARGO_BIN_EXE_pushpull")).args(args).output().unwrap()
 }
 
 /// One event as the admin API takes it.
-pub fn event(peer: &str, jti: &str) -> Value {
+pub(crate) fn event(peer: &str, jti: &str) -> Value {
     json!({
         "peer": peer, "jti": jti, "type": "caep:session-revoked",
         "sub_id": {"format": "opaque", "id": format!("subject of {jti}")},
@@ -297,7 +293,7 @@ fn find<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 /// A file that only we may read.
-pub fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }

@@ -9,31 +9,31 @@ use super::partner::{Key, Partner, SESSION_REVOKED, encode, now};
 const CREDENTIAL_CHANGE: &str = "https://schemas.openid.net/secevent/caep/event-type/credential-change";
 
 /// The `accept` list for these tables.
-pub const ACCEPT: &str = "accept = [\"caep:session-revoked\"]";
+pub(crate) const ACCEPT: &str = "accept = [\"caep:session-revoked\"]";
 
 /// A SET with a fault that is its own: its neighbours in the object do not suffer.
-pub struct SetFault {
-    pub name: &'static str,
+pub(crate) struct SetFault {
+    pub(crate) name: &'static str,
     /// The token, for this jti.
-    pub make: fn(&Partner, &str) -> String,
+    pub(crate) make: fn(&Partner, &str) -> String,
     /// The setErr's code; `ack` for a SET that only looks strange, `None` for no verdict.
-    pub verdict: Option<&'static str>,
+    pub(crate) verdict: Option<&'static str>,
 }
 
 /// An object that is void as a whole.
-pub struct ObjectFault {
-    pub name: &'static str,
+pub(crate) struct ObjectFault {
+    pub(crate) name: &'static str,
     /// Its text. `$SET` is a good SET with its name, `$JTI` the jti of a SET of ours; see [`ObjectFault::bytes`].
     text: &'static str,
     /// The answer over HTTP.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The code with which the WebSocket is closed.
-    pub code: u16,
+    pub(crate) code: u16,
 }
 
 impl ObjectFault {
     /// The object around a good SET (`"jti":"token"`) and a verdict on a SET of ours.
-    pub fn bytes(&self, set: &str, jti: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, set: &str, jti: &str) -> Vec<u8> {
         let many: Vec<String> = (0..20).map(|number| format!("\"many-{number}\":\"x\"")).collect();
         let text = self
             .text
@@ -55,7 +55,7 @@ impl ObjectFault {
 }
 
 /// Every fault of a single SET.
-pub const SET_FAULTS: &[SetFault] = &[
+pub(crate) const SET_FAULTS: &[SetFault] = &[
     SetFault {
         name: "wrong issuer",
         make: |p, j| with(p, j, "iss", json!("https://else.example")),
@@ -174,7 +174,7 @@ pub const SET_FAULTS: &[SetFault] = &[
 ];
 
 /// Every fault that makes an object void.
-pub const OBJECT_FAULTS: &[ObjectFault] = &[
+pub(crate) const OBJECT_FAULTS: &[ObjectFault] = &[
     malformed("cut JSON", r#"{"sets":{$SET},"ack":["$JTI"]"#),
     malformed("comma too many", r#"{"sets":{$SET},"ack":["$JTI"],}"#),
     malformed("more behind its end", r#"{"sets":{$SET},"ack":["$JTI"]} {}"#),

@@ -6,69 +6,69 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// A connection, plain or TLS.
-pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// Any connection.
-pub type Stream = Box<dyn Io>;
+pub(crate) type Stream = Box<dyn Io>;
 
 /// A request or an answer, whole.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub(crate) struct Message {
     /// The request line or the status line.
-    pub first: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub(crate) first: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Message {
     /// The status of an answer.
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.first.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// The method of a request.
-    pub fn method(&self) -> &str {
+    pub(crate) fn method(&self) -> &str {
         self.first.split(' ').next().unwrap()
     }
 
     /// The path of a request.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.first.split(' ').nth(1).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 /// One connection and what has been read of it too far.
-pub struct Wire {
-    pub stream: Stream,
-    pub buffer: Vec<u8>,
+pub(crate) struct Wire {
+    pub(crate) stream: Stream,
+    pub(crate) buffer: Vec<u8>,
 }
 
 impl Wire {
-    pub fn new(stream: impl Io + 'static) -> Self {
+    pub(crate) fn new(stream: impl Io + 'static) -> Self {
         Self { stream: Box::new(stream), buffer: Vec::new() }
     }
 
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
 
     /// The next message; `None` when the connection ended before it was complete.
-    pub async fn read(&mut self) -> Option<Message> {
+    pub(crate) async fn read(&mut self) -> Option<Message> {
         let mut message = self.read_head().await?;
         let length = message.header("content-length").map_or(0, |length| length.parse().unwrap());
         assert!(message.header("transfer-encoding").is_none(), "chunks are not spoken here: {message:?}");
@@ -80,7 +80,7 @@ impl Wire {
     }
 
     /// The next message's head; its body stays unread.
-    pub async fn read_head(&mut self) -> Option<Message> {
+    pub(crate) async fn read_head(&mut self) -> Option<Message> {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
@@ -95,12 +95,12 @@ impl Wire {
     }
 
     /// Whether the other side has ended the connection without another byte.
-    pub async fn ended(&mut self) -> bool {
+    pub(crate) async fn ended(&mut self) -> bool {
         self.buffer.is_empty() && self.more().await.is_none()
     }
 
     /// Sends a request and reads its answer.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         method: &str,
         path: &str,
@@ -119,7 +119,7 @@ impl Wire {
 }
 
 /// The bytes of a request. `Host` and `Content-Length` are added unless they are given.
-pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let given = |name: &str| headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
     if !given("host") {

@@ -7,7 +7,7 @@ use super::partner::Partner;
 use super::socket::Socket;
 
 /// A partner's way to the daemon.
-pub enum Link<'d> {
+pub(crate) enum Link<'d> {
     /// A request for each object.
     Http(&'d Daemon, &'d Partner),
     /// One WebSocket, opened anew after it was closed.
@@ -15,16 +15,16 @@ pub enum Link<'d> {
 }
 
 impl<'d> Link<'d> {
-    pub fn http(daemon: &'d Daemon, partner: &'d Partner) -> Self {
+    pub(crate) fn http(daemon: &'d Daemon, partner: &'d Partner) -> Self {
         Self::Http(daemon, partner)
     }
 
-    pub async fn websocket(daemon: &'d Daemon, partner: &'d Partner) -> Self {
+    pub(crate) async fn websocket(daemon: &'d Daemon, partner: &'d Partner) -> Self {
         Self::WebSocket(daemon, partner, Box::new(Socket::open(daemon, partner).await))
     }
 
     /// Waits for a SET of ours.
-    pub async fn fetch(&mut self, jti: &str) -> String {
+    pub(crate) async fn fetch(&mut self, jti: &str) -> String {
         match self {
             Self::Http(daemon, partner) => partner.fetch(daemon, jti).await,
             Self::WebSocket(_, _, socket) => {
@@ -34,7 +34,7 @@ impl<'d> Link<'d> {
     }
 
     /// Says something that is accepted; the verdicts that come back.
-    pub async fn say(&mut self, object: &Value) -> Value {
+    pub(crate) async fn say(&mut self, object: &Value) -> Value {
         match self {
             Self::Http(daemon, partner) => partner.exchange(daemon, object).await,
             Self::WebSocket(_, _, socket) => {
@@ -46,7 +46,7 @@ impl<'d> Link<'d> {
     }
 
     /// Says something that is void as a whole: the status of the answer, or the code with which the WebSocket closes.
-    pub async fn say_void(&mut self, bytes: &[u8]) -> u16 {
+    pub(crate) async fn say_void(&mut self, bytes: &[u8]) -> u16 {
         match self {
             Self::Http(daemon, partner) => {
                 let answer = partner.post(daemon, bytes).await;
@@ -65,7 +65,7 @@ impl<'d> Link<'d> {
     }
 
     /// Which of the two answers to a void object counts here.
-    pub fn answer(&self, status: u16, code: u16) -> u16 {
+    pub(crate) fn answer(&self, status: u16, code: u16) -> u16 {
         match self {
             Self::Http(..) => status,
             Self::WebSocket(..) => code,

@@ -14,33 +14,33 @@ use super::http::{Message, Wire};
 use super::soon;
 
 /// The type of the events that partners send unless they are told otherwise.
-pub const SESSION_REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
+pub(crate) const SESSION_REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
 
 /// An ES256 key.
-pub struct Key {
-    pub kid: String,
+pub(crate) struct Key {
+    pub(crate) kid: String,
     pair: EcdsaKeyPair,
 }
 
 impl Key {
-    pub fn new(kid: &str) -> Self {
+    pub(crate) fn new(kid: &str) -> Self {
         Self { kid: kid.to_owned(), pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap() }
     }
 
     /// Its public half.
-    pub fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let point = self.pair.public_key().as_ref();
         let (x, y) = point[1..].split_at(32);
         json!({"kty": "EC", "crv": "P-256", "kid": self.kid, "alg": "ES256", "use": "sig", "x": encode(x), "y": encode(y)})
     }
 
     /// The header of an honest SET.
-    pub fn header(&self) -> Value {
+    pub(crate) fn header(&self) -> Value {
         json!({"typ": "secevent+jwt", "alg": "ES256", "kid": self.kid})
     }
 
     /// Signs whatever header and claims it is given.
-    pub fn sign(&self, header: &Value, claims: &str) -> String {
+    pub(crate) fn sign(&self, header: &Value, claims: &str) -> String {
         let signed = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.as_bytes()));
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         format!("{signed}.{}", encode(signature.as_ref()))
@@ -48,28 +48,28 @@ impl Key {
 }
 
 /// Base64url without padding.
-pub fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Seconds since 1970.
-pub fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     i64::try_from(SystemClock::new().now().wall.0 / 1000).unwrap()
 }
 
 /// A partner of the daemon.
-pub struct Partner {
-    pub name: String,
-    pub issuer: String,
-    pub key: Key,
+pub(crate) struct Partner {
+    pub(crate) name: String,
+    pub(crate) issuer: String,
+    pub(crate) key: Key,
     /// The bearer that it presents to us.
-    pub token: String,
+    pub(crate) token: String,
     /// The bearer that we present to it.
-    pub our_token: String,
+    pub(crate) our_token: String,
 }
 
 impl Partner {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             issuer: format!("https://{name}.example"),
@@ -81,7 +81,7 @@ impl Partner {
 
     /// Its `[[peer]]` block in our configuration; makes the files that the block names. `keys` says how we reach it,
     /// and where its keys are unless they are in a file; without a transport, it comes to us.
-    pub fn block(&self, dir: &Path, keys: &str) -> String {
+    pub(crate) fn block(&self, dir: &Path, keys: &str) -> String {
         let name = &self.name;
         write(&dir.join(format!("{name}.jwks.json")), &self.jwks().to_string());
         write(&dir.join(format!("from-{name}.token")), &self.token);
@@ -101,12 +101,12 @@ impl Partner {
     }
 
     /// Its published keys.
-    pub fn jwks(&self) -> Value {
+    pub(crate) fn jwks(&self) -> Value {
         json!({"keys": [self.key.jwk()]})
     }
 
     /// The claims of an honest SET.
-    pub fn claims(&self, jti: &str) -> Map<String, Value> {
+    pub(crate) fn claims(&self, jti: &str) -> Map<String, Value> {
         let claims = json!({
             "iss": self.issuer, "aud": ISSUER, "iat": now(), "jti": jti,
             "sub_id": {"format": "opaque", "id": format!("subject of {jti}")},
@@ -116,27 +116,27 @@ impl Partner {
     }
 
     /// An honest SET.
-    pub fn set(&self, jti: &str) -> String {
+    pub(crate) fn set(&self, jti: &str) -> String {
         self.sign(&self.claims(jti))
     }
 
     /// A SET with these claims, signed as an honest one.
-    pub fn sign(&self, claims: &Map<String, Value>) -> String {
+    pub(crate) fn sign(&self, claims: &Map<String, Value>) -> String {
         self.key.sign(&self.key.header(), &Value::Object(claims.clone()).to_string())
     }
 
     /// The value of its `Authorization` header.
-    pub fn bearer(&self) -> String {
+    pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.token)
     }
 
     /// Posts these bytes to the daemon, on a connection of its own.
-    pub async fn post(&self, daemon: &Daemon, body: &[u8]) -> Message {
+    pub(crate) async fn post(&self, daemon: &Daemon, body: &[u8]) -> Message {
         self.post_on(&mut daemon.connect().await, body).await
     }
 
     /// Posts these bytes on this connection.
-    pub async fn post_on(&self, wire: &mut Wire, body: &[u8]) -> Message {
+    pub(crate) async fn post_on(&self, wire: &mut Wire, body: &[u8]) -> Message {
         let bearer = self.bearer();
         let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
         let answer = soon("an answer", wire.ask("POST", "/pushpull", &headers, body)).await;
@@ -145,7 +145,7 @@ impl Partner {
 
     /// Posts an object that is accepted; the Communication Object in the answer.
     #[track_caller]
-    pub fn exchange(&self, daemon: &Daemon, object: &Value) -> impl Future<Output = Value> {
+    pub(crate) fn exchange(&self, daemon: &Daemon, object: &Value) -> impl Future<Output = Value> {
         let (caller, object) = (std::panic::Location::caller(), object.to_string());
         async move {
             let answer = self.post(daemon, object.as_bytes()).await;
@@ -155,7 +155,7 @@ impl Partner {
     }
 
     /// Fetches what we have to send until this SET of ours has come; its token.
-    pub async fn fetch(&self, daemon: &Daemon, jti: &str) -> String {
+    pub(crate) async fn fetch(&self, daemon: &Daemon, jti: &str) -> String {
         super::until(&format!("{jti} to come"), async || {
             self.exchange(daemon, &json!({})).await["sets"][jti].as_str().map(str::to_owned)
         })
@@ -164,7 +164,7 @@ impl Partner {
 }
 
 /// What an object says of a jti: `ack`, the code of its setErr, or nothing.
-pub fn verdict(object: &Value, jti: &str) -> Option<String> {
+pub(crate) fn verdict(object: &Value, jti: &str) -> Option<String> {
     let acked = object["ack"].as_array().is_some_and(|acks| acks.iter().any(|ack| ack == jti));
     let err = object["setErrs"][jti]["err"].as_str();
     assert!(!(acked && err.is_some()), "both verdicts on {jti}: {object}");

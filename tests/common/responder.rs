@@ -16,8 +16,8 @@ use super::socket::Socket;
 use super::soon;
 
 /// A listening partner, without TLS. It also publishes keys.
-pub struct Responder {
-    pub address: SocketAddr,
+pub(crate) struct Responder {
+    pub(crate) address: SocketAddr,
     behaviour: Arc<Mutex<Behaviour>>,
     requests: mpsc::UnboundedReceiver<Request>,
     sockets: mpsc::UnboundedReceiver<(Message, Socket)>,
@@ -37,15 +37,15 @@ struct Behaviour {
 }
 
 /// A POST that waits for its answer.
-pub struct Request {
-    pub message: Message,
-    pub at: Instant,
+pub(crate) struct Request {
+    pub(crate) message: Message,
+    pub(crate) at: Instant,
     reply: oneshot::Sender<Option<Vec<u8>>>,
 }
 
 impl Responder {
     /// Listens. WebSockets are refused with a 404 until [`Responder::take_websockets`].
-    pub async fn listen() -> Self {
+    pub(crate) async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let behaviour = Arc::new(Mutex::new(Behaviour { refuse_websocket: Some(404), ..Behaviour::default() }));
@@ -61,45 +61,45 @@ impl Responder {
     }
 
     /// Keys of the `[[peer]]` block that lead here.
-    pub fn keys(&self, transport: &str) -> String {
+    pub(crate) fn keys(&self, transport: &str) -> String {
         let scheme = if transport == "websocket" { "ws" } else { "http" };
         format!("transport = \"{transport}\"\nendpoint = \"{scheme}://{}/pushpull\"", self.address)
     }
 
-    pub fn jwks_uri(&self) -> String {
+    pub(crate) fn jwks_uri(&self) -> String {
         format!("http://{}/jwks.json", self.address)
     }
 
     /// From now on these are the published keys; none at all makes it a 503.
-    pub fn publish(&self, jwks: Option<Value>) {
+    pub(crate) fn publish(&self, jwks: Option<Value>) {
         self.behaviour.lock().unwrap().jwks = jwks;
     }
 
     /// How often the keys were asked for.
-    pub fn jwks_asked(&self) -> usize {
+    pub(crate) fn jwks_asked(&self) -> usize {
         self.behaviour.lock().unwrap().jwks_asked
     }
 
-    pub fn take_websockets(&self) {
+    pub(crate) fn take_websockets(&self) {
         self.behaviour.lock().unwrap().refuse_websocket = None;
     }
 
     /// From now on handshakes are read and not answered. They count as refused.
-    pub fn swallow_websockets(&self) {
+    pub(crate) fn swallow_websockets(&self) {
         self.behaviour.lock().unwrap().swallow_websocket = true;
     }
 
-    pub fn handshakes_refused(&self) -> usize {
+    pub(crate) fn handshakes_refused(&self) -> usize {
         self.behaviour.lock().unwrap().handshakes_refused
     }
 
     /// The next request.
-    pub async fn request(&mut self) -> Request {
+    pub(crate) async fn request(&mut self) -> Request {
         soon("a request", self.requests.recv()).await.unwrap()
     }
 
     /// The next request that has this SET; those before it are answered with an empty object.
-    pub async fn request_with(&mut self, jti: &str) -> Request {
+    pub(crate) async fn request_with(&mut self, jti: &str) -> Request {
         loop {
             let request = self.request().await;
             if request.object()["sets"].get(jti).is_some() {
@@ -110,28 +110,28 @@ impl Responder {
     }
 
     /// A request that comes within this time, if one does.
-    pub async fn request_within(&mut self, time: Duration) -> Option<Request> {
+    pub(crate) async fn request_within(&mut self, time: Duration) -> Option<Request> {
         tokio::time::timeout(time, self.requests.recv()).await.ok().flatten()
     }
 
     /// The next WebSocket that is opened.
-    pub async fn socket(&mut self) -> (Message, Socket) {
+    pub(crate) async fn socket(&mut self) -> (Message, Socket) {
         soon("a WebSocket", self.sockets.recv()).await.unwrap()
     }
 }
 
 impl Request {
     /// The Communication Object in it.
-    pub fn object(&self) -> Value {
+    pub(crate) fn object(&self) -> Value {
         self.message.json()
     }
 
     /// The jtis of its SETs.
-    pub fn jtis(&self) -> Vec<String> {
+    pub(crate) fn jtis(&self) -> Vec<String> {
         self.object()["sets"].as_object().map(|sets| sets.keys().cloned().collect()).unwrap_or_default()
     }
 
-    pub fn answer(self, status: u16, headers: &[(&str, &str)], body: &str) {
+    pub(crate) fn answer(self, status: u16, headers: &[(&str, &str)], body: &str) {
         let mut text = format!("HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -140,19 +140,19 @@ impl Request {
     }
 
     /// 200 and this object.
-    pub fn answer_object(self, object: &Value) {
+    pub(crate) fn answer_object(self, object: &Value) {
         self.answer(200, &[("Content-Type", "application/json")], &object.to_string());
     }
 
     /// 200 and an ack of each of its SETs; their jtis.
-    pub fn ack(self) -> Vec<String> {
+    pub(crate) fn ack(self) -> Vec<String> {
         let jtis = self.jtis();
         self.answer_object(&json!({"ack": jtis}));
         jtis
     }
 
     /// Closes the connection without an answer.
-    pub fn lose(self) {
+    pub(crate) fn lose(self) {
         let _ = self.reply.send(None);
     }
 }

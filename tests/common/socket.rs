@@ -19,7 +19,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// What came by a WebSocket.
 #[derive(Debug)]
-pub enum Came {
+pub(crate) enum Came {
     /// A text message, which is JSON.
     Object(Value),
     /// A pong.
@@ -31,11 +31,11 @@ pub enum Came {
 }
 
 /// An open WebSocket.
-pub struct Socket(pub WebSocketStream<Stream>);
+pub(crate) struct Socket(WebSocketStream<Stream>);
 
 impl Socket {
     /// Opens one to the daemon, with what a partner sends.
-    pub async fn open(daemon: &Daemon, partner: &Partner) -> Self {
+    pub(crate) async fn open(daemon: &Daemon, partner: &Partner) -> Self {
         let bearer = partner.bearer();
         match Self::knock(daemon, &[("Authorization", &bearer)], &[]).await {
             Ok((socket, _)) => socket,
@@ -44,7 +44,11 @@ impl Socket {
     }
 
     /// Tries to open one, with these header fields added and those left out. The daemon's answer either way.
-    pub async fn knock(daemon: &Daemon, more: &[(&str, &str)], without: &[&str]) -> Result<(Self, Message), Message> {
+    pub(crate) async fn knock(
+        daemon: &Daemon,
+        more: &[(&str, &str)],
+        without: &[&str],
+    ) -> Result<(Self, Message), Message> {
         let usual = [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
@@ -67,27 +71,27 @@ impl Socket {
     }
 
     /// Goes on with a connection whose handshake is done.
-    pub async fn over(wire: Wire, role: Role) -> Self {
+    pub(crate) async fn over(wire: Wire, role: Role) -> Self {
         Self(WebSocketStream::from_partially_read(wire.stream, wire.buffer, role, None).await)
     }
 
-    pub async fn send(&mut self, object: &Value) {
+    pub(crate) async fn send(&mut self, object: &Value) {
         self.frame(Frame::text(object.to_string())).await;
     }
 
     /// Sends a text message of these bytes, UTF-8 or not.
-    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         let frame = RawFrame::message(bytes.to_vec(), OpCode::Data(Data::Text), true);
         self.frame(Frame::Frame(frame)).await;
     }
 
     /// Sends anything. That the daemon may be gone already shows when reading.
-    pub async fn frame(&mut self, frame: Frame) {
+    pub(crate) async fn frame(&mut self, frame: Frame) {
         let _ = soon("sending", self.0.send(frame)).await;
     }
 
     /// The next thing that comes, pings aside, which are answered.
-    pub async fn next(&mut self) -> Came {
+    pub(crate) async fn next(&mut self) -> Came {
         loop {
             match soon("a frame", self.0.next()).await {
                 Some(Ok(Frame::Text(text))) => return Came::Object(serde_json::from_str(&text).unwrap()),
@@ -101,7 +105,7 @@ impl Socket {
     }
 
     /// The next object.
-    pub async fn object(&mut self) -> Value {
+    pub(crate) async fn object(&mut self) -> Value {
         match self.next().await {
             Came::Object(object) => object,
             other => panic!("expected an object, {other:?} came"),
@@ -109,7 +113,7 @@ impl Socket {
     }
 
     /// Reads on to the next object of which this can be told.
-    pub async fn object_with<T>(&mut self, mut what: impl FnMut(&Value) -> Option<T>) -> T {
+    pub(crate) async fn object_with<T>(&mut self, mut what: impl FnMut(&Value) -> Option<T>) -> T {
         loop {
             if let Some(found) = what(&self.object().await) {
                 return found;
@@ -118,7 +122,7 @@ impl Socket {
     }
 
     /// Reads on to the end; its code.
-    pub async fn close_code(&mut self) -> Option<u16> {
+    pub(crate) async fn close_code(&mut self) -> Option<u16> {
         loop {
             match self.next().await {
                 Came::Close(code) => return Some(code),
