@@ -93,6 +93,29 @@ async fn a_wrong_answer_settles_nothing_and_is_recovered_from() {
 }
 
 #[tokio::test]
+async fn what_a_partner_has_for_us_is_asked_for_at_once_and_again_after_a_failure() {
+    let (mut responder, partner, daemon) = dialling("http", "[delivery]\nspeak_interval = \"1h\"\n").await;
+    responder.request().await.lose();
+    responder.request().await.answer(503, &[], "");
+    let set = partner.set("waiting");
+    responder.request().await.answer_object(&json!({"sets": {"waiting": set}}));
+    assert_eq!(responder.request().await.object()["ack"], json!(["waiting"]));
+    assert_eq!(daemon.inbox().await, [("globex".to_owned(), "waiting".to_owned())]);
+}
+
+#[tokio::test]
+async fn http_goes_on_while_the_opening_of_a_websocket_hangs() {
+    let (mut responder, _partner, daemon) = dialling("websocket", "[delivery]\nspeak_interval = \"1h\"\n").await;
+    responder.request().await.answer_object(&json!({}));
+    let refused = responder.handshakes_refused();
+    responder.swallow_websockets();
+    until("a handshake that hangs", || async { (responder.handshakes_refused() > refused).then_some(()) }).await;
+    daemon.send("globex", "meanwhile").await;
+    let request = responder.request_within(Duration::from_secs(5)).await;
+    assert!(request.is_some(), "nothing leaves by HTTP until the handshake is given up");
+}
+
+#[tokio::test]
 async fn requests_are_what_the_draft_asks_for() {
     let (mut responder, partner, daemon) = dialling("http", DELIVERY).await;
     daemon.send("globex", "event").await;

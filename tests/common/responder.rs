@@ -28,6 +28,8 @@ pub(crate) struct Responder {
 struct Behaviour {
     /// The status that refuses WebSockets; none accepts them.
     refuse_websocket: Option<u16>,
+    /// WebSockets get no answer at all, not even a refusal.
+    swallow_websocket: bool,
     /// What `/jwks.json` shows; a 503 without it.
     jwks: Option<Value>,
     handshakes_refused: usize,
@@ -80,6 +82,11 @@ impl Responder {
 
     pub(crate) fn take_websockets(&self) {
         self.behaviour.lock().unwrap().refuse_websocket = None;
+    }
+
+    /// From now on handshakes are read and not answered. They count as refused.
+    pub(crate) fn swallow_websockets(&self) {
+        self.behaviour.lock().unwrap().swallow_websocket = true;
     }
 
     pub(crate) fn handshakes_refused(&self) -> usize {
@@ -167,7 +174,15 @@ async fn converse(
     let mut wire = Wire::new(stream);
     while let Some(message) = wire.read().await {
         if message.header("upgrade").is_some() {
-            let refusal = behaviour.lock().unwrap().refuse_websocket;
+            let (refusal, swallow) = {
+                let behaviour = behaviour.lock().unwrap();
+                (behaviour.refuse_websocket, behaviour.swallow_websocket)
+            };
+            if swallow {
+                behaviour.lock().unwrap().handshakes_refused += 1;
+                let _ = wire.read().await;
+                return;
+            }
             if let Some(status) = refusal {
                 behaviour.lock().unwrap().handshakes_refused += 1;
                 let _ = wire.write(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;
