@@ -361,3 +361,18 @@ async fn a_stop_closes_websockets_as_going_away_after_the_last_verdict() {
     assert!(received || verdict(&answer, "last").is_some(), "{answer}");
     assert_eq!(daemon.inbox().await.len(), 21);
 }
+
+/// A partner that stops says what it owes and closes. Its words and its close frame come in one breath.
+#[tokio::test]
+async fn what_a_partner_says_right_before_it_closes_counts() {
+    let (partner, daemon) = scene(false).await;
+    daemon.send("globex", "ours").await;
+    let mut socket = Socket::open(&daemon, &partner).await;
+    socket.object_with(|object| object["sets"].get("ours").map(drop)).await;
+    let sets: serde_json::Map<_, _> =
+        (0..20).map(|number| format!("theirs-{number}")).map(|jti| (jti.clone(), partner.set(&jti).into())).collect();
+    socket.send(&json!({"ack": ["ours"], "sets": sets})).await;
+    socket.frame(Frame::Close(None)).await;
+    daemon.settled("globex", "ours", "acked").await;
+    assert_eq!(daemon.inbox().await.len(), 20);
+}
