@@ -381,8 +381,8 @@ async fn a_peer_that_is_added_while_it_runs_is_there_after_a_restart() {
     daemon.send("late", "ours").await;
     daemon.kill().await;
     daemon.restart().await;
-    receive(&late, &daemon, &["two"]).await;
     late.fetch(&daemon, "ours").await;
+    receive(&late, &daemon, &["two"]).await;
     let names: Vec<Value> = daemon.get("/api/v1/peers").await["peers"]
         .as_array()
         .unwrap()

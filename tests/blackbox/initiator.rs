@@ -10,7 +10,7 @@ use crate::common::daemon::{Daemon, Plan};
 use crate::common::partner::{Partner, verdict};
 use crate::common::responder::{Request, Responder};
 use crate::common::socket::{Came, Socket};
-use crate::common::until;
+use crate::common::{PATIENCE, soon, until};
 
 /// Ask often, so that the tests are quick; but do not send again without cause.
 const DELIVERY: &str = "[delivery]\nspeak_interval = \"100ms\"\nretry_first = \"1m\"\nping_interval = \"500ms\"\n";
@@ -93,6 +93,29 @@ async fn a_wrong_answer_settles_nothing_and_is_recovered_from() {
 }
 
 #[tokio::test]
+async fn what_a_partner_has_for_us_is_asked_for_at_once_and_again_after_a_failure() {
+    let (mut responder, partner, daemon) = dialling("http", "[delivery]\nspeak_interval = \"1h\"\n").await;
+    responder.request().await.lose();
+    responder.request().await.answer(503, &[], "");
+    let set = partner.set("waiting");
+    responder.request().await.answer_object(&json!({"sets": {"waiting": set}}));
+    assert_eq!(responder.request().await.object()["ack"], json!(["waiting"]));
+    assert_eq!(daemon.inbox().await, [("globex".to_owned(), "waiting".to_owned())]);
+}
+
+#[tokio::test]
+async fn http_goes_on_while_the_opening_of_a_websocket_hangs() {
+    let (mut responder, _partner, daemon) = dialling("websocket", "[delivery]\nspeak_interval = \"1h\"\n").await;
+    responder.request().await.answer_object(&json!({}));
+    let refused = responder.handshakes_refused();
+    responder.swallow_websockets();
+    until("a handshake that hangs", || async { (responder.handshakes_refused() > refused).then_some(()) }).await;
+    daemon.send("globex", "meanwhile").await;
+    let request = responder.request_within(Duration::from_secs(5)).await;
+    assert!(request.is_some(), "nothing leaves by HTTP until the handshake is given up");
+}
+
+#[tokio::test]
 async fn requests_are_what_the_draft_asks_for() {
     let (mut responder, partner, daemon) = dialling("http", DELIVERY).await;
     daemon.send("globex", "event").await;
@@ -170,7 +193,8 @@ async fn one_poison_set_hurts_only_itself(status: u16) {
     let jtis: Vec<String> = (0..32).map(|number| format!("event-{number:02}")).collect();
     daemon.send_all("globex", &jtis).await;
     daemon.admin("POST", "/api/v1/peers/globex/resume", None).await;
-    let requests = refuse_what_holds("event-13", status, &mut responder, &jtis).await;
+    let refusing = refuse_what_holds("event-13", status, &mut responder, &jtis);
+    let requests = soon("all the others", refusing).await;
     // 32 SETs: five halvings, two requests each, and the first; the poison may come again meanwhile.
     assert!(requests <= 16, "{requests} requests to find one SET of 32");
     for jti in jtis.iter().filter(|jti| *jti != "event-13") {
@@ -179,7 +203,9 @@ async fn one_poison_set_hurts_only_itself(status: u16) {
     // Alone it is tried as often as any other, never with others, and then given up.
     daemon.send("globex", "later").await;
     let mut later = false;
+    let started = tokio::time::Instant::now();
     while daemon.state("out", "globex", "event-13").await.as_deref() != Some("dead") {
+        assert!(started.elapsed() < PATIENCE, "it is not given up");
         let Some(request) = responder.request_within(Duration::from_millis(300)).await else { continue };
         let got = request.jtis();
         if got.iter().any(|jti| jti == "event-13") {
@@ -230,13 +256,7 @@ async fn a_lost_answer_makes_the_same_bytes_leave_again() {
 }
 
 async fn next_with_ack(responder: &mut Responder, jti: &str) -> Request {
-    loop {
-        let request = responder.request().await;
-        if verdict(&request.object(), jti).as_deref() == Some("ack") {
-            return request;
-        }
-        request.answer_object(&json!({}));
-    }
+    responder.request_that(|object| verdict(object, jti).as_deref() == Some("ack")).await
 }
 
 #[tokio::test]
@@ -303,7 +323,7 @@ async fn without_a_websocket_http_serves_and_the_websocket_is_tried_again() {
             }
         }
     };
-    let (handshake, mut socket) = crate::common::soon("a WebSocket", opened).await;
+    let (handshake, mut socket) = soon("a WebSocket", opened).await;
     assert_eq!(handshake.path(), "/pushpull");
     assert_eq!(handshake.header("sec-websocket-protocol"), Some("pushpull"));
     assert_eq!(handshake.header("authorization"), Some(format!("Bearer {}", partner.our_token).as_str()));

@@ -28,6 +28,8 @@ pub(crate) struct Responder {
 struct Behaviour {
     /// The status that refuses WebSockets; none accepts them.
     refuse_websocket: Option<u16>,
+    /// WebSockets get no answer at all, not even a refusal.
+    swallow_websocket: bool,
     /// What `/jwks.json` shows; a 503 without it.
     jwks: Option<Value>,
     handshakes_refused: usize,
@@ -82,6 +84,11 @@ impl Responder {
         self.behaviour.lock().unwrap().refuse_websocket = None;
     }
 
+    /// From now on handshakes are read and not answered. They count as refused.
+    pub(crate) fn swallow_websockets(&self) {
+        self.behaviour.lock().unwrap().swallow_websocket = true;
+    }
+
     pub(crate) fn handshakes_refused(&self) -> usize {
         self.behaviour.lock().unwrap().handshakes_refused
     }
@@ -93,13 +100,21 @@ impl Responder {
 
     /// The next request that has this SET; those before it are answered with an empty object.
     pub(crate) async fn request_with(&mut self, jti: &str) -> Request {
-        loop {
-            let request = self.request().await;
-            if request.object()["sets"].get(jti).is_some() {
-                return request;
+        self.request_that(|object| object["sets"].get(jti).is_some()).await
+    }
+
+    /// The next request whose object is so; those before it are answered with an empty object.
+    pub(crate) async fn request_that(&mut self, is_so: impl Fn(&Value) -> bool) -> Request {
+        let coming = async {
+            loop {
+                let request = self.request().await;
+                if is_so(&request.object()) {
+                    return request;
+                }
+                request.answer_object(&json!({}));
             }
-            request.answer_object(&json!({}));
-        }
+        };
+        soon("the request that was expected", coming).await
     }
 
     /// A request that comes within this time, if one does.
@@ -159,7 +174,15 @@ async fn converse(
     let mut wire = Wire::new(stream);
     while let Some(message) = wire.read().await {
         if message.header("upgrade").is_some() {
-            let refusal = behaviour.lock().unwrap().refuse_websocket;
+            let (refusal, swallow) = {
+                let behaviour = behaviour.lock().unwrap();
+                (behaviour.refuse_websocket, behaviour.swallow_websocket)
+            };
+            if swallow {
+                behaviour.lock().unwrap().handshakes_refused += 1;
+                let _ = wire.read().await;
+                return;
+            }
             if let Some(status) = refusal {
                 behaviour.lock().unwrap().handshakes_refused += 1;
                 let _ = wire.write(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;

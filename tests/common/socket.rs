@@ -114,11 +114,14 @@ impl Socket {
 
     /// Reads on to the next object of which this can be told.
     pub(crate) async fn object_with<T>(&mut self, mut what: impl FnMut(&Value) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = what(&self.object().await) {
-                return found;
+        let coming = async {
+            loop {
+                if let Some(found) = what(&self.object().await) {
+                    return found;
+                }
             }
-        }
+        };
+        soon("the object that was expected", coming).await
     }
 
     /// Reads on to the end; its code.

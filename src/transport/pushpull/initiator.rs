@@ -24,6 +24,9 @@ pub(super) struct Initiator {
     pub(super) clock: Arc<dyn crate::clock::Clock>,
 }
 
+/// How soon to ask for what is overdue: time enough for our own backlog to be read and to go along.
+const ASK_SOON: Duration = Duration::from_millis(100);
+
 /// How long until an actor that has ended is asked for anew.
 const SUCCESSOR: Duration = Duration::from_secs(1);
 
@@ -44,11 +47,14 @@ impl Initiator {
     pub(super) async fn run(&self, mut stop: watch::Receiver<bool>, seed: u64) {
         let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed);
         let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), seed);
+        // Whatever a partner that cannot dial has for us waits until we ask, so that is what to do first, and first again
+        // after a failure.
+        let mut overdue = true;
         loop {
             let handle = self.partner.handle();
             let spec = self.config.exchange_spec(usize::MAX, WaitsFor::Anything);
             let taking = async {
-                let mut slot = handle.open_slot(spec, self.ask_after()).await.ok()?;
+                let mut slot = handle.open_slot(spec, self.ask_after(overdue)).await.ok()?;
                 let object = slot.next().await?;
                 Some((slot, object))
             };
@@ -64,6 +70,7 @@ impl Initiator {
                 }
             };
             let exchange = self.exchange(&handle, slot, &object).await;
+            overdue = matches!(exchange, Exchange::Failed { .. });
             let pause = match exchange {
                 Exchange::Done => {
                     failures.reset();
@@ -88,14 +95,18 @@ impl Initiator {
     }
 
     /// When to ask although there is nothing to say. A partner that has just been here by itself needs no asking yet.
-    fn ask_after(&self) -> Option<Duration> {
+    fn ask_after(&self, overdue: bool) -> Option<Duration> {
         let interval = self.config.speak_interval;
         let link = self.partner.link();
         if link.sockets > 0 {
             return None;
         }
         let seen = link.requested_at.is_some_and(|at| self.partner.now().saturating_sub(at) < interval);
-        Some(if seen { interval * 3 } else { interval })
+        Some(match (seen, overdue) {
+            (true, _) => interval * 3,
+            (false, true) => interval.min(ASK_SOON),
+            (false, false) => interval,
+        })
     }
 
     async fn exchange(&self, handle: &Handle, slot: Slot, object: &Transmission) -> Exchange {
