@@ -254,6 +254,21 @@ fn a_partner_can_be_picked_out_and_must_exist() {
 }
 
 #[test]
+fn whoever_adds_a_peer_to_a_running_daemon_is_told_that_the_partners_token_needs_a_restart() {
+    let daemon = Daemon::play(vec![(201, json!({"name": "globex"}))]);
+    ended(&daemon.run(&["init", "--issuer", "https://acme.example"]), 0);
+    let card = "[[peer]]\nname = \"globex\"\nissuer = \"https://globex.example\"\njwks_uri = \"https://globex.example/jwks.json\"\n\
+        endpoint = \"wss://globex.example/pushpull\"\n";
+    let (_, notes) = ended(&daemon.run_with(&["peer", "add", "--card", "-"], card), 0);
+    assert!(notes.contains("restart `pushpull serve`"), "{notes}");
+    let given = daemon.dir.path().join("theirs");
+    std::fs::write(&given, "a-token-of-theirs\n").expect("it is written");
+    let card = card.replace("globex", "initech");
+    let (_, notes) = ended(&daemon.run_with(&["peer", "add", "--card", "-", "--token", "theirs"], &card), 0);
+    assert!(!notes.contains("restart"), "{notes}");
+}
+
+#[test]
 fn a_running_daemon_takes_a_new_peer_itself() {
     let daemon = Daemon::play(vec![(201, json!({"name": "globex"})), (409, json!({"code": "peer-exists"}))]);
     let dir = daemon.dir.path();

@@ -1,13 +1,15 @@
 //! The library as an application embeds it: two Transceivers in one process, over real sockets and TLS.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use pushpull::auth::Secret;
 use pushpull::set::events::Filter;
-use pushpull::set::{Algorithm, KeySet, SigningKey};
+use pushpull::set::{Algorithm, Draft, Jti, KeySet, SigningKey};
 use pushpull::store::Memory;
-use pushpull::transceiver::{DialConfig, Event, KeySource, PeerConfig, Transceiver};
+use pushpull::transceiver::{DialConfig, Event, KeySource, PeerConfig, Submission, SubmitFault, Transceiver};
 use pushpull::wire::net::{Allow, Target};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -28,7 +30,8 @@ async fn pair(http_only: bool) -> [Transceiver; 2] {
     let address = listeners[1].local_addr().unwrap();
     let token = Secret::mint().unwrap();
     let mut transceivers = Vec::new();
-    for (index, (listener, key)) in listeners.into_iter().zip(keys).enumerate() {
+    // The one that listens first: a dialler that is turned away once makes do with HTTP for a while.
+    for (index, (listener, key)) in listeners.into_iter().zip(keys).enumerate().rev() {
         let (other, name) = [(1, "b"), (0, "a")][index];
         let transceiver = Transceiver::builder(ISSUERS[index])
             .signing_key(key)
@@ -55,6 +58,7 @@ async fn pair(http_only: bool) -> [Transceiver; 2] {
             .unwrap();
         transceivers.push(transceiver);
     }
+    transceivers.reverse();
     transceivers.try_into().map_err(|_| ()).unwrap()
 }
 
@@ -102,4 +106,46 @@ async fn events_go_both_ways_over_one_websocket() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_go_both_ways_over_http_when_only_one_side_dials() {
     events_go_both_ways(true).await;
+}
+
+/// With two partners two commits are needed; what is wrong with one must be found before the other is made.
+#[tokio::test]
+async fn a_call_for_two_partners_is_taken_as_a_whole_or_not_at_all() {
+    let (key, _) = SigningKey::generate(Algorithm::Es256, "a-1").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let jwks = folder.path().join("jwks.json");
+    std::fs::write(&jwks, KeySet::of([key.public_jwk()]).to_json().to_string()).unwrap();
+    let outbox = pushpull::peer::Config { outbox_max: 2, ..pushpull::peer::Config::default() };
+    let engine = pushpull::engine::Config { peer: Arc::new(outbox), ..pushpull::engine::Config::default() };
+    let builder = Transceiver::builder(ISSUERS[0]).signing_key(key).store(Arc::new(Memory::new()));
+    let transceiver = builder.engine(engine).start().await.unwrap();
+    for name in ["b", "c"] {
+        let (send, accept) = (Filter::all(), Filter::all());
+        let (issuer, keys) = (format!("https://{name}.example"), KeySource::File(jwks.clone()));
+        let (name, audience, dial, accept_tokens) = (name.to_owned(), None, None, Vec::new());
+        let peer = PeerConfig { name, issuer, keys, audience, dial, accept_tokens, send, accept };
+        transceiver.add_peer(peer).await.unwrap();
+    }
+    let submission = |peer: &str, jti: Option<&str>, number: usize| {
+        let draft = Draft {
+            event_type: "caep:session-revoked".to_owned(),
+            sub_id: json!({"format": "opaque", "id": number.to_string()}),
+            jti: jti.map(Jti::from),
+            ..Draft::default()
+        };
+        Submission { peer: peer.to_owned(), event: Event::Draft(draft) }
+    };
+    let conflict = vec![submission("b", None, 1), submission("c", Some("j"), 1), submission("c", Some("j"), 2)];
+    let error = transceiver.submit(conflict).await.unwrap_err();
+    assert!(error.index == 2 && matches!(error.fault, SubmitFault::Conflict(_)), "{error:?}");
+    let too_many =
+        vec![submission("b", None, 1), submission("c", None, 1), submission("c", None, 2), submission("c", None, 3)];
+    let error = transceiver.submit(too_many).await.unwrap_err();
+    assert!(error.index == 1 && matches!(error.fault, SubmitFault::OutboxFull { max: 2 }), "{error:?}");
+    for peer in ["b", "c"] {
+        assert_eq!(transceiver.peer(peer).await.unwrap().queued, 0, "{peer}");
+    }
+    let repeated = vec![submission("b", None, 1), submission("c", Some("j"), 1), submission("c", Some("j"), 1)];
+    assert_eq!(transceiver.submit(repeated).await.unwrap().len(), 3);
+    assert_eq!(transceiver.peer("c").await.unwrap().queued, 1, "the same twice is one");
 }

@@ -1,6 +1,8 @@
 //! The exchanges that the draft prints, replayed byte by byte against a Transceiver: its request, its response, its
 //! WebSocket handshake.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

@@ -233,8 +233,13 @@ fn tell(
             "expect     {ours}: what we present to {name}; put the token there that they hand over (their from-{us}.token)"
         ))?;
     }
-    if stored == Stored::File {
-        output::note("next       start or restart `pushpull serve`, when the tokens are exchanged");
+    match stored {
+        Stored::File => output::note("next       start or restart `pushpull serve`, when the tokens are exchanged"),
+        // The daemon has read the token that was made just now, which the partner does not know.
+        Stored::Daemon if !tokens.ours_is_agreed => {
+            output::note("next       restart `pushpull serve` when their token is there: it is read at the start");
+        }
+        Stored::Daemon => {}
     }
     if let Some(note) = unreachable(peer, config) {
         output::note(&note);

@@ -66,10 +66,8 @@ pub enum Command {
     )]
     Init(Init),
     /// Run the daemon
-    #[command(
-        after_help = "Example:\n  pushpull serve --check && pushpull serve\n\nSIGHUP rereads the configuration; \
-        SIGTERM drains and ends."
-    )]
+    #[command(after_help = "Example:\n  pushpull serve --check && pushpull serve\n\nSIGTERM drains and ends; \
+        a change of the configuration needs a restart.")]
     Serve(Serve),
     /// Partners: pair, list, try the link
     Peer {
@@ -177,7 +175,7 @@ pub struct Serve {
 /// `peer …`
 #[derive(Debug, Subcommand)]
 pub enum Peer {
-    /// Print the [[peer]] block that a partner needs to pair with us; it holds no secret
+    /// Print the `[[peer]]` block that a partner needs to pair with us; it holds no secret
     #[command(after_help = "Example:\n  pushpull peer card > acme.card.toml     # then hand the file to the partner")]
     Card(Card),
     /// Store a partner from its card and make the two bearer files

@@ -16,6 +16,7 @@ mod peer;
 mod send;
 mod serve;
 mod set;
+mod signals;
 mod site;
 mod status;
 mod tail;

@@ -26,7 +26,14 @@ pub(super) async fn run(send: &Send, global: &Global) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     };
     let started = Instant::now();
-    let ended = settle(&mut daemon, &send.peer, &jti, started + wait).await?;
+    let ended = match settle(&mut daemon, &send.peer, &jti, started + wait).await {
+        Ok(ended) => ended,
+        Err(error) => {
+            // It was accepted all the same: without its jti it would be sent a second time.
+            tell(&jti, None, global.json)?;
+            return Err(error);
+        }
+    };
     match &ended {
         Some(record) if record["state"] == "acked" => {
             tell(&jti, Some((record, started.elapsed())), global.json)?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, router};
@@ -17,6 +16,7 @@ use crate::transceiver::Transceiver;
 use crate::transport::server::Server;
 
 use super::args::{Global, Serve};
+use super::signals::{Signal, Signals};
 use super::site::Site;
 use super::{Error, Exit, assemble, log, output};
 
@@ -87,7 +87,9 @@ async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit
             error!(why, "storage failed: stopped to protect the data; start again once the disk is sound");
             return Exit::StorageFailed;
         }
-        name = signals.stop() => info!(signal = name, grace_seconds = GRACE.as_secs(), "stopping: answering what is owed"),
+        signal = stop(signals) => {
+            info!(signal = signal.name(), grace_seconds = GRACE.as_secs(), "stopping: answering what is owed");
+        }
     }
     tokio::select! {
         drained = transceiver.shutdown(GRACE) => {
@@ -98,39 +100,19 @@ async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit
             error!(why, "storage failed: stopped to protect the data");
             Exit::StorageFailed
         }
-        name = signals.stop() => {
-            warn!(signal = name, "stopped at once; what is not settled stays queued");
-            if name == "SIGINT" { Exit::Interrupted } else { Exit::Terminated }
+        signal = stop(signals) => {
+            warn!(signal = signal.name(), "stopped at once; what is not settled stays queued");
+            signal.exit()
         }
     }
 }
 
-/// The signals that the daemon knows.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Error> {
-        let open = |kind| signal(kind).map_err(|error| Error::failed(format!("cannot listen for signals: {error}")));
-        Ok(Self {
-            terminate: open(SignalKind::terminate())?,
-            interrupt: open(SignalKind::interrupt())?,
-            hangup: open(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a signal to stop.
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                // Without this the signal would end the process.
-                _ = self.hangup.recv() => warn!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
-            }
+/// Waits for a signal to stop.
+async fn stop(signals: &mut Signals) -> Signal {
+    loop {
+        match signals.next().await {
+            Signal::Hangup => warn!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
+            signal => return signal,
         }
     }
 }

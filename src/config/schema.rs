@@ -73,8 +73,8 @@ pub enum TlsMode {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Admin {
-    /// Address of the admin API, dashboard, metrics and probes (default `127.0.0.1:8480`). It has no TLS: keep it on
-    /// a loopback or otherwise private address.
+    /// Address of the admin API and the probes (default `127.0.0.1:8480`). It has no TLS: keep it on a loopback or
+    /// otherwise private address.
     #[serde(with = "quantity::address")]
     pub listen: SocketAddr,
     /// File with the bearer token that the API wants (default `admin.token`, made by `init`, mode 0600).

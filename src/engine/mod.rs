@@ -14,7 +14,7 @@ mod supervisor;
 pub use handle::{ArrivalRoom, Handle, SendError, Stopped};
 pub use inbox::Inbox;
 pub use inspect::Inspector;
-pub use partner::{Link, Partner};
+pub use partner::{Link, Partner, Seat};
 pub use pool::{Pool, Queue};
 pub use slot::Slot;
 pub use supervisor::{Config, Supervisor};

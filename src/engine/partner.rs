@@ -33,6 +33,27 @@ pub struct Link {
     pub requested_at: Option<Duration>,
     /// Why the last attempt to reach it failed; none after a success.
     pub trouble: Option<String>,
+    /// Why it takes no WebSocket although it can be reached; none while one is open.
+    pub socketless: Option<String>,
+}
+
+impl Link {
+    /// Notes why it could not be reached. True if that is news, and worth a line in the log.
+    pub fn note_trouble(&mut self, why: &str) -> bool {
+        replace(&mut self.trouble, why)
+    }
+
+    /// Notes why it takes no WebSocket; true if that is news. HTTP goes on meanwhile and fares well or badly on its own:
+    /// in one place the two would be news to each other at every attempt.
+    pub fn note_socketless(&mut self, why: &str) -> bool {
+        replace(&mut self.socketless, why)
+    }
+}
+
+fn replace(place: &mut Option<String>, why: &str) -> bool {
+    let news = place.as_deref() != Some(why);
+    *place = Some(why.to_owned());
+    news
 }
 
 impl Partner {
@@ -74,8 +95,58 @@ impl Partner {
         self.link.send_modify(change);
     }
 
+    /// Counts one more WebSocket connection.
+    pub fn seat(self: &Arc<Self>) -> Seat {
+        self.update_link(|link| link.sockets += 1);
+        Seat(Arc::clone(self))
+    }
+
+    /// Counts one more WebSocket connection, unless there are `max` already.
+    pub fn seat_among(self: &Arc<Self>, max: usize) -> Option<Seat> {
+        let taken = self.link.send_if_modified(|link| {
+            let free = link.sockets < max;
+            link.sockets += usize::from(free);
+            free
+        });
+        taken.then(|| Seat(Arc::clone(self)))
+    }
+
     /// The monotonic time now.
     pub fn now(&self) -> Duration {
         self.supervisor.clock().now().mono
+    }
+}
+
+/// One WebSocket connection of a partner, counted until it is dropped: also after a panic, or the link would look up for
+/// ever.
+pub struct Seat(Arc<Partner>);
+
+impl Seat {
+    /// Whose connection it is.
+    pub fn partner(&self) -> &Arc<Partner> {
+        &self.0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.update_link(|link| link.sockets = link.sockets.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_two_troubles_in_turn_are_news_once_each() {
+        let mut link = Link::default();
+        let mut lines = 0;
+        for _ in 0..5 {
+            lines += usize::from(link.note_socketless("the partner answered 401"));
+            lines += usize::from(link.note_trouble("the partner answered 401: it does not accept our token"));
+        }
+        assert_eq!(lines, 2);
+        assert!(link.note_trouble("nobody listens there"));
     }
 }

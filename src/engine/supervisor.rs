@@ -1,11 +1,13 @@
 //! Starts a peer's actor when it is first needed, and ends all of them.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
@@ -137,8 +139,17 @@ impl Supervisor {
         let handle = Handle::new(sender, self.config.arrivals_bytes_max, Arc::clone(&self.clock));
         let (this, name) = (Arc::clone(self), Arc::clone(name));
         tokio::spawn(async move {
-            if let Err(error) = this.run(id, name, mailbox).await {
-                this.note_failure(&error);
+            let running = AssertUnwindSafe(this.run(id, Arc::clone(&name), mailbox)).catch_unwind();
+            match running.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    error!(peer = %name, %error, "the conversation has ended; it goes on when it is next needed");
+                    this.note_failure(&error);
+                }
+                // The panic itself is on stderr. What was not durable has had no effect.
+                Err(_) => {
+                    error!(peer = %name, "the conversation has ended by a fault of this program (panic); it goes on from the store when it is next needed")
+                }
             }
         });
         handle

@@ -110,11 +110,12 @@ impl Peer {
     /// Lets time pass, fills the slots, and returns all there is to do.
     pub fn step(&mut self, now: Timestamp) -> Step {
         self.pass_time(now);
-        for id in self.slots.speakers(now.mono) {
-            self.fill(id, now.mono);
-        }
+        // Before the slots, so that a response knows whether there is something to wait for.
         if let Some(select) = self.outbox.want_rows() {
             self.outputs.push(Output::ReadOutbox(select));
+        }
+        for id in self.slots.speakers(now.mono) {
+            self.fill(id, now.mono);
         }
         self.inbox.end_step();
         for write in &self.writes {
@@ -137,6 +138,7 @@ impl Peer {
             owed: self.inbox.owed(),
             oldest: self.outbox.entries.values().next().map(|entry| entry.accepted_at),
             paused: self.paused,
+            room: self.room(),
             slots: self.slots.len(),
             damaged: self.outbox.damaged,
             ack_time: self.outbox.ack_time(),
@@ -284,6 +286,12 @@ impl Peer {
     fn fill(&mut self, id: SlotId, now: Duration) {
         let Some(slot) = self.slots.find(id) else { return };
         let (spec, must_speak) = (slot.spec, slot.must_speak(now));
+        // A partner that cannot be dialled has its SETs by responses alone: one that went empty while they are read from
+        // disk, as after a restart, would leave them there until it asks again.
+        let can_wait = spec.waits_for == WaitsFor::Answers && spec.by.is_some_and(|by| by > now);
+        if can_wait && spec.sets_max > 0 && !self.stopped() && self.outbox.is_about_to_have_more() {
+            return;
+        }
         let answers = spec.verdicts == Verdicts::Any && self.inbox.owed() > 0;
         let reserve = if answers { self.inbox.bytes().min(spec.bytes_max / 2) } else { 0 };
         let mut bytes = 0;

@@ -99,6 +99,8 @@ pub struct Stats {
     pub oldest: Option<crate::clock::Wall>,
     /// Sending is paused.
     pub paused: bool,
+    /// SETs that may still be accepted ([`super::Peer::room`]).
+    pub room: u64,
     /// Slots that are open.
     pub slots: usize,
     /// Outbox rows that are damaged.

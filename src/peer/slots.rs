@@ -88,9 +88,13 @@ impl Slots {
         self.0.get(&id).and_then(|slot| slot.heard_at).is_some_and(|heard| heard > sent_at)
     }
 
-    /// Ids of the slots that may send, oldest first.
+    /// Ids of the slots that may send, oldest first; but before all others those whose partner waits for our answers.
+    /// That partner is there, while the other end of an older slot may long be gone.
     pub(super) fn speakers(&self, now: Duration) -> Vec<SlotId> {
-        self.0.iter().filter(|(_, slot)| slot.may_speak(now)).map(|(id, _)| *id).collect()
+        let speakers = self.0.iter().filter(|(_, slot)| slot.may_speak(now));
+        let (asked, others): (Vec<_>, Vec<_>) =
+            speakers.partition(|(_, slot)| slot.spec.waits_for == WaitsFor::Answers);
+        asked.into_iter().chain(others).map(|(id, _)| *id).collect()
     }
 
     /// When the next slot has to speak.

@@ -68,9 +68,19 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with this code and description.
+    /// Longest description, in bytes.
+    pub const DESCRIPTION_BYTES_MAX: usize = 1024;
+
+    /// A refusal with this code and description, which is cut to [`Refusal::DESCRIPTION_BYTES_MAX`]: it is kept and
+    /// repeated for ever, to the letter.
     pub fn new(code: ErrorCode, description: impl Into<String>) -> Self {
-        Self { code, description: description.into() }
+        let mut description = description.into();
+        let mut end = description.len().min(Self::DESCRIPTION_BYTES_MAX);
+        while !description.is_char_boundary(end) {
+            end -= 1;
+        }
+        description.truncate(end);
+        Self { code, description }
     }
 }
 

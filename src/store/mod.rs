@@ -43,39 +43,65 @@ pub enum Error {
 
 /// The data plane. Few calls, all in batches.
 ///
-/// Calls may be cancelled by dropping their future; a `commit` that was begun may still take effect.
+/// Calls may be cancelled by dropping their future: one that was begun may still take effect, one that was never
+/// awaited does not. What a call has returned as done, every later call sees. Nothing here blocks the async runtime.
+/// After [`Error::Fatal`] every call fails.
 pub trait Journal: Send + Sync + 'static {
-    /// What is kept of this peer. Called once when its actor starts.
+    /// What is kept of this peer. Called once when its actor starts. It waits for commits of that peer which were begun
+    /// and given up: they are in the answer, or never happen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a peer that [`Registry::peer_id`] never named.
     fn recover(&self, peer: PeerId) -> Pending<'_, Saved>;
 
     /// Makes these writes durable, all or nothing. When it returns `Ok`, a power cut cannot take them.
+    ///
+    /// A commit may be repeated, when nobody knows what became of it: what has taken effect before changes nothing and
+    /// is not counted again. A SET that was answered once is not received again, and its first answer stands.
+    /// Descriptions are remembered up to [`DESCRIPTION_MAX`], a partner's codes up to [`ERR_MAX`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]: nothing took effect; repeat it later. [`Error::Invalid`] for an unknown peer or an impossible
+    /// `seq`; nothing took effect.
     fn commit(&self, peer: PeerId, epoch: Epoch, writes: Arc<Vec<Write>>) -> Pending<'_, ()>;
 
-    /// What is remembered of these jtis, in their order.
+    /// What is remembered of these jtis, in their order. Usually answered from RAM.
     fn known(&self, peer: PeerId, direction: Direction, jtis: Vec<Jti>) -> Pending<'_, Vec<Option<Remembered>>>;
 
-    /// Rows of the outbox.
+    /// Rows of the outbox. [`Select::Seqs`] leaves [`Page::read_to`] at zero.
     fn read_outbox(&self, peer: PeerId, select: Select) -> Pending<'_, Page>;
 
-    /// Up to `rows_max` received SETs of all peers behind `after` (default: behind what the consumer has confirmed).
-    /// Makes the consumer, at the oldest row kept, if there is none of that name. What is returned is marked handed
-    /// out, durably, before it is returned.
+    /// Up to `rows_max` received SETs of all peers behind `after` (default: behind what the consumer has confirmed, and
+    /// never before that). Makes the consumer, at the oldest row kept, if there is none of that name. What is returned
+    /// is marked handed out, durably, before it is returned; after a crash rows a little further on may be marked too.
+    ///
+    /// A damaged row is left out and logged.
     fn read_inbox(&self, consumer: String, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>>;
 
-    /// Up to `rows_max` received SETs behind `after` (default: from the oldest kept), changing nothing.
+    /// Up to `rows_max` received SETs behind `after` (default: from the oldest kept), changing nothing. None of them says
+    /// that it is redelivered.
     fn peek_inbox(&self, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>>;
 
-    /// Moves the consumer's confirmed position to `up_to`. Never back.
+    /// Moves the consumer's confirmed position to `up_to`, durably. Never back: a lower one changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is no such consumer, or `up_to` is beyond the end of the inbox.
     fn confirm(&self, consumer: String, up_to: u64) -> Pending<'_, ()>;
 
     /// Forgets a consumer; false if there is none of that name.
     fn forget_consumer(&self, consumer: String) -> Pending<'_, bool>;
 
-    /// Everything remembered of this jti, with any peer, in either direction.
+    /// Everything remembered of this jti, with any peer, in either direction: by peer, outgoing first.
     fn history(&self, jti: Jti) -> Pending<'_, Vec<(PeerId, Direction, Remembered)>>;
 
     /// Removes a bounded amount of what is no longer needed: inbox rows that every consumer has confirmed, memory older
-    /// than `memory_before`. True if there is more to remove.
+    /// than `memory_before`. True if there is more to remove now.
+    ///
+    /// Without consumers inbox rows are kept, and damaged ones always. Memory may be kept longer than asked, and is not
+    /// taken from a SET that waits in an outbox.
     fn purge(&self, memory_before: Wall) -> Pending<'_, bool>;
 
     /// The `seq` of the newest inbox row (0: none yet); changes with every commit that adds some.
@@ -84,7 +110,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Inbox rows kept and not yet confirmed by every consumer.
     fn inbox_len(&self) -> u64;
 
-    /// False while the disk is full.
+    /// False while the disk is full, until something could be written again, and for ever after a fatal error.
     fn healthy(&self) -> bool;
 }
 

@@ -6,7 +6,7 @@ use crate::set::{Jti, Refusal, SetErr};
 
 /// A remembered `description` is cut to so many bytes, at a character's edge. What is to be repeated for ever the same
 /// (rule R11) has to be no longer than this when it is first said.
-pub const DESCRIPTION_MAX: usize = 1024;
+pub const DESCRIPTION_MAX: usize = Refusal::DESCRIPTION_BYTES_MAX;
 
 /// A remembered `err` of a partner is cut to so many bytes, at a character's edge.
 pub const ERR_MAX: usize = 256;
@@ -64,7 +64,11 @@ fn bounded_verdict(verdict: &Verdict) -> Verdict {
 }
 
 fn cut(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let edge = (0..=bytes_max).rev().find(|edge| text.is_char_boundary(*edge));
+    text.get(..edge.unwrap_or(0)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -116,11 +116,11 @@ impl File {
     }
 
     /// Goes on with a copy of the file and its log, as after a crash.
-    fn crash(&mut self) {
+    async fn crash(&mut self) {
         let (old, new) = (self.copies, self.copies + 1);
-        for end in ["", "-wal"] {
-            std::fs::copy(self.path(old, end), self.path(new, end)).unwrap();
-        }
+        let copies = ["", "-wal"].map(|end| (self.path(old, end), self.path(new, end)));
+        let copy = |(from, to): (PathBuf, PathBuf)| std::fs::write(to, std::fs::read(from).unwrap()).unwrap();
+        self.store.at_rest(move || copies.into_iter().for_each(copy)).await;
         self.store = Sqlite::open(self.path(new, ""), Self::options()).unwrap();
         self.copies = new;
     }

@@ -1,11 +1,14 @@
 //! The peers of a Transceiver: added, found, verified, removed, while it runs.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::error;
 
 use super::builder::{KeySource, PeerConfig};
 use super::event::Event;
@@ -108,9 +111,12 @@ impl Transceiver {
         }
         inner.names.write().unwrap_or_else(PoisonError::into_inner).insert(id, name);
         let mut tasks = entry.tasks.lock().await;
-        let mut stop = entry.stop.subscribe();
-        tasks.spawn(keys.run(async move {
-            let _ = stop.wait_for(|stop| *stop).await;
+        let stop = entry.stop.subscribe();
+        tasks.spawn(persist(Arc::clone(&partner.name), "the refresh of its keys", move || {
+            let mut stop = stop.clone();
+            Arc::clone(&keys).run(async move {
+                let _ = stop.wait_for(|stop| *stop).await;
+            })
         }));
         if let Some(dial) = &entry.config.dial {
             let dial = pushpull::Dial {
@@ -121,7 +127,10 @@ impl Transceiver {
                 http_only: dial.http_only,
                 clock: Arc::clone(&inner.clock),
             };
-            tasks.spawn(pushpull::dial(dial, partner, Arc::clone(&inner.pushpull), entry.stop.subscribe()));
+            let (config, stop) = (Arc::clone(&inner.pushpull), entry.stop.subscribe());
+            tasks.spawn(persist(Arc::clone(&partner.name), "dialling", move || {
+                pushpull::dial(dial.clone(), Arc::clone(&partner), Arc::clone(&config), stop.clone())
+            }));
         }
         Ok(())
     }
@@ -217,8 +226,36 @@ impl Inner {
     }
 }
 
+/// Runs a task of a peer to its end, and again should it panic: nobody else would notice that it is gone.
+async fn persist<F: Future<Output = ()>>(peer: Arc<str>, task: &'static str, start: impl Fn() -> F) {
+    while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
+        error!(peer = %peer, task, "ended by a fault of this program (panic); it is started again");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// The pause before a task that has panicked is started again.
+const AGAIN: Duration = Duration::from_secs(5);
+
 fn parse_keys(bytes: &[u8]) -> Result<Parsed<KeySet>, String> {
     let keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
     let skipped = keys.skipped().iter().map(|key| key.reason.clone()).collect();
     Ok(Parsed { count: keys.len(), keys, skipped })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_started_again_and_one_that_ends_is_not() {
+        let starts = AtomicU32::new(0);
+        persist("globex".into(), "dialling", || async {
+            assert!(starts.fetch_add(1, Ordering::Relaxed) > 0, "the first time it panics");
+        })
+        .await;
+        assert_eq!(starts.into_inner(), 2);
+    }
 }

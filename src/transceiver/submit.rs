@@ -1,6 +1,6 @@
 //! From what an application hands in to SETs that are durably queued: all of a call, or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +98,7 @@ impl Transceiver {
         for (index, submission) in submissions.into_iter().enumerate() {
             checked.push(inner.check(submission).map_err(|fault| SubmitError { index, fault })?);
         }
+        consistent(&checked)?;
         let jtis: Vec<Jti> = checked.iter().map(|checked| checked.jti.clone()).collect();
         let mut peers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, one) in checked.iter().enumerate() {
@@ -105,8 +106,10 @@ impl Transceiver {
         }
         let groups: Vec<Vec<usize>> = peers.into_values().collect();
         if groups.len() > 1 {
-            // Two actors cannot commit together: what can be told beforehand is asked before either does.
+            // Two actors cannot commit together: what can be told beforehand is asked before either does. What then
+            // still comes between (the other's outbox fills up that moment) is why callers should name their jtis.
             inner.foresee(&checked, &groups).await?;
+            inner.room(&checked, &groups).await?;
         }
         let entries: Vec<(Arc<Entry>, bool)> = checked.iter().map(|one| (Arc::clone(&one.entry), one.named)).collect();
         let mut sets: Vec<Option<SignedSet>> = inner.sign(checked).await?.into_iter().map(Some).collect();
@@ -210,6 +213,20 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether every outbox has room for its part.
+    async fn room(&self, checked: &[Checked], groups: &[Vec<usize>]) -> Result<(), SubmitError> {
+        for group in groups {
+            let index = group.first().copied().unwrap_or_default();
+            let stats = checked[index].entry.partner.handle().stats().await;
+            let stats = stats.map_err(|_| SubmitError { index, fault: SubmitFault::Stopped })?;
+            if group.len() as u64 > stats.room {
+                let max = stats.counts.queued + stats.room;
+                return Err(SubmitError { index, fault: SubmitFault::OutboxFull { max } });
+            }
+        }
+        Ok(())
+    }
+
     async fn sign(&self, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
         let key = Arc::clone(&self.key);
         let max = self.policy.set_bytes_max;
@@ -232,6 +249,17 @@ impl Inner {
         let indexed = signed.into_iter().enumerate();
         indexed.map(|(index, set)| set.map_err(|fault| SubmitError { index, fault })).collect()
     }
+}
+
+/// One jti may stand twice in a call, but only for the same: told here, where it is known which of the two is at fault.
+fn consistent(checked: &[Checked]) -> Result<(), SubmitError> {
+    let mut digests: HashMap<(&str, &Jti), Digest> = HashMap::with_capacity(checked.len());
+    for (index, one) in checked.iter().enumerate() {
+        if *digests.entry((&one.entry.config.name, &one.jti)).or_insert(one.digest) != one.digest {
+            return Err(SubmitError { index, fault: SubmitFault::Conflict(one.jti.clone()) });
+        }
+    }
+    Ok(())
 }
 
 fn sent(entry: &Entry, uri: &str) -> Result<(), SubmitFault> {

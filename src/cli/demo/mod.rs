@@ -19,6 +19,7 @@ use traffic::Traffic;
 use view::View;
 
 use super::args::{Demo, DemoTransport};
+use super::signals::Signals;
 use super::{Error, Exit, output};
 
 /// How long the demo runs when nobody is there to end it.
@@ -31,11 +32,16 @@ const PACE: Duration = Duration::from_millis(100);
 const SETTLING: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(args: &Demo, as_json: bool) -> Result<Exit, Error> {
+    // From the beginning: a demo that a signal ended by itself would leave its daemons behind.
+    let mut signals = Signals::new()?;
     let started = Instant::now();
     let terminal = std::io::stdout().is_terminal() && !as_json;
     let place = Place::new(args.dir.clone())?;
     let http = args.transport == DemoTransport::Http;
-    let organisations = pair(&place.path, http).await?;
+    let organisations = tokio::select! {
+        organisations = pair(&place.path, http) => organisations?,
+        signal = signals.next() => return Ok(signal.exit()),
+    };
     let view = View::new(terminal, as_json);
     view.opening(&organisations, http, started.elapsed());
 
@@ -51,16 +57,23 @@ pub(super) async fn run(args: &Demo, as_json: bool) -> Result<Exit, Error> {
         };
         tokio::select! {
             () = time => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = signals.next() => {}
             died = organisation::first_death(&organisations) => return Err(died),
         }
         Ok(stop.send_replace(true))
     };
     let (ended, flown) = tokio::join!(ending, traffic.run(&view, stopping));
     ended?;
-    let flown = flown?;
-    let summary = Summary::of(&organisations, flown, started, SETTLING).await?;
-    view.closing(&summary);
+    let accounts = async {
+        let summary = Summary::of(&organisations, flown?, started, SETTLING).await?;
+        view.closing(&summary);
+        Ok::<_, Error>(summary)
+    };
+    let summary = tokio::select! {
+        summary = accounts => summary?,
+        // A second one: whoever sends it does not want the accounts.
+        signal = signals.next() => return Ok(signal.exit()),
+    };
     for organisation in organisations {
         organisation.stop().await;
     }

@@ -170,6 +170,11 @@ impl Outbox {
         None
     }
 
+    /// No SET can leave now, but some are being read.
+    pub(super) fn is_about_to_have_more(&self) -> bool {
+        self.reading.is_some() && self.fresh.is_empty() && self.due.is_empty()
+    }
+
     /// Takes the next SETs to transmit by `slot`, as long as `fits` agrees.
     pub(super) fn take(
         &mut self,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::link::Mode;
 use super::pair::{Left, Pair, Right, Seed};
-use super::solo::{Solo, sets};
-use crate::peer::{Config, Input, Outcome, Output, Page, Select};
+use super::solo::{SPEC, Solo, sets, valid};
+use crate::peer::{Config, Input, Outcome, Output, Page, Select, SlotSpec, Transmission, WaitsFor};
 
 fn config(window: usize) -> Config {
     Config { window, ..Config::default() }
@@ -84,6 +84,32 @@ fn rows_that_are_queued_while_a_page_is_read_are_not_overlooked() {
     assert_eq!(sets(&solo.step()), ["jti-3"]);
     solo.input(Input::SlotReady(slot));
     assert_eq!(sets(&solo.step()), ["jti-4"]);
+}
+
+#[test]
+fn a_response_waits_for_rows_that_are_being_read_but_not_for_ever() {
+    let mut solo = Solo::new(config(2));
+    solo.send(&["jti-1"]);
+    solo.step();
+    solo.restart();
+    solo.slow_reads = true;
+    let by = Some(Duration::from_secs(5));
+    let slot = solo.open_as(SlotSpec { waits_for: WaitsFor::Answers, by, ..SPEC });
+    solo.arrive(Some(slot), &[("theirs", valid())], &[], 1);
+    assert!(solo.step().is_empty(), "the request came before the backlog was in memory");
+    let impatient = solo.open_as(SlotSpec { waits_for: WaitsFor::Answers, ..SPEC });
+    solo.arrive(Some(impatient), &[], &[], 1);
+    assert_eq!(solo.step().iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [impatient]);
+    assert!(solo.step_after(Duration::from_secs(4)).is_empty());
+    let page = solo.store.read(&Select::After { after: 0, rows_max: 2, bytes_max: 1000 });
+    solo.input(Input::OutboxRows(page));
+    assert_eq!(sets(&solo.step()), ["jti-1"]);
+
+    solo.restart();
+    let slot = solo.open_as(SlotSpec { waits_for: WaitsFor::Answers, by, ..SPEC });
+    solo.arrive(Some(slot), &[], &[], 1);
+    assert!(solo.step().is_empty());
+    assert_eq!(solo.step_after(Duration::from_secs(5)), [(slot, Transmission::default())]);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Subject Identifiers: which forms are read, which are sent, and how faults are told.
+
 use super::*;
 
 fn lenient(value: &Value) -> Result<Subject, String> {

@@ -10,13 +10,15 @@ use crate::store::Error;
 
 /// Larger than SQLite's default, which suits rows of a kilobyte.
 const PAGE_SIZE: i64 = 16 * 1024;
+/// Of the writer's page cache, in kibibytes, as the minus says; readers do with SQLite's default of two mebibytes.
+const CACHE_SIZE: i64 = -16 * 1024;
 /// `PRAGMA synchronous`: the log is synced at every commit.
 const SYNCHRONOUS_FULL: i64 = 2;
 /// Nobody keeps a lock for long, as there is one writer and one process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a connection is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Use {
     Write,
     Read,
@@ -56,8 +58,7 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), Error> {
     }
 }
 
-/// Opens a connection. The file must be claimed; whether it is ours to write is checked before
-/// ([`super::schema::check`]).
+/// Opens a connection to a claimed file, not looking into it yet.
 pub(super) fn connect(path: &Path, purpose: Use) -> Result<Connection, Error> {
     let access = match purpose {
         Use::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
@@ -66,12 +67,11 @@ pub(super) fn connect(path: &Path, purpose: Use) -> Result<Connection, Error> {
     let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(64);
-    // Kibibytes when negative.
-    conn.pragma_update(None, "cache_size", if purpose == Use::Write { -16_384 } else { -4_096 })?;
     Ok(conn)
 }
 
-/// Sets what durability rests on, and believes it only when SQLite says so itself.
+/// Sets what durability rests on, and believes it only when SQLite says so itself. To be called when the file is known
+/// to be ours ([`super::schema::check`]).
 pub(super) fn harden(conn: &Connection) -> Result<(), Error> {
     conn.pragma_update(None, "page_size", PAGE_SIZE)?;
     conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
@@ -81,6 +81,7 @@ pub(super) fn harden(conn: &Connection) -> Result<(), Error> {
     conn.pragma_update(None, "checkpoint_fullfsync", true)?;
     // The writer checkpoints by itself, behind the answers.
     conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
+    conn.pragma_update(None, "cache_size", CACHE_SIZE)?;
     read_back(conn)
 }
 

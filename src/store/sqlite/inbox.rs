@@ -29,10 +29,11 @@ impl Sqlite {
             let Some(last) = rows.last().map(|(seq, ..)| *seq) else { return Ok(Vec::new()) };
             if self.mark(&consumer, last).await?
                 && let Some(handed) = give(&self.shared, &consumer, rows, last)
+                && !handed.is_empty()
             {
                 return Ok(handed);
             }
-            // Somebody forgot the consumer meanwhile: it is made anew.
+            // Meanwhile somebody forgot the consumer, which is made anew, or confirmed all of it, and there may be more.
         }
     }
 
@@ -144,5 +145,37 @@ impl Batch<'_> {
             Some(staged) => *staged,
             None => self.shared.consumers().get(name).map(|consumer| consumer.durable),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Wall;
+    use crate::peer::Write;
+    use crate::set::Digest;
+    use crate::store::{Epoch, Journal, Options, Registry};
+
+    #[tokio::test]
+    async fn what_changed_while_rows_were_read_is_respected() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(folder.path().join("store.db"), Options::default()).unwrap();
+        let peer = store.peer_id("a".to_owned()).await.unwrap();
+        let receive = |number: u64| {
+            let (jti, compact) = (number.to_string().into(), "token".into());
+            Write::Receive(InboxRow { jti, compact, digest: Digest::default(), received_at: Wall(1) })
+        };
+        store.commit(peer, Epoch(1), Arc::new((1..=3).map(receive).collect())).await.unwrap();
+        let read = || reader::read(&store.shared, |conn, shared| reader::inbox(conn, shared, 0, 9));
+        let rows = read().await.unwrap();
+        assert_eq!(store.mark("app", 3).await, Ok(false), "there is no such consumer");
+        assert_eq!(give(&store.shared, "app", rows.clone(), 3), None);
+        store.confirmed("app").await.unwrap();
+        assert_eq!(give(&store.shared, "app", rows.clone(), 3), None, "the mark does not cover them");
+        assert_eq!(store.mark("app", 3).await, Ok(true));
+        store.confirm("app".to_owned(), 2).await.unwrap();
+        let handed = give(&store.shared, "app", rows.clone(), 3).unwrap();
+        assert_eq!(handed.iter().map(|handed| (handed.seq, handed.redelivered)).collect::<Vec<_>>(), [(3, false)]);
+        assert!(give(&store.shared, "app", rows, 3).unwrap()[0].redelivered, "another reader was quicker");
     }
 }

@@ -32,7 +32,7 @@ use reader::Readers;
 use schema::{Meta, State};
 use seen::Seen;
 use shared::{Directory, Shared};
-use writer::{Call, Order, Writer};
+use writer::{Call, Checkpoints, Order, Writer};
 
 /// What may be tuned of a [`Sqlite`] store.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl Sqlite {
             let _ = closed.await;
         }
         self.shared.readers.close().await;
-        self.shared.shut();
+        self.shared.unlock();
     }
 
     /// How many transactions have written something: with group commit, fewer than there were commits.
@@ -107,6 +107,16 @@ impl Sqlite {
     /// Inbox rows that were found damaged since the start. They are kept, and never handed out.
     pub fn damaged_inbox_rows(&self) -> usize {
         self.shared.damaged_len()
+    }
+
+    /// Does this while the files rest: nothing is written, nothing moved from the log.
+    #[cfg(test)]
+    pub(super) async fn at_rest(&self, work: impl FnOnce() + Send + 'static) {
+        let done = self.ask(1, |_| {
+            work();
+            Ok(())
+        });
+        done.await.expect("resting does not fail");
     }
 
     /// Has the writer do this within its next transaction.
@@ -150,7 +160,14 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let shared =
         Arc::new(Shared::new((path, lock), readers, seen, options.hand_ahead, directory, consumers, kept.ends));
     let (orders, receiver) = mpsc::channel(options.queue.max(1));
-    let writer = Writer { conn, shared: Arc::clone(&shared), kept, upkeep, orders: receiver, left_in_log: 0 };
+    let writer = Writer {
+        conn,
+        shared: Arc::clone(&shared),
+        kept,
+        upkeep,
+        orders: receiver,
+        checkpoints: Checkpoints::default(),
+    };
     let thread = std::thread::Builder::new()
         .name("pushpull-store".to_owned())
         .spawn(move || writer.run())

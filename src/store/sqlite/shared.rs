@@ -151,14 +151,17 @@ impl Shared {
         self.healthy.load(Ordering::Acquire) && self.failed.get().is_none()
     }
 
-    pub(super) fn set_healthy(&self, healthy: bool) {
-        if self.healthy.swap(healthy, Ordering::AcqRel) != healthy {
+    /// True if that is news.
+    pub(super) fn set_healthy(&self, healthy: bool) -> bool {
+        let is_news = self.healthy.swap(healthy, Ordering::AcqRel) != healthy;
+        if is_news {
             if healthy {
                 tracing::info!(database = %self.path.display(), "the disk has room again");
             } else {
                 tracing::error!(database = %self.path.display(), "the disk is full: free some space, nothing is lost");
             }
         }
+        is_news
     }
 
     /// Errors once the store has failed.
@@ -183,9 +186,13 @@ impl Shared {
         Error::Fatal(why.clone())
     }
 
-    /// Nothing can be asked any more, and another process may have the file.
-    pub(super) fn shut(&self) {
+    /// From now on nothing can be asked, unless it has failed before.
+    pub(super) fn mark_closed(&self) {
         let _ = self.failed.set(format!("{}: the store is closed", self.path.display()));
+    }
+
+    /// Lets another process have the file.
+    pub(super) fn unlock(&self) {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 

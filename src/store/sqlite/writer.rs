@@ -18,9 +18,14 @@ const WRITES_MAX: usize = 16_384;
 const SEAL_LEAST: usize = 1_024;
 /// Entries sealed in a transaction of its own, when nobody waits.
 const SEAL_IDLE: usize = 4_096;
-/// Pages in the log that make a checkpoint due when nobody waits, and when somebody always does.
+/// A checkpoint is due when the log holds as many pages as the database, so that it never takes more room than that,
+/// but not below the first number, for then it costs more than it saves, and not above the second when nobody waits,
+/// or the third when somebody always does.
+const CHECKPOINT_LEAST: i64 = 128;
 const CHECKPOINT_IDLE: i64 = 1_000;
 const CHECKPOINT_BUSY: i64 = 4_000;
+/// After a checkpoint that failed on a full disk, the next waits for so many pages more, or for a commit that heals.
+const CHECKPOINT_RETRY: i64 = 16;
 
 /// What the thread is asked for.
 pub(super) enum Order {
@@ -76,8 +81,16 @@ pub(super) struct Writer {
     pub(super) kept: Kept,
     pub(super) upkeep: Upkeep,
     pub(super) orders: mpsc::Receiver<Order>,
-    /// Pages that the last checkpoint had to leave in the log, because somebody was reading them.
-    pub(super) left_in_log: i64,
+    pub(super) checkpoints: Checkpoints,
+}
+
+/// How the last checkpoint went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Checkpoints {
+    /// Pages that it had to leave in the log, because somebody was reading them.
+    left: i64,
+    /// It failed: try again when the log holds so many pages.
+    retry_at: Option<i64>,
 }
 
 impl Writer {
@@ -91,10 +104,11 @@ impl Writer {
             self.group(tasks);
             self.checkpoint_if_due();
         }
-        self.orders.close();
         if self.shared.check().is_ok() {
             self.checkpoint("TRUNCATE");
         }
+        self.shared.mark_closed();
+        self.orders.close();
         drop(self.conn);
         if let Some(closed) = closed {
             let _ = closed.send(());
@@ -104,6 +118,7 @@ impl Writer {
     /// Waits for an order, and uses the time for upkeep.
     fn next_order(&mut self) -> Option<Order> {
         loop {
+            self.upkeep.begin(&self.shared.seen);
             match self.orders.try_recv() {
                 Ok(order) => return Some(order),
                 Err(mpsc::error::TryRecvError::Disconnected) => return None,
@@ -157,7 +172,9 @@ impl Writer {
                 self.shared.publish(effects);
                 if self.conn.total_changes() != written {
                     self.shared.transactions.fetch_add(1, Ordering::Relaxed);
-                    self.shared.set_healthy(true);
+                    if self.shared.set_healthy(true) {
+                        self.checkpoints.retry_at = self.checkpoints.retry_at.and(Some(0));
+                    }
                 }
                 Ok(())
             }
@@ -196,15 +213,27 @@ impl Writer {
         if self.shared.check().is_err() {
             return;
         }
-        let more = match (self.shared.healthy(), self.orders.is_empty()) {
-            (false, _) => 1 - self.left_in_log,
-            (true, true) => CHECKPOINT_IDLE,
-            (true, false) => CHECKPOINT_BUSY,
-        };
         let Some(in_log) = self.checkpoint("NOOP") else { return };
-        if in_log >= self.left_in_log + more {
-            self.left_in_log = self.checkpoint("PASSIVE").unwrap_or(in_log);
+        let limit = if self.orders.is_empty() { CHECKPOINT_IDLE } else { CHECKPOINT_BUSY };
+        let due = match self.checkpoints.retry_at {
+            Some(pages) => pages,
+            None => self.checkpoints.left + self.pages().clamp(CHECKPOINT_LEAST, limit),
+        };
+        if in_log >= due || (in_log > 0 && !self.shared.healthy()) {
+            self.checkpoints = match self.checkpoint("PASSIVE") {
+                Some(left) => Checkpoints { left, retry_at: None },
+                None => Checkpoints { retry_at: Some(in_log + CHECKPOINT_RETRY), ..self.checkpoints },
+            };
         }
+    }
+
+    /// The size of the database; zero if it cannot be told, of which the next commit will tell more.
+    fn pages(&self) -> i64 {
+        let pages = self
+            .conn
+            .prepare_cached("PRAGMA page_count")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)));
+        pages.unwrap_or(0)
     }
 
     /// Pages in the log that are not in the database yet, after a checkpoint of this kind; `None` if it failed. Of a

@@ -179,7 +179,7 @@ impl Pair {
                 self.restarted = true;
             }
             Op::Crash => {
-                self.tested.crash();
+                self.tested.crash().await;
                 self.restarted = true;
             }
         }
@@ -233,7 +233,7 @@ proptest! {
                 pair.perform(op).await;
             }
             pair.compare_state().await;
-            pair.tested.crash();
+            pair.tested.crash().await;
             pair.compare_state().await;
         });
     }

@@ -33,9 +33,10 @@ pub fn upgrade(
         Ok(accept) => accept,
         Err(refusal) => return refusal,
     };
-    if partner.link().sockets >= SOCKETS_MAX {
+    // Taken before the 101, so that a burst of handshakes cannot get past the limit.
+    let Some(seat) = partner.seat_among(SOCKETS_MAX) else {
         return reply::overloaded("you have too many WebSocket connections open");
-    }
+    };
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let io = match upgraded.await {
@@ -48,7 +49,7 @@ pub fn upgrade(
         let settings = websocket::settings(&config);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(settings)).await;
         info!(peer = %partner.name, transport = "websocket", "link up, the partner dialled");
-        let why = websocket::run(socket, Arc::clone(&partner), config, stop).await;
+        let why = websocket::run(socket, seat, config, stop).await;
         info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
     });
     let mut response = Response::new(Body::empty());

@@ -46,6 +46,9 @@ enum Refused {
     Handshake(String),
 }
 
+/// What came of an attempt.
+type Opened = Result<WebSocketStream<Stream>, Refused>;
+
 /// A connection that lived this long was a good one: the next attempt comes soon.
 const GOOD: Duration = Duration::from_secs(10);
 
@@ -60,18 +63,23 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
     }
     let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), seed);
     let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
+    let mut opened = None;
     loop {
-        let opening = dial.open(&config);
-        let opened = tokio::select! {
-            opened = opening => opened,
-            _ = stop.wait_for(|stop| *stop) => return,
+        let attempt = match opened.take() {
+            Some(opened) => opened,
+            None => tokio::select! {
+                opened = dial.open(&config) => opened,
+                _ = stop.wait_for(|stop| *stop) => return,
+            },
         };
-        let pause = match opened {
+        let pause = match attempt {
             Ok(socket) => {
                 let since = Instant::now();
                 upgrade.reset();
+                // From here on HTTP is not used, so nothing that it achieved says anything about the link.
+                partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
-                let farewell = websocket::run(socket, Arc::clone(&partner), Arc::clone(&config), stop.clone()).await;
+                let farewell = websocket::run(socket, partner.seat(), Arc::clone(&config), stop.clone()).await;
                 if *stop.borrow() {
                     return;
                 }
@@ -86,9 +94,9 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 reconnect.pause()
             }
             Err(Refused::Handshake(why)) => {
-                down(&partner, &format!("no WebSocket, using HTTP: {why}"));
+                socketless(&partner, &why);
                 reconnect.reset();
-                dial.bridge(&partner, &config, upgrade.pause(), stop.clone(), seed).await;
+                opened = dial.bridge(&partner, &config, &mut upgrade, stop.clone(), seed).await;
                 Duration::ZERO
             }
         };
@@ -100,26 +108,38 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
 }
 
 impl Dial {
-    /// Uses HTTP for a while, then lets the WebSocket be tried again. An exchange under way is finished.
+    /// Uses HTTP until a WebSocket can be had again, or until the partner cannot be reached at all; `None` when it is
+    /// time to stop. An exchange under way is finished.
     async fn bridge(
         &self,
         partner: &Arc<Partner>,
         config: &Arc<Config>,
-        time: Duration,
+        upgrade: &mut Backoff,
         mut stop: watch::Receiver<bool>,
         seed: u64,
-    ) {
+    ) -> Option<Opened> {
         let (enough, until) = watch::channel(false);
         let initiator = self.initiator(partner, config);
         let exchanges = initiator.run(until, seed);
-        let timer = async {
-            tokio::select! {
-                () = tokio::time::sleep(time) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
+        // Beside the exchanges: an attempt may hang for long where WebSockets are swallowed without an answer.
+        let attempts = async {
+            let end = async {
+                loop {
+                    tokio::time::sleep(upgrade.pause()).await;
+                    match self.open(config).await {
+                        Err(Refused::Handshake(why)) => socketless(partner, &why),
+                        end => return end,
+                    }
+                }
+            };
+            let end = tokio::select! {
+                end = end => Some(end),
+                _ = stop.wait_for(|stop| *stop) => None,
+            };
             let _ = enough.send(true);
+            end
         };
-        tokio::join!(exchanges, timer);
+        tokio::join!(exchanges, attempts).1
     }
 
     fn initiator(&self, partner: &Arc<Partner>, config: &Arc<Config>) -> Initiator {
@@ -132,7 +152,7 @@ impl Dial {
         }
     }
 
-    async fn open(&self, config: &Config) -> Result<WebSocketStream<Stream>, Refused> {
+    async fn open(&self, config: &Config) -> Opened {
         let connecting = timeout(OPENING, self.dialer.connect(&self.target, self.pin.as_ref()));
         let stream = match connecting.await {
             Err(_) => return Err(Refused::Unreachable(format!("no connection within {} s", OPENING.as_secs()))),
@@ -174,10 +194,18 @@ impl Dial {
 fn down(partner: &Partner, why: &str) {
     let mut news = false;
     partner.update_link(|link| {
-        news = link.trouble.as_deref() != Some(why);
-        link.trouble = Some(why.to_owned());
+        news = link.note_trouble(why);
+        link.exchanged_at = None;
     });
     if news {
         warn!(peer = %partner.name, transport = "websocket", why, "link down");
+    }
+}
+
+fn socketless(partner: &Partner, why: &str) {
+    let mut news = false;
+    partner.update_link(|link| news = link.note_socketless(why));
+    if news {
+        warn!(peer = %partner.name, transport = "websocket", why, "no WebSocket, using HTTP");
     }
 }

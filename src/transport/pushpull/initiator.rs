@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::{Config, encode};
 use crate::auth::Secret;
-use crate::engine::{Partner, Slot};
+use crate::engine::{Handle, Partner, Slot};
 use crate::peer::{Ending, Transmission, WaitsFor};
 use crate::wire;
 use crate::wire::net::{self, Backoff, Client, retry_after};
@@ -23,6 +23,12 @@ pub(super) struct Initiator {
     pub(super) config: Arc<Config>,
     pub(super) clock: Arc<dyn crate::clock::Clock>,
 }
+
+/// How soon to ask for what is overdue: time enough for our own backlog to be read and to go along.
+const ASK_SOON: Duration = Duration::from_millis(100);
+
+/// How long until an actor that has ended is asked for anew.
+const SUCCESSOR: Duration = Duration::from_secs(1);
 
 /// How one exchange went.
 enum Exchange {
@@ -41,16 +47,30 @@ impl Initiator {
     pub(super) async fn run(&self, mut stop: watch::Receiver<bool>, seed: u64) {
         let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed);
         let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), seed);
+        // Whatever a partner that cannot dial has for us waits until we ask, so that is what to do first, and first again
+        // after a failure.
+        let mut overdue = true;
         loop {
             let handle = self.partner.handle();
             let spec = self.config.exchange_spec(usize::MAX, WaitsFor::Anything);
-            let Ok(mut slot) = handle.open_slot(spec, self.ask_after()).await else { return };
-            let object = tokio::select! {
-                object = slot.next() => object,
+            let taking = async {
+                let mut slot = handle.open_slot(spec, self.ask_after(overdue)).await.ok()?;
+                let object = slot.next().await?;
+                Some((slot, object))
+            };
+            let taken = tokio::select! {
+                taken = taking => taken,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            let Some(object) = object else { return };
-            let exchange = self.exchange(slot, &object).await;
+            let Some((slot, object)) = taken else {
+                // The actor has ended: for good if the process is stopping, else the next handle reaches a new one.
+                tokio::select! {
+                    () = tokio::time::sleep(SUCCESSOR) => continue,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+            };
+            let exchange = self.exchange(&handle, slot, &object).await;
+            overdue = matches!(exchange, Exchange::Failed { .. });
             let pause = match exchange {
                 Exchange::Done => {
                     failures.reset();
@@ -75,17 +95,21 @@ impl Initiator {
     }
 
     /// When to ask although there is nothing to say. A partner that has just been here by itself needs no asking yet.
-    fn ask_after(&self) -> Option<Duration> {
+    fn ask_after(&self, overdue: bool) -> Option<Duration> {
         let interval = self.config.speak_interval;
         let link = self.partner.link();
         if link.sockets > 0 {
             return None;
         }
         let seen = link.requested_at.is_some_and(|at| self.partner.now().saturating_sub(at) < interval);
-        Some(if seen { interval * 3 } else { interval })
+        Some(match (seen, overdue) {
+            (true, _) => interval * 3,
+            (false, true) => interval.min(ASK_SOON),
+            (false, false) => interval,
+        })
     }
 
-    async fn exchange(&self, slot: Slot, object: &Transmission) -> Exchange {
+    async fn exchange(&self, handle: &Handle, slot: Slot, object: &Transmission) -> Exchange {
         let body = encode(object, Some(self.config.limits.sets_per_object_max as u64));
         let limits =
             net::Limits { body_bytes_max: self.config.limits.object_bytes_max, timeout: self.config.exchange_within };
@@ -96,7 +120,7 @@ impl Initiator {
         let pause = retry_after(&response.headers, self.clock.now().wall).unwrap_or_default();
         match response.status {
             StatusCode::OK => match wire::parse(&response.body, &self.config.limits) {
-                Ok(answer) => self.take_in(slot, answer, response.body.len()).await,
+                Ok(answer) => self.take_in(handle, slot, answer, response.body.len()).await,
                 Err(malformed) => {
                     lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
                 }
@@ -116,12 +140,12 @@ impl Initiator {
         }
     }
 
-    /// The partner's answer: first what it holds, then that the exchange is complete.
-    async fn take_in(&self, slot: Slot, answer: wire::Object, bytes: usize) -> Exchange {
-        let handle = self.partner.handle();
+    /// The partner's answer: first what it holds, then that the exchange is complete. To the actor that asked: another
+    /// one knows nothing of this slot.
+    async fn take_in(&self, handle: &Handle, slot: Slot, answer: wire::Object, bytes: usize) -> Exchange {
         let stopped = || Exchange::Failed { why: "shutting down".to_owned(), retry_after: Duration::ZERO };
         let Ok(room) = handle.arrival_room(bytes).await else { return stopped() };
-        let brought = self.partner.bring(&handle, Some(slot.id()), answer, room, self.config.patience()).await;
+        let brought = self.partner.bring(handle, Some(slot.id()), answer, room, self.config.patience()).await;
         if brought.is_err() {
             return stopped();
         }
@@ -159,8 +183,7 @@ impl Initiator {
     fn failed(&self, why: &str) {
         let mut news = false;
         self.partner.update_link(|link| {
-            news = link.trouble.as_deref() != Some(why);
-            link.trouble = Some(why.to_owned());
+            news = link.note_trouble(why);
             link.exchanged_at = None;
         });
         if news {

@@ -14,7 +14,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Config, encode};
-use crate::engine::{Partner, Slot};
+use crate::engine::{ArrivalRoom, Handle, Partner, Slot};
 use crate::peer::{Ending, WaitsFor};
 use crate::transport::reply;
 use crate::wire;
@@ -27,9 +27,15 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// What it brought takes effect only as a whole: a malformed object has none (400, 413).
 pub async fn exchange(partner: Arc<Partner>, config: Arc<Config>, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    if let Err(refusal) = check_headers(&head.headers, config.limits.object_bytes_max) {
-        return refusal;
-    }
+    let bytes_max = match check_headers(&head.headers, config.limits.object_bytes_max) {
+        Ok(bytes_max) => bytes_max,
+        Err(refusal) => return refusal,
+    };
+    // Room comes before the body: however many requests a partner makes at once, their bodies stay within its bounds.
+    let handle = partner.handle();
+    let Some(room) = handle.try_arrival_room(bytes_max) else {
+        return reply::overloaded("busy: too much of what you sent is unfinished");
+    };
     let body = match read(body, config.limits.object_bytes_max).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
@@ -41,17 +47,19 @@ pub async fn exchange(partner: Arc<Partner>, config: Arc<Config>, request: Reque
     let now = partner.now();
     partner.update_link(|link| link.requested_at = Some(now));
     let deadline = Instant::now() + config.answer_within;
-    match timeout_at(deadline, converse(&partner, &config, object, body.len())).await {
+    match timeout_at(deadline, converse(&partner, &config, handle, object, room)).await {
         Ok(response) => response,
         Err(_) => reply::overloaded("busy: no answer within a second, nothing is lost, send it again"),
     }
 }
 
-async fn converse(partner: &Arc<Partner>, config: &Config, object: wire::Object, bytes: usize) -> Response<Body> {
-    let handle = partner.handle();
-    let Some(room) = handle.try_arrival_room(bytes) else {
-        return reply::overloaded("busy: too much of what you sent is unfinished");
-    };
+async fn converse(
+    partner: &Arc<Partner>,
+    config: &Config,
+    handle: Handle,
+    object: wire::Object,
+    room: ArrivalRoom,
+) -> Response<Body> {
     let sets_max = object.max_response_events.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let spec = config.exchange_spec(sets_max, WaitsFor::Answers);
     let Ok(mut slot) = handle.open_slot(spec, Some(config.hold())).await else {
@@ -73,8 +81,8 @@ async fn converse(partner: &Arc<Partner>, config: &Config, object: wire::Object,
     response
 }
 
-/// What can be told from the headers alone, before the body is read.
-fn check_headers(headers: &HeaderMap, body_bytes_max: usize) -> Result<(), Response<Body>> {
+/// What can be told from the headers alone, before the body is read: how long it is at most, or why it is not wanted.
+fn check_headers(headers: &HeaderMap, body_bytes_max: usize) -> Result<usize, Response<Body>> {
     let unsupported = |what: &str| reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", what);
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(unsupported("Content-Encoding is not supported: send the body as it is"));
@@ -85,10 +93,8 @@ fn check_headers(headers: &HeaderMap, body_bytes_max: usize) -> Result<(), Respo
         return Err(unsupported("Content-Type must be application/json (in UTF-8)"));
     }
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > body_bytes_max as u64) {
-        return Err(too_large(body_bytes_max));
-    }
-    Ok(())
+    let length = length.map_or(body_bytes_max, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    if length > body_bytes_max { Err(too_large(body_bytes_max)) } else { Ok(length) }
 }
 
 /// `application/json`, with any parameters but another charset than UTF-8.

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Config, encode};
-use crate::engine::{Handle, Partner, Slot};
+use crate::engine::{Handle, Partner, Seat, Slot};
 use crate::peer::{Ending, SlotId};
 use crate::wire;
 
@@ -42,27 +42,25 @@ pub(super) fn settings(config: &Config) -> WebSocketConfig {
 /// Runs a connection until either side ends it. `stop` turning true closes it as going away.
 pub(super) async fn run<S>(
     socket: WebSocketStream<S>,
-    partner: Arc<Partner>,
+    seat: Seat,
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
 ) -> Farewell
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let partner = Arc::clone(seat.partner());
     let handle = partner.handle();
     let Ok(mut slot) = handle.open_slot(config.socket_spec(), None).await else {
         return "shutting down".to_owned();
     };
-    partner.update_link(|link| {
-        link.sockets += 1;
-        link.trouble = None;
-    });
+    partner.update_link(|link| (link.trouble, link.socketless) = (None, None));
     let (sink, stream) = socket.split();
     let (alive, heard) = mpsc::channel(1);
     let mut reader = Reader {
         stream,
         handle,
-        partner: Arc::clone(&partner),
+        partner,
         config: Arc::clone(&config),
         slot: slot.id(),
         alive,
@@ -76,7 +74,9 @@ where
             end = writing => end,
         }
     };
-    partner.update_link(|link| link.sockets -= 1);
+    drop(seat);
+    // What came before the end counts: a partner's last words are the verdicts that it owed us.
+    let _ = timeout(CLOSING, reader.finish()).await;
     slot.close(end.ending());
     let (Reader { stream, .. }, Writer { sink, .. }) = (reader, writer);
     if let Ok(socket) = sink.reunite(stream) {
@@ -150,6 +150,11 @@ where
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
+    }
+
+    /// Waits until what has arrived is judged and with the actor.
+    async fn finish(&mut self) {
+        while self.inspections.join_next().await.is_some() {}
     }
 
     /// Takes one object in. Waits while too much of this partner is unfinished: then nothing is read, and TCP pushes

@@ -1,3 +1,5 @@
+//! Communication Objects: what is read, what is refused as a whole, and that what is written reads back.
+
 use proptest::prelude::*;
 
 use super::*;

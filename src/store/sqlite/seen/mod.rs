@@ -96,9 +96,7 @@ impl Seen {
         let newest_segment = segments.last().map_or(0, |segment| segment.id).max(newest_blocks);
         let segments = segments.into_iter().map(Arc::new).collect();
         let seen = Self { salt, entries_max, layers: RwLock::new(Layers { tail, frozen: None, segments }) };
-        let mut upkeep = Upkeep::new(log_last, newest_segment + 1, covered, orphans);
-        upkeep.begin_sealing(&seen);
-        Ok((seen, upkeep))
+        Ok((seen, Upkeep::new(log_last, newest_segment + 1, covered, orphans)))
     }
 
     /// The key of this jti.

@@ -54,6 +54,16 @@ impl Upkeep {
         self.sealing.is_some() || self.log_covered.is_some() || !self.orphans.is_empty()
     }
 
+    /// Freezes the tail if it is full and nothing else is being sealed. It takes a moment, so nobody should be waiting.
+    pub(crate) fn begin(&mut self, seen: &Seen) {
+        if self.sealing.is_none()
+            && let Some(tail) = seen.freeze()
+        {
+            self.sealing = Some(Sealing::new(self.next_segment, self.log_last, tail));
+            self.next_segment += 1;
+        }
+    }
+
     /// Writes a transaction's new entries to the log.
     pub(crate) fn log(&mut self, conn: &Connection, fresh: Tail) -> Result<(), Error> {
         if fresh.is_empty() {
@@ -122,7 +132,6 @@ impl Upkeep {
             self.log_last = id;
             seen.append(&staged.logged);
         }
-        self.begin_sealing(seen);
     }
 
     /// The transaction was rolled back: a sealing that it had advanced begins anew.
@@ -130,16 +139,6 @@ impl Upkeep {
         let staged = std::mem::take(&mut self.staged);
         if staged.stepped {
             self.sealing = self.sealing.take().map(Sealing::restart);
-        }
-    }
-
-    /// Freezes the tail if it is full and nothing else is being sealed.
-    pub(super) fn begin_sealing(&mut self, seen: &Seen) {
-        if self.sealing.is_none()
-            && let Some(tail) = seen.freeze()
-        {
-            self.sealing = Some(Sealing::new(self.next_segment, self.log_last, tail));
-            self.next_segment += 1;
         }
     }
 }

@@ -1,0 +1,145 @@
+//! Flipped bits, changed numbers, cut logs: found and said, never taken for good or for nothing (invariant I18).
+
+use std::path::Path;
+
+use super::*;
+use crate::peer::Verdict;
+
+#[tokio::test]
+async fn a_damaged_outbox_row_is_reported_and_can_still_be_settled() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, (1..=4).map(|seq| Write::Enqueue(row(seq, 100)))).await.unwrap();
+    store.close().await;
+    folder.flip("outbox", "row", outbox_key(A, 2));
+    folder.execute(&format!("UPDATE outbox SET attempts = 1 WHERE key = {}", outbox_key(A, 4)));
+    let store = folder.open().await;
+    assert_eq!(outbox(&store).await, (vec![1, 3], vec![2, 4], 4));
+    let page = store.read_outbox(A, Select::Seqs(vec![2, 3])).await.unwrap();
+    assert_eq!((page.rows.len(), page.damaged), (1, vec![2]));
+    assert_eq!(store.recover(A).await.unwrap().counts.queued, 4, "it counts as waiting");
+    commit(&store, [settle(2, Outcome::Dead(DeathCause::Age))]).await.unwrap();
+    assert_eq!(outbox(&store).await, (vec![1, 3], vec![4], 4));
+    store.close().await;
+    assert_eq!(folder.count("dead_letter"), 1, "it is kept as it is");
+}
+
+#[tokio::test]
+async fn a_damaged_inbox_row_is_neither_handed_out_nor_purged() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, (1..=6).map(receive)).await.unwrap();
+    store.close().await;
+    folder.flip("inbox", "row", 1);
+    folder.flip("inbox", "row", 4);
+    for _ in 0..2 {
+        let store = folder.open().await;
+        assert_eq!(inbox(&store).await, [2, 3, 5, 6]);
+        assert_eq!(store.read_inbox("one".to_owned(), None, 1).await.unwrap()[0].seq, 2);
+        assert_eq!(store.damaged_inbox_rows(), 2);
+        assert_eq!(store.inbox_len(), 6);
+        store.forget_consumer("one".to_owned()).await.unwrap();
+        store.close().await;
+    }
+    let store = folder.open().await;
+    inbox(&store).await;
+    store.confirm("app".to_owned(), 5).await.unwrap();
+    assert_eq!(store.purge(Wall(0)).await, Ok(false));
+    assert_eq!((inbox(&store).await, store.inbox_len()), (vec![6], 1));
+    store.close().await;
+    assert_eq!(folder.count("inbox"), 3, "two damaged ones and the newest");
+}
+
+#[tokio::test]
+async fn damage_to_what_must_be_known_keeps_the_store_shut() {
+    let damages = [
+        ("peer", "UPDATE peer SET next_seq = next_seq - 1"),
+        ("peer", "UPDATE peer SET name = 'A'"),
+        ("consumer", "UPDATE consumer SET confirmed = confirmed + 1"),
+        ("consumer", "UPDATE consumer SET handed = 0"),
+        ("added_peer", "UPDATE added_peer SET definition = 'url = 2'"),
+        ("Salt", "UPDATE meta SET value = zeroblob(36) WHERE key = 1"),
+        ("Inbox", "UPDATE meta SET value = zeroblob(20) WHERE key = 2"),
+        ("log", "UPDATE memory_log SET entries = zeroblob(99)"),
+        ("segment 1", "UPDATE segment SET filter = zeroblob(64) WHERE id = 1"),
+    ];
+    let pristine = Folder::new();
+    let store = pristine.open().await;
+    commit(&store, (1..=30).map(receive).chain([Write::Enqueue(row(1, 10))])).await.unwrap();
+    inbox(&store).await;
+    store.confirm("app".to_owned(), 2).await.unwrap();
+    store.purge(Wall(0)).await.unwrap();
+    store.add_peer("b".to_owned(), "url = 1".to_owned()).await.unwrap();
+    while store.shared.seen.outdated(Wall(u64::MAX)).is_none() {
+        tokio::task::yield_now().await;
+    }
+    commit(&store, [receive(31)]).await.unwrap();
+    store.close().await;
+    for (named, damage) in damages {
+        let folder = Folder::new();
+        std::fs::copy(pristine.path(), folder.path()).unwrap();
+        folder.execute(damage);
+        let refusal = folder.refusal();
+        assert!(refusal.contains("damaged") && refusal.contains(named), "{damage}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_memory_is_never_taken_for_an_unknown_jti() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, (1..=30).map(receive)).await.unwrap();
+    while store.shared.seen.outdated(Wall(u64::MAX)).is_none() {
+        tokio::task::yield_now().await;
+    }
+    store.close().await;
+    folder.flip("segment_block", "entries", 1 << 24);
+    let store = folder.open().await;
+    assert_eq!(store.known(A, Direction::Out, vec!["other".into()]).await, Ok(vec![None]));
+    let Err(Error::Fatal(why)) = commit(&store, [receive(1)]).await else { panic!("in-1 may be known") };
+    assert!(why.contains("block 0 of segment 1 of the memory of jtis is damaged"), "{why}");
+    store.close().await;
+    folder.execute("DELETE FROM segment_block");
+    let store = folder.open().await;
+    let known = store.known(A, Direction::In, vec!["in-1".into()]).await;
+    assert!(matches!(known, Err(Error::Fatal(why)) if why.contains("is missing")));
+}
+
+#[tokio::test]
+async fn a_cut_log_loses_whole_commits_from_the_end_and_nothing_else() {
+    let folder = Folder::new();
+    // No sealing and too little for a checkpoint: everything is in the log.
+    let store = Sqlite::open(folder.path(), Options::default()).unwrap();
+    store.peer_id("a".to_owned()).await.unwrap();
+    for number in 1..=15 {
+        let answer = Write::Answer {
+            jti: format!("answer-{number}").into(),
+            digest: Digest::default(),
+            verdict: Verdict::Acked,
+            at: Wall(number),
+        };
+        commit(&store, [Write::Enqueue(row(number, 500)), receive(number), answer]).await.unwrap();
+    }
+    let log = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
+    let whole = std::fs::metadata(log(&folder.path())).unwrap().len();
+    let mut fewest = 15;
+    for part in (1..=16).rev() {
+        let cut = Folder::new();
+        std::fs::copy(folder.path(), cut.path()).unwrap();
+        std::fs::copy(log(&folder.path()), log(&cut.path())).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(log(&cut.path())).unwrap();
+        file.set_len(whole * part / 16).unwrap();
+        let store = cut.open().await;
+        let saved = store.recover(A).await.unwrap();
+        let left = saved.counts.received;
+        assert_eq!((saved.next_seq, saved.counts.queued, store.inbox_len()), (left + 1, left, left));
+        assert_eq!(outbox(&store).await.0, (1..=left).collect::<Vec<_>>());
+        assert_eq!(inbox(&store).await, (1..=left).collect::<Vec<_>>());
+        let jtis = (1..=15).map(|number| format!("answer-{number}").into()).collect();
+        let known = store.known(A, Direction::In, jtis).await.unwrap();
+        assert_eq!(known.iter().filter(|known| known.is_some()).count() as u64, left);
+        assert!(left <= fewest);
+        fewest = left;
+    }
+    assert!(fewest < 5, "the log was cut");
+}

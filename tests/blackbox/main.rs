@@ -1,0 +1,12 @@
+//! The program as its neighbours meet it: real processes, real sockets, and partners that follow a script, not the rules.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on has failed its test, and says where")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod admin_api;
+mod http_surface;
+mod initiator;
+mod refusals;
+mod two_partners;

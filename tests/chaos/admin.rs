@@ -1,0 +1,104 @@
+//! A client of a daemon's admin API that takes it in its stride when the daemon is dead.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// Speaks to one daemon, over one kept connection.
+pub(crate) struct Client {
+    address: String,
+    token: String,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// An answer, whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+/// There was no answer: whether the request had its effect is unknown.
+pub(crate) struct NoAnswer;
+
+/// Longest time for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Client {
+    pub(crate) fn new(address: String, token: String) -> Self {
+        Self { address, token, connection: None }
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, NoAnswer> {
+        self.call(Method::GET, path, "application/json", Bytes::new()).await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, media: &str, body: String) -> Result<Answer, NoAnswer> {
+        self.call(Method::POST, path, media, body.into()).await
+    }
+
+    /// The document at `path`, whatever the status; null if there is no answer for a long time.
+    pub(crate) async fn document(&mut self, path: &str) -> Value {
+        let asking = async {
+            loop {
+                match self.get(path).await {
+                    Ok(answer) if answer.status != 503 => return answer.json(),
+                    Ok(_) | Err(NoAnswer) => sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        timeout(PATIENCE, asking).await.unwrap_or_default()
+    }
+
+    async fn call(&mut self, method: Method, path: &str, media: &str, body: Bytes) -> Result<Answer, NoAnswer> {
+        // A connection whose last request was given up must not be used again.
+        let connection = self.connection.take();
+        let calling = async {
+            let mut connection = match connection {
+                Some(connection) if !connection.is_closed() => connection,
+                _ => self.connect().await?,
+            };
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header(HOST, &self.address)
+                .header(AUTHORIZATION, format!("Bearer {}", self.token))
+                .header(CONTENT_TYPE, media)
+                .body(Full::new(body))
+                .expect("the request is well-formed");
+            let response = connection.send_request(request).await.map_err(|_| NoAnswer)?;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.map_err(|_| NoAnswer)?.to_bytes();
+            Ok((connection, Answer { status, body }))
+        };
+        let (connection, answer) = timeout(PATIENCE, calling).await.map_err(|_| NoAnswer)??;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
+        let stream = TcpStream::connect(&self.address).await.map_err(|_| NoAnswer)?;
+        stream.set_nodelay(true).map_err(|_| NoAnswer)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| NoAnswer)?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+impl Answer {
+    /// The JSON in it; null when there is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        format!("{} {}", self.status, String::from_utf8_lossy(&self.body))
+    }
+}

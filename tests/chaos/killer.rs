@@ -1,0 +1,96 @@
+//! Kills the daemons as the plan says, and starts them again.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::organisation::Organisation;
+use crate::plan::{Again, Blow, Moment};
+use crate::world::{BY_KILLS, Violation, World};
+
+/// What was done.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Kills {
+    /// Blows that fell on both sides at once.
+    pub(crate) both: usize,
+    /// Kills within milliseconds of a batch of events being submitted there.
+    pub(crate) in_submission: usize,
+    /// Kills of a process that was started just before: not ready yet, and just become ready.
+    pub(crate) in_recovery: usize,
+    pub(crate) when_ready: usize,
+}
+
+/// Events are submitted no further ahead of the next kill than this part of them, so that kills meet work.
+const AHEAD: f64 = 0.1;
+
+pub(crate) async fn strike(world: &World) -> Result<Kills, Violation> {
+    let mut kills = Kills::default();
+    for blow in &world.plan.blows {
+        world.may_submit[BY_KILLS].send_replace(blow.at + AHEAD);
+        while world.progress() < blow.at {
+            sleep(Duration::from_millis(5)).await;
+        }
+        wait_for_moment(world, blow).await;
+        fall(world, blow).await?;
+        kills.count(blow);
+    }
+    world.may_submit[BY_KILLS].send_replace(f64::INFINITY);
+    Ok(kills)
+}
+
+/// Lets more events be submitted, and waits for the moment in that which the blow is meant for.
+async fn wait_for_moment(world: &World, blow: &Blow) {
+    let side = if let Moment::InSubmission(side, _) = blow.moment { side } else { 0 };
+    let mut submitting = std::pin::pin!(world.submitting[side].notified());
+    submitting.as_mut().enable();
+    world.may_submit[BY_KILLS].send_replace(blow.at + 2.0 * AHEAD);
+    match blow.moment {
+        Moment::After(time) => sleep(time).await,
+        Moment::InSubmission(_, time) => {
+            // When everything is submitted already, any moment will do.
+            let _ = timeout(Duration::from_millis(500), submitting).await;
+            sleep(time).await;
+        }
+    }
+}
+
+async fn fall(world: &World, blow: &Blow) -> Result<(), Violation> {
+    let [alpha, beta] = &world.sides;
+    let (first, second) =
+        tokio::join!(async { if blow.targets[0] { raise(alpha, blow, blow.down[0]).await } else { Ok(()) } }, async {
+            if blow.targets[1] { raise(beta, blow, blow.down[1]).await } else { Ok(()) }
+        },);
+    first.and(second)
+}
+
+/// Kills one side, and starts it again until the blow is over.
+async fn raise(side: &Organisation, blow: &Blow, down: Duration) -> Result<(), Violation> {
+    // It must not have died of anything else.
+    side.alive().await?;
+    side.kill().await;
+    sleep(down).await;
+    for again in &blow.again {
+        let begun = side.start().await;
+        match again {
+            Again::InRecovery(time) => sleep(*time).await,
+            Again::WhenReady => side.ready(begun).await?,
+        }
+        side.alive().await?;
+        side.kill().await;
+    }
+    side.start_and_wait().await
+}
+
+impl Kills {
+    fn count(&mut self, blow: &Blow) {
+        let targets = blow.targets.iter().filter(|target| **target).count();
+        self.both += usize::from(targets == 2);
+        self.in_submission += if matches!(blow.moment, Moment::InSubmission(..)) { targets } else { 0 };
+        for again in &blow.again {
+            match again {
+                Again::InRecovery(_) => self.in_recovery += targets,
+                Again::WhenReady => self.when_ready += targets,
+            }
+        }
+    }
+}

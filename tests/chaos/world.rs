@@ -1,0 +1,143 @@
+//! What the parts of a run share: the two organisations, their events, and how far everything is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::Link;
+use crate::events::Events;
+use crate::organisation::Organisation;
+use crate::pairing::{free_address, pair};
+use crate::plan::Plan;
+use crate::proxy::Proxy;
+
+/// One run. A side is known by its index: 0 is alpha, 1 is beta.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) sides: [Organisation; 2],
+    /// What each side sends.
+    pub(crate) events: [Events; 2],
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) started: Instant,
+    /// Events that each side has taken in for sending.
+    pub(crate) accepted: [AtomicUsize; 2],
+    /// SETs that each side's application has confirmed.
+    pub(crate) confirmed: [AtomicUsize; 2],
+    /// Told at each side when a batch of events is about to be submitted.
+    pub(crate) submitting: [Notify; 2],
+    /// The part of the events that may be submitted, as the kills and as the blockade see it: so that neither of them
+    /// comes when everything is over.
+    pub(crate) may_submit: [watch::Sender<f64>; 2],
+}
+
+/// Indices into [`World::may_submit`].
+pub(crate) const BY_KILLS: usize = 0;
+pub(crate) const BY_BLOCKADE: usize = 1;
+
+impl World {
+    /// Makes both organisations and starts their daemons.
+    pub(crate) async fn new(plan: Plan, place: &Path) -> Self {
+        let beta_listen = free_address();
+        let mut proxy = None;
+        let mut through = None;
+        if plan.link == Link::Blockade {
+            let address = free_address();
+            let listener = TcpListener::bind(&address).await.expect("the address is free");
+            proxy = Some(Proxy::start(listener, beta_listen.clone()));
+            through = Some(address);
+        }
+        let sides = pair(place, plan.link, through.as_deref(), beta_listen).await;
+        let events = [Events::new(&plan, "alpha", "beta"), Events::new(&plan, "beta", "alpha")];
+        // Beta first: it is there when alpha dials.
+        for side in sides.iter().rev() {
+            side.start_and_wait().await.unwrap_or_else(|violation| panic!("{violation}"));
+        }
+        Self {
+            plan,
+            sides,
+            events,
+            proxy,
+            started: Instant::now(),
+            accepted: Default::default(),
+            confirmed: Default::default(),
+            submitting: Default::default(),
+            may_submit: [watch::Sender::new(f64::INFINITY), watch::Sender::new(f64::INFINITY)],
+        }
+    }
+
+    /// How much of all the work is done, from 0 to 1.
+    pub(crate) fn progress(&self) -> f64 {
+        self.steps() as f64 / (4 * self.plan.events) as f64
+    }
+
+    /// Acceptances and confirmations so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.accepted.iter().chain(&self.confirmed).map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Kills of both sides so far.
+    pub(crate) fn kills(&self) -> usize {
+        self.sides.iter().map(|side| side.history().kills).sum()
+    }
+
+    pub(crate) fn name(&self, side: usize) -> &'static str {
+        self.sides[side].name
+    }
+}
+
+/// A promise that was not kept.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    what: String,
+    /// The SETs that it is about.
+    pub(crate) jtis: Vec<String>,
+}
+
+impl Violation {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), jtis: Vec::new() }
+    }
+
+    pub(crate) fn about(mut self, jtis: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.jtis.extend(jtis.into_iter().map(Into::into));
+        self
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// Where the organisations keep their files: removed at the end, unless something was wrong or it is asked for.
+pub(crate) struct Place(Option<TempDir>);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(Some(tempfile::Builder::new().prefix("pushpull-chaos-").tempdir().expect("a temporary directory")))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.as_ref().expect("it is kept only at the end").path()
+    }
+
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.0.take().expect("it is kept only once").keep()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(directory) = self.0.take()
+            && (std::thread::panicking() || std::env::var_os("PUSHPULL_CHAOS_KEEP").is_some())
+        {
+            println!("kept: {}", directory.keep().display());
+        }
+    }
+}
