@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -43,6 +44,8 @@ def main() -> int:
 
 async def run_all(chosen) -> int:
     """How many failed."""
+    # Whoever ends us wants the daemons to end too.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     places = asyncio.Semaphore(int(os.environ.get("INTEROP_JOBS", "2")))
 
     async def one(scenario) -> bool:

@@ -1,6 +1,7 @@
 """The foreign partner: what it has sent and received, whichever way the objects travel."""
 
 import collections
+import json
 from pathlib import Path
 
 import strict_json
@@ -78,7 +79,6 @@ class Partner:
 
     def keys_file(self) -> Path:
         """The published keys as a file, for daemons that read them there."""
-        import json
         file = self.directory / "partner.jwks.json"
         file.write_text(json.dumps(self.jwks()))
         return file

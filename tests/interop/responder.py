@@ -1,6 +1,5 @@
 """The partner as Responder: it publishes keys, takes POSTs, and accepts WebSockets. The daemon dials."""
 
-import asyncio
 import contextlib
 import http
 import json

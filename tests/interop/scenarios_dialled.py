@@ -9,7 +9,7 @@ from aiohttp import web
 
 import tokens
 from certificate import Certificate
-from daemon import Daemon
+from daemon import Daemon, event
 from initiator import Initiator
 from partner import ACK, SILENCE, Partner
 from responder import Responder, WebSocketResponder
@@ -177,17 +177,52 @@ async def a_partner_that_answers_rubbish_gets_everything_again(place):
             web.Response(text="<html>200 and yet wrong</html>", content_type="text/html"),
             web.Response(body=b'{"ack":', content_type="application/json"),
             web.json_response({"ack": "all of them"}),
+            web.json_response({"ack": [], "sets": []}),
+            web.Response(status=202, text="{}"),
             web.Response(status=502, text="bad gateway"),
             web.Response(status=503, headers={"Retry-After": "0"}),
             web.Response(status=302, headers={"Location": f"https://{responder.address}/elsewhere"}),
             web.Response(status=401),
+            web.json_response({"err": "authentication_failed", "description": "your token has expired"}, status=400),
         ]
-        responder.instead = lambda request, object: rubbish.pop(0) if rubbish and object.get("sets") else None
-        jtis = await daemon.submit(3)
-        await partner.all_received(jtis)
-        await daemon.settled(acked=3)
-        assert not rubbish
+        # One at a time: after a success the daemon is as patient as at the start.
+        for number, wrong in enumerate(rubbish, 1):
+            left = [wrong]
+            responder.instead = lambda request, object: left.pop() if left and object.get("sets") else None
+            jtis = await daemon.submit(1, first=number)
+            await partner.all_received(jtis)
+            await daemon.settled(acked=number)
+            assert not left
         partner.only_identical_copies()
+
+
+async def a_partner_that_minds_a_batch_gets_it_in_smaller_ones(place):
+    """400 and 413 are about the object: one SET among many that the partner cannot stand must not stop the others."""
+    async with dialled_by_http(place) as (partner, responder, daemon):
+        jtis = [f"jti-{number}" for number in range(20)]
+        poison = jtis[13]
+
+        def minds(request, object):
+            if poison in object.get("sets", {}):
+                return web.json_response({"err": "invalid_request", "description": "I cannot read this"}, status=400)
+            if len(object.get("sets", {})) > 8:
+                return web.json_response({"err": "invalid_request", "description": "too many"}, status=413)
+            return None
+
+        responder.instead = minds
+        for number, jti in enumerate(jtis):
+            await daemon.post("/api/v1/events", {"peer": "partner", "jti": jti, **event(number)}, expected=202)
+        await partner.all_received(set(jtis) - {poison})
+        await until(lambda: counts(daemon, acked=19, refused=0), "all but one are acked", daemon.peer)
+        assert (await daemon.record(poison))["state"] in ("queued", "in_flight")
+        # It is alone in its suffering, and comes through as soon as it is wanted.
+        responder.instead = lambda request, object: None
+        await daemon.settled(acked=20)
+
+
+async def counts(daemon, **wanted) -> bool:
+    peer = await daemon.peer()
+    return all(peer[name] == count for name, count in wanted.items())
 
 
 async def a_daemon_never_talks_to_a_server_with_another_key(place):
@@ -224,14 +259,14 @@ async def a_new_key_in_the_middle_of_the_traffic_makes_no_wrong_verdict(place):
         sets = list(tokens.make([old, new], 40).items())
         for first in range(0, 40, 4):
             await sockets.socket.send(json.dumps({"sets": dict(sets[first : first + 4])}))
+        await insist(partner, sockets, dict(sets))
         await partner.all_acked(dict(sets))
         assert keys.key_requests == fetched + 1, f"{keys.key_requests - fetched} fetches for one new key"
         assert not partner.errors
         # With a key that was never published there is a refusal, after another fetch to be sure.
         partner.signers = [signer for signer in partner.signers if signer is not old]
         unknown = tokens.make([tokens.Signer("ES256", "never-published")], 1)
-        await sockets.socket.send(json.dumps({"sets": unknown}))
-        await until(lambda: unknown.keys() <= partner.errors.keys(), "the unknown key is refused")
+        await insist(partner, sockets, unknown)
         assert {error["err"] for error in partner.errors.values()} == {"invalid_key"}, partner.errors
         # That fetch has also told the daemon that the old key is withdrawn.
         withdrawn, valid = tokens.make([old], 1), tokens.make([new], 1)
@@ -253,20 +288,27 @@ async def while_the_keys_cannot_be_had_there_is_no_verdict(place):
         await partner.all_acked(certain)
         assert not any(partner.answered(jti) for jti in doubtful), "neither ack nor setErr"
         keys.key_failure = None
-        # We send them again, as every Transmitter has to, until there is a verdict. It must be an ack. The daemon
-        # fetches keys on demand only twice a minute, so that this may take a while.
-        deadline = time.monotonic() + 120
-        while not all(partner.answered(jti) for jti in doubtful):
-            assert time.monotonic() < deadline, "no verdict although the keys are there again"
-            await sockets.socket.send(json.dumps({"sets": doubtful}))
-            await asyncio.sleep(1)
+        await insist(partner, sockets, doubtful)
         await partner.all_acked(doubtful)
 
 
 async def exchange(partner, sockets, signers, count):
     sets = tokens.make(signers, count)
-    await sockets.socket.send(json.dumps({"sets": sets}))
+    await insist(partner, sockets, sets)
     await partner.all_acked(sets)
+
+
+async def insist(partner, sockets, sets):
+    """Sends SETs again, as every Transmitter has to, until each has a verdict.
+
+    The daemon fetches keys on demand only twice a minute, so that this may take a while.
+    """
+    deadline = time.monotonic() + 150
+    while left := {jti: compact for jti, compact in sets.items() if not partner.answered(jti)}:
+        assert time.monotonic() < deadline, f"no verdict on {len(left)} of {len(sets)}"
+        await sockets.socket.send(json.dumps({"sets": left}))
+        with contextlib.suppress(AssertionError):
+            await until(lambda: all(map(partner.answered, left)), "a verdict", seconds=2)
 
 
 SCENARIOS = [
@@ -278,6 +320,7 @@ SCENARIOS = [
     a_partner_without_websockets_is_served_by_http,
     a_partner_that_vanishes_after_the_request_gets_it_again_with_the_same_bytes,
     a_partner_that_answers_rubbish_gets_everything_again,
+    a_partner_that_minds_a_batch_gets_it_in_smaller_ones,
     a_daemon_never_talks_to_a_server_with_another_key,
     a_new_key_in_the_middle_of_the_traffic_makes_no_wrong_verdict,
     while_the_keys_cannot_be_had_there_is_no_verdict,
