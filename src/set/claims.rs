@@ -41,6 +41,14 @@ impl Draft {
 
 fn full_name(event_type: String) -> Result<String, Incomplete> {
     match events::expand(&event_type) {
+        // A misspelt name must not travel as a type of its own; whoever means it can give the full URI.
+        Some(full) if full != event_type && !events::is_known(&full) => match events::suggest(&event_type) {
+            Some(near) => Err(Incomplete(format!(
+                "event type {} is unknown: did you mean {near}? If not, give its full URI, {full}",
+                quote(&event_type)
+            ))),
+            None => Ok(full),
+        },
         Some(full) => Ok(full),
         None if event_type.contains("://") || event_type.starts_with("urn:") => Ok(event_type),
         None => Err(Incomplete(format!(
@@ -137,6 +145,21 @@ mod tests {
             "events": {"https://types.example/e": {}},
             "sub_id": {"format": "opaque", "id": "x"},
         }))
+    }
+
+    #[test]
+    fn a_misspelt_short_name_is_refused_with_the_likely_one() {
+        let draft = |event_type: &str| Draft {
+            event_type: event_type.to_owned(),
+            sub_id: json!({"format": "opaque", "id": "1"}),
+            ..Draft::default()
+        };
+        let refused = draft("caep:session-revokd").into_claims().unwrap_err().to_string();
+        assert!(refused.contains("did you mean caep:session-revoked?"), "{refused}");
+        let base = "https://schemas.openid.net/secevent/caep/event-type";
+        for taken in ["caep:session-revoked", "caep:something-quite-new", &format!("{base}/session-revokd")] {
+            draft(taken).into_claims().unwrap();
+        }
     }
 
     #[test]

@@ -160,6 +160,12 @@ impl Inner {
             jti_bytes_max: self.policy.jti_bytes_max,
         };
         let (jti, claims) = complete(unsigned.claims, defaults).map_err(invalid)?;
+        if claims.get("iss").and_then(serde_json::Value::as_str) != Some(&self.issuer) {
+            // It would be signed with our key and refused by every partner for its issuer.
+            let text =
+                format!("claim `iss` must be ours, {}: a SET of another issuer is relayed as `set`", self.issuer);
+            return Err(SubmitFault::Invalid(text));
+        }
         if let Some(types) = claims.get("events").and_then(serde_json::Value::as_object) {
             for uri in types.keys() {
                 sent(&entry, uri)?;

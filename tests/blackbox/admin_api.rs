@@ -75,6 +75,12 @@ async fn what_cannot_be_sent_is_refused_with_its_reason() {
         (json!({"peer": "globex", "type": "risc:account-disabled", "sub_id": subject}), 400, "type_not_sent"),
         (json!({"peer": "globex", "type": "caep:session-revoked"}), 400, "invalid_request"),
         (json!({"peer": "globex", "type": "nonsense", "sub_id": subject}), 400, "invalid_event"),
+        (json!({"peer": "globex", "type": "caep:session-revokd", "sub_id": subject}), 400, "invalid_event"),
+        (
+            json!({"peer": "globex", "claims": {"iss": "https://not.us", "events": {SESSION_REVOKED: {}}, "sub_id": subject}}),
+            400,
+            "invalid_event",
+        ),
         (
             json!({"peer": "globex", "type": "caep:session-revoked", "sub_id": subject, "jit": "x"}),
             400,

@@ -116,6 +116,30 @@ async fn http_goes_on_while_the_opening_of_a_websocket_hangs() {
 }
 
 #[tokio::test]
+async fn websockets_that_open_and_break_off_make_way_for_http() {
+    let (mut responder, _partner, daemon) = dialling("websocket", DELIVERY).await;
+    responder.request().await.answer_object(&json!({}));
+    responder.take_websockets();
+    daemon.send("globex", "event").await;
+    // What lies between lets them open and cuts them without a word.
+    let cutting = async {
+        loop {
+            drop(responder.socket().await);
+            if let Some(request) = responder.request_within(Duration::from_millis(200)).await {
+                return request;
+            }
+        }
+    };
+    let mut request = tokio::time::timeout(Duration::from_secs(60), cutting).await.expect("HTTP is never tried");
+    while request.jtis().is_empty() {
+        request.answer_object(&json!({}));
+        request = responder.request().await;
+    }
+    request.ack();
+    daemon.settled("globex", "event", "acked").await;
+}
+
+#[tokio::test]
 async fn requests_are_what_the_draft_asks_for() {
     let (mut responder, partner, daemon) = dialling("http", DELIVERY).await;
     daemon.send("globex", "event").await;

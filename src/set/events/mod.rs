@@ -91,6 +91,11 @@ pub fn expand(name: &str) -> Option<String> {
     }
 }
 
+/// Whether a full URI is one of [`KNOWN`].
+pub fn is_known(uri: &str) -> bool {
+    KNOWN.iter().any(|(_, known)| *known == uri)
+}
+
 /// The short name of an event type's URI, or the URI itself where there is none.
 pub fn shorten(uri: &str) -> Cow<'_, str> {
     for (prefix, base) in PREFIXES {

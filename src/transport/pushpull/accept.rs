@@ -49,8 +49,8 @@ pub fn upgrade(
         let settings = websocket::settings(&config);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(settings)).await;
         info!(peer = %partner.name, transport = "websocket", "link up, the partner dialled");
-        let why = websocket::run(socket, seat, config, stop).await;
-        info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
+        let farewell = websocket::run(socket, seat, config, stop).await;
+        info!(peer = %partner.name, transport = "websocket", why = farewell.why, "link down, the partner had dialled");
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -52,6 +52,9 @@ type Opened = Result<WebSocketStream<Stream>, Refused>;
 /// A connection that lived this long was a good one: the next attempt comes soon.
 const GOOD: Duration = Duration::from_secs(10);
 
+/// So many in a row that broke off sooner, and HTTP is used for a while.
+const BROKEN_MAX: u32 = 4;
+
 /// The longest time for the opening handshake, TCP and TLS included.
 const OPENING: Duration = Duration::from_secs(10);
 
@@ -64,6 +67,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
     let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), seed);
     let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
     let mut opened = None;
+    let mut broken = 0;
     loop {
         let attempt = match opened.take() {
             Some(opened) => opened,
@@ -75,7 +79,6 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
         let pause = match attempt {
             Ok(socket) => {
                 let since = Instant::now();
-                upgrade.reset();
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
@@ -83,11 +86,22 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 if *stop.borrow() {
                     return;
                 }
-                down(&partner, &farewell);
                 if since.elapsed() >= GOOD {
                     reconnect.reset();
+                    upgrade.reset();
+                    broken = 0;
                 }
-                reconnect.pause()
+                broken += u32::from(farewell.broke_off);
+                if broken < BROKEN_MAX {
+                    down(&partner, &farewell.why);
+                    reconnect.pause()
+                } else {
+                    // Something on the way lets them open and then cuts them.
+                    broken = 0;
+                    socketless(&partner, &format!("WebSockets do not last: {}", farewell.why));
+                    opened = dial.bridge(&partner, &config, &mut upgrade, stop.clone(), seed).await;
+                    Duration::ZERO
+                }
             }
             Err(Refused::Unreachable(why)) => {
                 down(&partner, &why);

@@ -20,8 +20,13 @@ use crate::engine::{Handle, Partner, Seat, Slot};
 use crate::peer::{Ending, SlotId};
 use crate::wire;
 
-/// How a connection ended, in words for the log.
-pub(super) type Farewell = String;
+/// How a connection ended.
+pub(super) struct Farewell {
+    /// In words, for the log.
+    pub(super) why: String,
+    /// It broke off, and nobody had closed it.
+    pub(super) broke_off: bool,
+}
 
 /// Objects of one connection that are inspected at the same time.
 const INSPECTIONS_MAX: usize = 4;
@@ -52,7 +57,7 @@ where
     let partner = Arc::clone(seat.partner());
     let handle = partner.handle();
     let Ok(mut slot) = handle.open_slot(config.socket_spec(), None).await else {
-        return "shutting down".to_owned();
+        return Farewell { why: "shutting down".to_owned(), broke_off: false };
     };
     partner.update_link(|link| (link.trouble, link.socketless) = (None, None));
     let (sink, stream) = socket.split();
@@ -104,11 +109,13 @@ impl End {
     }
 
     fn farewell(self) -> Farewell {
-        match self {
+        let broke_off = matches!(self, Self::Theirs(None, _));
+        let why = match self {
             Self::Ours(code, why) => format!("we closed it ({}): {why}", u16::from(code)),
             Self::Theirs(Some(code), why) => format!("the partner closed it ({}): {why}", u16::from(code)),
             Self::Theirs(None, why) => format!("it broke: {why}"),
-        }
+        };
+        Farewell { why, broke_off }
     }
 }
 
