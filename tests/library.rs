@@ -12,6 +12,7 @@ use pushpull::store::Memory;
 use pushpull::transceiver::{DialConfig, Event, KeySource, PeerConfig, Submission, SubmitFault, Transceiver};
 use pushpull::wire::net::{Allow, Target};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
@@ -148,4 +149,43 @@ async fn a_call_for_two_partners_is_taken_as_a_whole_or_not_at_all() {
     let repeated = vec![submission("b", None, 1), submission("c", Some("j"), 1), submission("c", Some("j"), 1)];
     assert_eq!(transceiver.submit(repeated).await.unwrap().len(), 3);
     assert_eq!(transceiver.peer("c").await.unwrap().queued, 1, "the same twice is one");
+}
+
+/// A partner that comes while peers are still being added must not be told that its token is unknown.
+#[tokio::test]
+async fn who_comes_before_the_doors_open_waits() {
+    let (key, _) = SigningKey::generate(Algorithm::Es256, "a-1").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let jwks = folder.path().join("jwks.json");
+    std::fs::write(&jwks, KeySet::of([key.public_jwk()]).to_json().to_string()).unwrap();
+    let listener = bind().await;
+    let mut partner = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let builder = Transceiver::builder(ISSUERS[0]).signing_key(key).store(Arc::new(Memory::new()));
+    let transceiver = builder.listen(listener, None).closed().start().await.unwrap();
+    let token = Secret::mint().unwrap();
+    let request = format!(
+        "POST /pushpull HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: 2\r\nconnection: close\r\n\r\n{{}}",
+        token.expose()
+    );
+    partner.write_all(request.as_bytes()).await.unwrap();
+    // A server that was up would have answered by now: every task gets many turns.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    let peer = PeerConfig {
+        name: "b".to_owned(),
+        issuer: ISSUERS[1].to_owned(),
+        keys: KeySource::File(jwks),
+        audience: None,
+        dial: None,
+        accept_tokens: vec![token],
+        send: Filter::all(),
+        accept: Filter::all(),
+    };
+    transceiver.add_peer(peer).await.unwrap();
+    transceiver.open();
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(10), partner.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }

@@ -115,7 +115,11 @@ fn has_credentials(headers: &HeaderMap) -> bool {
 fn without_port(host: &str) -> String {
     let bare = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+        None => match host.split_once(':') {
+            // Behind the colon of `name:x@other` stands no port, and `name` is not the host.
+            Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+            _ => host,
+        },
     };
     bare.to_ascii_lowercase()
 }
@@ -128,6 +132,9 @@ mod tests {
     fn the_port_of_a_host_does_not_matter() {
         for (host, bare) in [("LocalHost:8480", "localhost"), ("[::1]:8480", "::1"), ("127.0.0.1", "127.0.0.1")] {
             assert_eq!(without_port(host), bare);
+        }
+        for host in ["localhost:80@evil.example", "localhost:a", "localhost@evil.example:80"] {
+            assert_ne!(without_port(host), "localhost", "{host}");
         }
     }
 }

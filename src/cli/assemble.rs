@@ -52,7 +52,8 @@ pub(super) async fn transceiver(
         .engine(engine)
         .pushpull(pushpull)
         .allow(allow)
-        .listen(listener, tls(config)?);
+        .listen(listener, tls(config)?)
+        .closed();
     for key in keys(config)? {
         builder = builder.signing_key(key);
     }

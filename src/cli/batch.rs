@@ -122,7 +122,7 @@ impl Line {
         if let Some(error) = &self.error {
             object["error"] = error.as_str().into();
         }
-        object.to_string()
+        output::clean_json(object.to_string())
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{Write as _, stdout};
 use serde::Serialize;
 
 use super::Error;
+use crate::set::acts_on_display;
 
 /// Prints one line, and has it out before it returns.
 pub(super) fn line(text: &str) -> Result<(), Error> {
@@ -16,7 +17,20 @@ pub(super) fn line(text: &str) -> Result<(), Error> {
 
 /// Prints one JSON document on a line of its own.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Error> {
-    line(&serde_json::to_string(value).map_err(|error| Error::failed(format!("cannot write JSON: {error}")))?)
+    let text = serde_json::to_string(value).map_err(|error| Error::failed(format!("cannot write JSON: {error}")))?;
+    line(&clean_json(text))
+}
+
+/// JSON that says the same and does nothing to a terminal. JSON alone escapes only some control characters.
+pub(super) fn clean_json(text: String) -> String {
+    // Line breaks and tabs stand between the members of a document for people.
+    let acts = |c: char| acts_on_display(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(acts) {
+        return text;
+    }
+    // The others stand in strings alone, where an escape means the same, and none is beyond U+FFFF.
+    let one = |c: char| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(one).collect()
 }
 
 /// Says something that is not the result. A terminal that is gone is no error.
@@ -49,9 +63,9 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     std::iter::once(head).chain(body).collect::<Vec<_>>().join("\n")
 }
 
-/// A text that came from elsewhere, safe for a terminal: control characters are written out.
+/// A text that came from elsewhere, safe for a terminal: what would steer it is written out.
 pub(super) fn clean(text: &str) -> String {
-    let one = |c: char| if c.is_control() { c.escape_default().collect::<String>() } else { c.to_string() };
+    let one = |c: char| if acts_on_display(c) { c.escape_default().collect::<String>() } else { c.to_string() };
     text.chars().map(one).collect()
 }
 
@@ -72,5 +86,14 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(clean("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(clean("a\u{9b}2J\u{202e}b"), "a\\u{9b}2J\\u{202e}b");
+    }
+
+    #[test]
+    fn json_for_a_terminal_has_no_raw_control_characters_and_means_the_same() {
+        let value = serde_json::json!({"a\u{9b}": "\u{1b}[2J\u{7f}\u{9b}2J\u{202e}\u{2028}é😀\n"});
+        let text = clean_json(value.to_string());
+        assert!(!text.contains(acts_on_display), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("still JSON"), value);
     }
 }

@@ -42,6 +42,7 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
     let config = Arc::new(config);
     let transceiver = assemble::transceiver(&config, &environment, Arc::clone(&store), partners).await?;
     let added = assemble::kept_peers(&transceiver, &config, &environment, &directory).await?;
+    transceiver.open();
     let add_peer = assemble::add_peer(transceiver.clone(), Arc::clone(&config), environment, directory);
     let token = Secret::read_file(&config.admin.token_file)
         .map_err(|error| Error::new(Exit::ConfigInvalid, format!("admin.token_file: {error}")))?;

@@ -217,5 +217,5 @@ pub(super) fn read(file: &Path) -> Result<String, Error> {
 
 /// JSON for people.
 pub(super) fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+    output::clean_json(serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string()))
 }

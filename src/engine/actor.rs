@@ -10,12 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use super::handle::{ArrivalRoom, SendError};
+use super::restraint::Restraint;
 use crate::clock::Clock;
 use crate::peer::{
     Act, Audit, Direction, Ending, Fate, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId, SlotSpec,
     Stats, Step, Transmission, Write,
 };
-use crate::set::{Digest, Jti, SignedSet};
+use crate::set::{Digest, Jti, SignedSet, acts_on_display};
 use crate::store::{self, Epoch, Journal};
 
 /// What the mailbox carries: one channel for everything, so that order is kept.
@@ -55,6 +56,7 @@ pub(super) struct Actor {
     /// The read of the outbox that is under way.
     pub(super) reading: Option<BoxFuture<'static, Result<Page, store::Error>>>,
     pub(super) wake: Option<Duration>,
+    pub(super) restraints: Restraints,
 }
 
 /// Inputs taken into one step: bounds its duration and its commit.
@@ -274,34 +276,55 @@ impl Actor {
         }
     }
 
-    fn report(&self, jti: &Jti, outcome: &Outcome) {
+    fn report(&mut self, jti: &Jti, outcome: &Outcome) {
+        let now = self.clock.now().mono;
         match outcome {
             Outcome::Acked => debug!(peer = %self.name, %jti, "SET acknowledged"),
             Outcome::Refused(error) => {
-                let err = shown(&error.err);
-                warn!(peer = %self.name, %jti, err, "the partner refused a SET; it is kept as a dead letter");
+                if let Some(count) = self.restraints.settled_refused.admit(1, now) {
+                    let err = shown(&error.err);
+                    warn!(peer = %self.name, %jti, count, err, "the partner refused a SET; it is kept as a dead letter");
+                }
             }
             Outcome::Dead(cause) => {
-                warn!(peer = %self.name, %jti, ?cause, "gave up on a SET that was never answered; it is kept as a dead letter");
+                if let Some(count) = self.restraints.settled_dead.admit(1, now) {
+                    warn!(peer = %self.name, %jti, count, ?cause, "gave up on a SET that was never answered; it is kept as a dead letter");
+                }
             }
         }
     }
 
-    fn audit(&self, audit: &Audit) {
-        let peer = &*self.name;
+    fn audit(&mut self, audit: &Audit) {
+        let (peer, now) = (&*self.name, self.clock.now().mono);
+        let held = &mut self.restraints;
         match audit {
             Audit::JtiConflict(count, jti) => {
-                warn!(peer, %jti, count, "known jtis came with other bytes; the first verdicts stand");
+                if let Some(count) = held.conflict.admit(*count, now) {
+                    warn!(peer, %jti, count, "known jtis came with other bytes; the first verdicts stand");
+                }
             }
-            Audit::UnknownVerdicts(count) => debug!(peer, count, "verdicts about SETs that are not under way"),
+            Audit::UnknownVerdicts(count) => {
+                if let Some(count) = held.unknown.admit(*count, now) {
+                    debug!(peer, count, "verdicts about SETs that are not under way");
+                }
+            }
             Audit::Refused(count, jti, code) => {
-                warn!(peer, %jti, count, err = code.as_str(), "refused SETs; this is the first of them");
+                if let Some(count) = held.refused.admit(*count, now) {
+                    warn!(peer, %jti, count, err = code.as_str(), "refused SETs; this is one of them");
+                }
             }
             Audit::RefusalsSuppressed(count) => {
-                warn!(peer, count, "too many SETs to refuse; these got no verdict");
+                if let Some(count) = held.suppressed.admit(*count, now) {
+                    warn!(peer, count, "too many SETs to refuse; these got no verdict");
+                }
             }
             Audit::InboxFull(count) => {
-                warn!(peer, count, "no room for received SETs, they were neither stored nor acked: confirm the inbox");
+                if let Some(count) = held.no_room.admit(*count, now) {
+                    warn!(
+                        peer,
+                        count, "no room for received SETs, they were neither stored nor acked: confirm the inbox"
+                    );
+                }
             }
             Audit::Damaged(count) => {
                 error!(peer, count, "rows of the outbox are damaged and will not be sent: restore the database file");
@@ -310,7 +333,19 @@ impl Actor {
     }
 }
 
-/// A partner's error code as it may stand in a log: short and without control characters.
+/// What a partner can make us say, each restrained by itself.
+#[derive(Debug, Default)]
+pub(super) struct Restraints {
+    settled_refused: Restraint,
+    settled_dead: Restraint,
+    conflict: Restraint,
+    unknown: Restraint,
+    refused: Restraint,
+    suppressed: Restraint,
+    no_room: Restraint,
+}
+
+/// A partner's error code as it may stand in a log: short, and nothing but text.
 fn shown(err: &str) -> String {
-    err.chars().take(64).filter(|c| !c.is_control()).collect()
+    err.chars().take(64).filter(|c| !acts_on_display(*c)).collect()
 }

@@ -8,6 +8,7 @@ mod inbox;
 mod inspect;
 mod partner;
 mod pool;
+mod restraint;
 mod slot;
 mod supervisor;
 

@@ -1,12 +1,13 @@
 //! What a transport needs to know of one partner: how to reach its actor, how to judge what it sends, how it fares.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::handle::{ArrivalRoom, Handle, Stopped};
 use super::inspect::Inspector;
+use super::restraint::Restraint;
 use super::supervisor::Supervisor;
 use crate::peer::{Inspected, PeerId, SlotId};
 use crate::wire::Object;
@@ -20,6 +21,8 @@ pub struct Partner {
     supervisor: Arc<Supervisor>,
     inspector: Inspector,
     link: watch::Sender<Link>,
+    /// Of lines about connections that it opens.
+    restraint: Mutex<Restraint>,
 }
 
 /// How the connection to a partner stands, in words for the operator.
@@ -59,7 +62,7 @@ fn replace(place: &mut Option<String>, why: &str) -> bool {
 impl Partner {
     /// A partner whose actor is started when it is first needed.
     pub fn new(name: Arc<str>, id: PeerId, supervisor: Arc<Supervisor>, inspector: Inspector) -> Self {
-        Self { name, id, supervisor, inspector, link: watch::Sender::new(Link::default()) }
+        Self { name, id, supervisor, inspector, link: watch::Sender::new(Link::default()), restraint: Mutex::default() }
     }
 
     /// Reaches its actor.
@@ -109,6 +112,12 @@ impl Partner {
             free
         });
         taken.then(|| Seat(Arc::clone(self)))
+    }
+
+    /// Whether to log that it opened a connection, and how many it opened since that was last logged. It can do so as
+    /// often as it likes.
+    pub fn note_connection(&self) -> Option<usize> {
+        self.restraint.lock().unwrap_or_else(PoisonError::into_inner).admit(1, self.now())
     }
 
     /// The monotonic time now.

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
-use super::actor::Actor;
+use super::actor::{Actor, Restraints};
 use super::handle::Handle;
 use super::inbox::Inbox;
 use crate::clock::Clock;
@@ -180,6 +180,7 @@ impl Supervisor {
             operators: Vec::new(),
             reading: None,
             wake: Some(Duration::ZERO),
+            restraints: Restraints::default(),
         };
         actor.run().await
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::acts_on_display;
+
 /// The `jti` of a SET: compared byte for byte, never normalised, cheap to clone.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -54,9 +56,9 @@ impl std::borrow::Borrow<str> for Jti {
 
 impl fmt::Display for Jti {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A partner chooses this text: control characters must not reach a terminal or forge a log line.
+        // A partner chooses this text: it must not steer a terminal or forge a log line.
         for c in self.0.chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+            if acts_on_display(c) { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
         }
         Ok(())
     }

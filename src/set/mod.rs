@@ -21,6 +21,7 @@ pub mod subject;
 mod tests;
 mod token;
 mod verify;
+mod visible;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub use refusal::{ErrorCode, Refusal, SetErr};
 pub use sign::{KeyError, SigningKey};
 pub use token::decode;
 pub use verify::{Check, Fault, Report, VerifiedSet, report, verify};
+pub use visible::acts_on_display;
 
 /// Identifies content: equal digests mean the same submission or the same token. Sixteen bytes of SHA-256.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{Epoch, Error, Handed, Journal, Pending, Registry, remember};
+use super::{Epoch, Error, Handed, INBOX_PAGE_BYTES_MAX, Journal, Pending, Registry, remember};
 use crate::clock::Wall;
 use crate::peer::{Direction, InboxRow, OutboxRow, Outcome, Page, PeerId, Remembered, Saved, Select, Write};
 use crate::set::Jti;
@@ -283,7 +283,12 @@ impl State {
     }
 
     fn read_inbox(&self, after: u64, handed: u64, rows_max: usize) -> Vec<Handed> {
-        let rows = self.inbox.range(after.saturating_add(1)..).take(rows_max);
+        let mut bytes = 0;
+        let rows = self.inbox.range(after.saturating_add(1)..).take(rows_max).take_while(|(_, (_, row))| {
+            let room = bytes < INBOX_PAGE_BYTES_MAX;
+            bytes += row.compact.len();
+            room
+        });
         rows.map(|(&seq, (peer, row))| Handed { seq, peer: *peer, row: row.clone(), redelivered: seq <= handed })
             .collect()
     }

@@ -22,6 +22,10 @@ pub use sqlite::{Options, Sqlite};
 /// What a store call returns.
 pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
+/// About so many bytes of SETs are read from the inbox at a time, and one SET in any case. Decoded they may take forty
+/// times as much memory, and partners decide how large they are.
+pub const INBOX_PAGE_BYTES_MAX: usize = 4 << 20;
+
 /// Which holder of a peer's lease is writing. With one process it is always the first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Epoch(pub u64);
@@ -77,7 +81,7 @@ pub trait Journal: Send + Sync + 'static {
     /// never before that). Makes the consumer, at the oldest row kept, if there is none of that name. What is returned
     /// is marked handed out, durably, before it is returned; after a crash rows a little further on may be marked too.
     ///
-    /// A damaged row is left out and logged.
+    /// There are fewer when they are large ([`INBOX_PAGE_BYTES_MAX`]). A damaged row is left out and logged.
     fn read_inbox(&self, consumer: String, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>>;
 
     /// Up to `rows_max` received SETs behind `after` (default: from the oldest kept), changing nothing. None of them says

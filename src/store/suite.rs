@@ -54,6 +54,7 @@ against_every_store! {
     inbox {
         a_consumer_reads_on_behind_what_it_confirmed
         what_was_handed_out_comes_again_marked
+        a_page_of_large_sets_is_short
         a_restart_never_forgets_what_was_handed_out
         a_consumer_can_skip_ahead_but_not_back_behind_its_confirmation
         confirming_makes_sense_or_is_an_error

@@ -28,6 +28,7 @@ pub struct Builder {
     pub(super) allow: Allow,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) public: Option<Public>,
+    pub(super) closed: bool,
     pub(super) set_bytes_max: usize,
 }
 
@@ -101,6 +102,7 @@ impl Builder {
             allow: Allow::default(),
             clock: Arc::new(SystemClock::new()),
             public: None,
+            closed: false,
             set_bytes_max: crate::wire::Limits::default().set_bytes_max,
         }
     }
@@ -158,6 +160,13 @@ impl Builder {
     /// Serves partners on this listener; without `tls` in plaintext, which is for loopback alone.
     pub fn listen(mut self, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         self.public = Some(Public { listener, tls });
+        self
+    }
+
+    /// Serves nobody before [`Transceiver::open`]: partners wait in the listener's queue. Else one that comes before it
+    /// was added would be told that its token is unknown.
+    pub fn closed(mut self) -> Self {
+        self.closed = true;
         self
     }
 

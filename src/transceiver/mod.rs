@@ -69,6 +69,8 @@ struct Inner {
     names: RwLock<HashMap<PeerId, Arc<str>>>,
     /// Shutting down: nothing is accepted any more.
     stopping: AtomicBool,
+    /// Turns true when partners may be served.
+    open: watch::Sender<bool>,
     /// Turns true when dialling and listening have to end.
     quiet: watch::Sender<bool>,
     /// Turns true when open connections have to close.
@@ -102,6 +104,7 @@ impl Transceiver {
         let names = registry.names().await?;
         let names = names.into_iter().map(|(id, name)| (id, Arc::from(name))).collect();
         let (quiet, stop) = (watch::Sender::new(false), watch::Sender::new(false));
+        let open = watch::Sender::new(!builder.closed);
         let directory = Arc::new(Directory::default());
         let config = Arc::new(builder.pushpull);
         let clock = builder.clock;
@@ -121,6 +124,7 @@ impl Transceiver {
             peers: RwLock::default(),
             names: RwLock::new(names),
             stopping: AtomicBool::new(false),
+            open,
             quiet,
             stop,
             server: std::sync::Mutex::default(),
@@ -142,7 +146,13 @@ impl Transceiver {
             let stop = async move {
                 let _ = quiet.wait_for(|quiet| *quiet).await;
             };
-            *lock(&this.0.server) = Some(tokio::spawn(server.run(public.listener, stop, LAST_WORDS)));
+            let mut open = this.0.open.subscribe();
+            let serving = async move {
+                if open.wait_for(|open| *open).await.is_ok() {
+                    server.run(public.listener, stop, LAST_WORDS).await;
+                }
+            };
+            *lock(&this.0.server) = Some(tokio::spawn(serving));
         }
         *lock(&this.0.janitor) = Some(tokio::spawn(tidy(Arc::clone(&this.0))));
         Ok(this)
@@ -160,6 +170,11 @@ impl Transceiver {
     /// The received SETs of all peers as this consumer sees them. A consumer is made by its first read.
     pub fn inbox(&self, consumer: &str) -> Inbox {
         Inbox::new(self.clone(), consumer)
+    }
+
+    /// Begins to serve partners, all of which have been added; only needed after [`Builder::closed`].
+    pub fn open(&self) {
+        self.0.open.send_replace(true);
     }
 
     /// False while the store cannot take anything, or during shutdown.
@@ -180,6 +195,7 @@ impl Transceiver {
         let drained = self.0.supervisor.drain(grace).await;
         let _ = self.0.quiet.send(true);
         let _ = self.0.stop.send(true);
+        self.open();
         let server = lock(&self.0.server).take();
         if let Some(server) = server {
             let _ = tokio::time::timeout_at(deadline.max(tokio::time::Instant::now() + LAST_WORDS), server).await;

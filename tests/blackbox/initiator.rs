@@ -472,3 +472,15 @@ async fn a_partner_that_closes_because_of_an_object_gets_it_in_parts() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_partner_that_turns_on_an_extension_gets_http() {
+    let mut responder = Responder::listen().await;
+    responder.take_websockets();
+    responder.add_to_handshakes("Sec-WebSocket-Extensions: permessage-deflate\r\n");
+    let partner = Partner::new("globex");
+    let daemon = Plan::new(false).with_peer(&partner, &responder.keys("websocket")).start().await;
+    daemon.send("globex", "event").await;
+    responder.request_with("event").await.ack();
+    daemon.settled("globex", "event", "acked").await;
+}

@@ -184,3 +184,24 @@ async fn the_first_verdict_on_a_jti_stands_over_websocket_and_over_a_restart() {
     assert_eq!(verdict(&answer, "bad").as_deref(), Some("invalid_audience"), "{answer}");
     assert_eq!(daemon.inbox().await.len(), 1);
 }
+
+/// Whoever may speak to us must not be able to fill our disk with what we say about it.
+#[tokio::test]
+async fn a_flood_of_faults_is_a_few_lines_in_the_log() {
+    let partner = Partner::new("globex");
+    let daemon = daemon(&partner, false).await;
+    let mut link = Link::websocket(&daemon, &partner).await;
+    for round in 0..40 {
+        let (new, other) = (format!("new-{round}"), format!("other bytes {round}"));
+        let answer = link.say(&json!({"sets": {new.as_str(): "nonsense", "known": other}})).await;
+        assert_eq!(verdict(&answer, &new).as_deref(), Some("invalid_request"), "{answer}");
+        assert_eq!(verdict(&answer, "known").as_deref(), Some("invalid_request"), "{answer}");
+    }
+    for _ in 0..40 {
+        drop(Link::websocket(&daemon, &partner).await);
+    }
+    for said in ["known jtis came with other bytes", "refused SETs", "link up, the partner dialled"] {
+        let lines = daemon.log().iter().filter(|line| line.contains(said)).count();
+        assert!((1..=20).contains(&lines), "{said}: {lines} lines");
+    }
+}

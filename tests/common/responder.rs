@@ -30,6 +30,8 @@ struct Behaviour {
     refuse_websocket: Option<u16>,
     /// WebSockets get no answer at all, not even a refusal.
     swallow_websocket: bool,
+    /// Header lines that nobody asked for, in the answer to a handshake.
+    handshake_extra: &'static str,
     /// What `/jwks.json` shows; a 503 without it.
     jwks: Option<Value>,
     handshakes_refused: usize,
@@ -87,6 +89,11 @@ impl Responder {
     /// From now on handshakes are read and not answered. They count as refused.
     pub(crate) fn swallow_websockets(&self) {
         self.behaviour.lock().unwrap().swallow_websocket = true;
+    }
+
+    /// Answers handshakes with these header lines too.
+    pub(crate) fn add_to_handshakes(&self, lines: &'static str) {
+        self.behaviour.lock().unwrap().handshake_extra = lines;
     }
 
     pub(crate) fn handshakes_refused(&self) -> usize {
@@ -188,10 +195,11 @@ async fn converse(
                 let _ = wire.write(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;
                 continue;
             }
+            let extra = behaviour.lock().unwrap().handshake_extra;
             let accept = derive_accept_key(message.header("sec-websocket-key").unwrap().as_bytes());
             let answer = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: pushpull\r\n\r\n"
+                 Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: pushpull\r\n{extra}\r\n"
             );
             let _ = wire.write(answer.as_bytes()).await;
             let _ = opened.send((message, Socket::over(wire, Role::Server).await));

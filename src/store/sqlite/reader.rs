@@ -11,7 +11,7 @@ use super::rows::{SEQ_MAX, decode_inbox, decode_outbox, int, outbox_key, seq_of,
 use super::shared::Shared;
 use crate::clock::Wall;
 use crate::peer::{InboxRow, OutboxRow, Page, PeerId, Select};
-use crate::store::Error;
+use crate::store::{Error, INBOX_PAGE_BYTES_MAX};
 
 /// The pool. A permit is taken before a thread, so that waiting readers hold none.
 #[derive(Debug)]
@@ -141,11 +141,15 @@ pub(super) fn inbox(
     let mut statement = conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 ORDER BY seq")?;
     let mut rows = statement.query([int(after)])?;
     let mut good = Vec::new();
-    while good.len() < rows_max {
+    let mut bytes = 0;
+    while good.len() < rows_max && bytes < INBOX_PAGE_BYTES_MAX {
         let Some(row) = rows.next()? else { break };
         let seq: i64 = row.get(0)?;
         match row.get_ref(1)?.as_blob().ok().and_then(|blob| decode_inbox(seq, blob)) {
-            Some((peer, row)) => good.push((uint(seq), peer, row)),
+            Some((peer, row)) => {
+                bytes += row.compact.len();
+                good.push((uint(seq), peer, row));
+            }
             None => shared.report_damaged(uint(seq)),
         }
     }

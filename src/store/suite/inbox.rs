@@ -1,7 +1,7 @@
 //! Received SETs on their way to the application.
 
 use super::*;
-use crate::store::Handed;
+use crate::store::{Handed, INBOX_PAGE_BYTES_MAX};
 
 async fn read(fixture: &impl Fixture, consumer: &str, after: Option<u64>, rows_max: usize) -> Vec<Handed> {
     fixture.store().read_inbox(consumer.to_owned(), after, rows_max).await.unwrap()
@@ -49,6 +49,16 @@ pub(super) async fn what_was_handed_out_comes_again_marked(fixture: impl Fixture
     assert_eq!(marks(&fixture, "app", Some(4), 9).await, [(5, true), (6, false)]);
     assert_eq!(marks(&fixture, "app", Some(5), 0).await, []);
     assert_eq!(marks(&fixture, "other", None, 1).await, [(1, false)], "each consumer has marks of its own");
+}
+
+pub(super) async fn a_page_of_large_sets_is_short(fixture: impl Fixture) {
+    let a = peer(&fixture, "a").await;
+    let large = |number| InboxRow { compact: "x".repeat(INBOX_PAGE_BYTES_MAX / 3 * 2).into(), ..received(number) };
+    commit(&fixture, a, (1..=5).map(|number| Write::Receive(large(number)))).await;
+    assert_eq!(marks(&fixture, "app", None, 99).await.len(), 2);
+    assert_eq!(marks(&fixture, "app", Some(4), 99).await.len(), 1, "one in any case");
+    let peeked = fixture.store().peek_inbox(None, 99).await.unwrap();
+    assert_eq!(peeked.iter().map(|handed| handed.seq).collect::<Vec<_>>(), [1, 2]);
 }
 
 pub(super) async fn a_restart_never_forgets_what_was_handed_out(mut fixture: impl Fixture) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::header::{
-    CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
@@ -29,7 +29,7 @@ pub fn upgrade(
     mut request: Request<Body>,
     stop: watch::Receiver<bool>,
 ) -> Response<Body> {
-    let accept = match check(request.headers()) {
+    let accept = match check(request.version(), request.headers()) {
         Ok(accept) => accept,
         Err(refusal) => return refusal,
     };
@@ -38,19 +38,26 @@ pub fn upgrade(
         return reply::overloaded("you have too many WebSocket connections open");
     };
     let upgraded = hyper::upgrade::on(&mut request);
+    let told = partner.note_connection();
     tokio::spawn(async move {
         let io = match upgraded.await {
             Ok(io) => TokioIo::new(io),
             Err(error) => {
-                warn!(peer = %partner.name, %error, "the WebSocket handshake broke off");
+                if told.is_some() {
+                    warn!(peer = %partner.name, %error, "the WebSocket handshake broke off");
+                }
                 return;
             }
         };
         let settings = websocket::settings(&config);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(settings)).await;
-        info!(peer = %partner.name, transport = "websocket", "link up, the partner dialled");
-        let farewell = websocket::run(socket, seat, config, stop).await;
-        info!(peer = %partner.name, transport = "websocket", why = farewell.why, "link down, the partner had dialled");
+        if let Some(count) = told {
+            info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
+        }
+        let why = websocket::run(socket, seat, config, stop).await.why;
+        if told.is_some() {
+            info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
+        }
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -63,7 +70,7 @@ pub fn upgrade(
 }
 
 /// The value for `Sec-WebSocket-Accept`, or the refusal.
-fn check(headers: &HeaderMap) -> Result<HeaderValue, Response<Body>> {
+fn check(version: Version, headers: &HeaderMap) -> Result<HeaderValue, Response<Body>> {
     let bad = |what: &str| reply::error(StatusCode::BAD_REQUEST, "invalid_request", what);
     if !lists(headers, UPGRADE, "websocket") {
         return Err(reply::method_not_allowed("POST"));
@@ -71,7 +78,15 @@ fn check(headers: &HeaderMap) -> Result<HeaderValue, Response<Body>> {
     if !lists(headers, CONNECTION, "upgrade") {
         return Err(bad("the Connection header does not list Upgrade"));
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    if version != Version::HTTP_11 {
+        return Err(bad("a connection is upgraded by HTTP/1.1 only"));
+    }
+    // Its bytes would be taken for the first frames by one side and not by the other.
+    if headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        return Err(bad("a WebSocket handshake has no body"));
+    }
+    let mut versions = headers.get_all(SEC_WEBSOCKET_VERSION).iter();
+    if versions.next().is_none_or(|version| version != "13") || versions.next().is_some() {
         let mut response =
             reply::error(StatusCode::UPGRADE_REQUIRED, "invalid_request", "only version 13 of WebSocket is spoken");
         response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -105,4 +120,37 @@ fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|value| value.trim().eq_ignore_ascii_case(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(version: Version, more: &[(HeaderName, &'static str)]) -> Option<u16> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            (UPGRADE, "websocket"),
+            (CONNECTION, "keep-alive, Upgrade"),
+            (SEC_WEBSOCKET_VERSION, "13"),
+            (SEC_WEBSOCKET_PROTOCOL, "pushpull"),
+            (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        for (name, value) in more {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        check(version, &headers).err().map(|refusal| refusal.status().as_u16())
+    }
+
+    #[test]
+    fn a_handshake_that_two_readers_could_take_differently_is_refused() {
+        assert_eq!(status(Version::HTTP_11, &[]), None);
+        assert_eq!(status(Version::HTTP_11, &[(CONTENT_LENGTH, "0")]), None);
+        assert_eq!(status(Version::HTTP_10, &[]), Some(400));
+        assert_eq!(status(Version::HTTP_11, &[(CONTENT_LENGTH, "5")]), Some(400));
+        assert_eq!(status(Version::HTTP_11, &[(TRANSFER_ENCODING, "chunked")]), Some(400));
+        assert_eq!(status(Version::HTTP_11, &[(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==")]), Some(400));
+        assert_eq!(status(Version::HTTP_11, &[(SEC_WEBSOCKET_VERSION, "8")]), Some(426));
+    }
 }

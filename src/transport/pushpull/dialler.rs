@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE, USER_AGENT,
+    AUTHORIZATION, CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -176,6 +176,10 @@ impl Dial {
         let request = self.request().map_err(|error| Refused::Handshake(error.to_string()))?;
         let handshake = client_async_with_config(request, stream, Some(websocket::settings(config)));
         match timeout(OPENING, handshake).await {
+            // RFC 6455 §4.1: what we never asked for would change what the frames mean.
+            Ok(Ok((_, answer))) if answer.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) => {
+                Err(Refused::Handshake("the partner turned on a WebSocket extension that was not asked for".to_owned()))
+            }
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(Error::Http(response))) => {
                 Err(Refused::Handshake(format!("the partner answered {}", response.status().as_u16())))

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::{Config, encode};
 use crate::engine::{Handle, Partner, Seat, Slot};
 use crate::peer::{Ending, SlotId};
+use crate::set::acts_on_display;
 use crate::wire;
 
 /// How a connection ended.
@@ -253,7 +254,7 @@ where
 fn closed_by_partner(frame: Option<CloseFrame>) -> End {
     match frame {
         Some(frame) => {
-            let reason: String = frame.reason.chars().filter(|c| !c.is_control()).take(120).collect();
+            let reason: String = frame.reason.chars().filter(|c| !acts_on_display(*c)).take(120).collect();
             End::Theirs(Some(frame.code), reason)
         }
         None => End::Theirs(None, "closed without a code".to_owned()),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -127,6 +127,12 @@ async fn answer(
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(remote);
     let busy = Busy(activity);
+    if is_ambiguous(request.version(), request.headers()) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return Ok(response.map(|body| Answer { body, _busy: busy }));
+    }
     let mut response = server.router.clone().oneshot(request).await?;
     // With a body that nobody has read the engine closes the connection. A client that is not told so sends its next
     // request into the void.
@@ -134,6 +140,16 @@ async fn answer(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, _busy: busy }))
+}
+
+/// What the engine lets pass although a proxy before us may have read it differently: no host or two of them (RFC 9112
+/// §3.2), and a body that is encoded in more ways than chunks (§6.1).
+fn is_ambiguous(version: Version, headers: &HeaderMap) -> bool {
+    let hosts = headers.get_all(HOST).iter().count();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let plain = codings.next().is_none_or(chunked) && codings.next().is_none();
+    hosts > 1 || (hosts == 0 && version == Version::HTTP_11) || !plain
 }
 
 /// An answer's body; when it is over, the connection idles.

@@ -109,6 +109,26 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const COST: Cost = Cost { body_bytes_max: 1 << 20, timeout: Duration::from_secs(5) };
 
 #[tokio::test]
+async fn a_request_that_two_readers_could_take_differently_is_refused_and_the_connection_closed() {
+    let fixture = Fixture::with(Limits::default()).await;
+    for head in [
+        "GET / HTTP/1.1\r\n",
+        "GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n",
+        "GET / HTTP/1.0\r\nhost: x\r\nhost: x\r\n",
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n",
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+    ] {
+        let mut tcp = fixture.connect().await;
+        tcp.write_all(format!("{head}\r\n{GET}").as_bytes()).await.unwrap();
+        let (answer, _) = closed(&mut tcp).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") || answer.starts_with("HTTP/1.0 400 "), "{head}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.").count(), 1, "what follows is not read as a request: {head}: {answer}");
+    }
+    let mut tcp = fixture.connect().await;
+    ask(&mut tcp, "GET / HTTP/1.0\r\n\r\n", "you are ").await;
+}
+
+#[tokio::test]
 async fn a_request_is_answered_and_knows_where_it_comes_from() {
     let fixture = Fixture::with(Limits::default()).await;
     let mut tcp = fixture.connect().await;

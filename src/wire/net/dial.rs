@@ -18,6 +18,7 @@ use super::pin::{Pin, PinMismatch};
 use super::stream::{Stream, tune};
 use super::target::Target;
 use super::tls::{self, pinned_config, public_config};
+use crate::set::acts_on_display;
 
 /// Opens connections. One serves the whole process; TLS sessions are resumed among the connections of one dialer.
 #[derive(Debug)]
@@ -278,7 +279,7 @@ fn unreachable_by(address: SocketAddr, error: &io::Error) -> ConnectError {
 
 /// Certificate errors may quote what the partner put into the certificate, line breaks and all.
 fn one_line(error: &dyn std::error::Error) -> String {
-    error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+    error.to_string().chars().map(|c| if acts_on_display(c) { ' ' } else { c }).take(300).collect()
 }
 
 /// More addresses than this for one name are no help.
