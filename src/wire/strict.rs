@@ -14,6 +14,9 @@ use super::object::{Kind, Malformed};
 /// How deep objects and arrays may nest, the outermost one included.
 const DEPTH_MAX: usize = 32;
 
+/// Members of one object. To find a name that comes twice all are kept in memory, at several times their size.
+const NAMES_MAX: usize = 1 << 16;
+
 /// One reading of one input: knows what is expected right now and why the input was refused.
 ///
 /// `serde` only lets errors through as text, and its own texts quote the input; so the real reason waits here.
@@ -72,6 +75,9 @@ impl<'de> Names<'de> {
         map: &mut A,
     ) -> Result<Option<Cow<'de, str>>, A::Error> {
         let Some(name) = map.next_key_seed(Name)? else { return Ok(None) };
+        if self.0.len() >= NAMES_MAX {
+            return Err(reading.refuse(Kind::Shape, format!("an object has more than {NAMES_MAX} members")));
+        }
         if !self.0.insert(name.clone()) {
             return Err(reading.refuse(Kind::Shape, "an object has two members of one name"));
         }

@@ -156,6 +156,17 @@ fn what_is_not_a_communication_object_is_malformed() {
 }
 
 #[test]
+fn members_without_number_are_refused_before_memory_is_spent_on_them() {
+    let with = |count: usize| {
+        let members: Vec<String> = (0..count).map(|n| format!("\"{n}\":0")).collect();
+        read(&format!(r#"{{"more":{{{}}}}}"#, members.join(","))).map(|_| ())
+    };
+    assert_eq!(with(1 << 16), Ok(()));
+    let refused = with((1 << 16) + 1).unwrap_err();
+    assert_eq!((refused.kind, refused.description.as_str()), (Kind::Shape, "an object has more than 65536 members"));
+}
+
+#[test]
 fn nesting_without_end_is_refused_before_the_stack_is() {
     for open in ["[", "{\"a\":"] {
         let text = format!(r#"{{"deep": {}"#, open.repeat(100_000));
