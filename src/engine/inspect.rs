@@ -1,14 +1,16 @@
-//! From a parsed object to an inspected one: every SET verified, refused, or undecidable for now.
+//! From bytes to an inspected object: every SET verified, refused, or undecidable for now.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::pool::{Pool, Queue};
 use crate::auth::PartnerKeys;
 use crate::clock::Clock;
 use crate::peer::{Arrival, Finding, Inspected};
 use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, verify};
-use crate::wire::Object;
+use crate::wire::{self, Object};
 
 /// Checks what one partner sends: our policy for it, and its published keys.
 pub struct Inspector {
@@ -17,6 +19,9 @@ pub struct Inspector {
     pool: Pool,
     clock: Arc<dyn Clock>,
 }
+
+/// Objects up to this size, in bytes, are read where they arrive: a thread of their own would cost more.
+const READ_AT_ONCE_MAX: usize = 256 << 10;
 
 /// A SET on its way through the checks.
 struct Examined {
@@ -41,6 +46,15 @@ impl Inspector {
     /// The partner's keys.
     pub fn keys(&self) -> &Arc<PartnerKeys<KeySet>> {
         &self.keys
+    }
+
+    /// Reads an object. A large one may take a tenth of a second, for which no other connection shall have to wait, and
+    /// many times its size in memory, so that only some are read at a time.
+    pub async fn read(&self, bytes: Bytes, limits: wire::Limits) -> Result<Object, wire::Malformed> {
+        if bytes.len() <= READ_AT_ONCE_MAX {
+            return wire::parse(&bytes, &limits);
+        }
+        self.pool.run(Queue::Reading, move || wire::parse(&bytes, &limits)).await
     }
 
     /// Verifies every SET of an object on all cores. When the keys at hand do not do, waits up to `patience` for others:
@@ -105,5 +119,42 @@ impl Examined {
             Opinion::UnlessNewerKeys(_) => Finding::Undecidable,
         };
         Arrival { jti: self.jti, digest: self.digest, finding, known: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::auth::Parsed;
+    use crate::clock::SystemClock;
+    use crate::set::{Profile, events::Filter};
+
+    fn inspector() -> Inspector {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let parse = |_: &[u8]| Ok(Parsed { keys: KeySet::default(), count: 0, skipped: Vec::new() });
+        let keys = PartnerKeys::from_file("partner", file.path(), parse, Arc::clone(&clock)).unwrap();
+        let policy = Policy {
+            issuer: "https://a.example".to_owned(),
+            audience: "https://b.example".to_owned(),
+            accept: Filter::all(),
+            jti_bytes_max: 512,
+            set_bytes_max: 1 << 20,
+            profile: Profile::Ssf,
+        };
+        Inspector::new(policy, keys, Pool::new(), clock)
+    }
+
+    #[tokio::test]
+    async fn a_large_object_keeps_nobody_waiting_while_it_is_read() {
+        let (inspector, limits) = (inspector(), wire::Limits::default());
+        let members: Vec<String> = (0..50_000).map(|n| format!("\"{n}\":1")).collect();
+        let large = Bytes::from(format!("{{{}}}", members.join(",")));
+        let mut reading = std::pin::pin!(inspector.read(large, limits));
+        assert!(reading.as_mut().now_or_never().is_none(), "others get their turn meanwhile");
+        assert_eq!(reading.await, Ok(Object::default()));
+        assert!(inspector.read(Bytes::from_static(b"{}"), limits).now_or_never().is_some());
     }
 }

@@ -1,8 +1,8 @@
-//! Signatures on all cores, beside the actors: in chunks, signing and verifying in separate bounded queues.
+//! Signatures on all cores, beside the actors: in chunks, each kind of work in a bounded queue of its own.
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
 /// Runs costly work off the runtime's own threads. One shared queue would let a burst of signing starve verification.
@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 pub struct Pool {
     signing: Arc<Semaphore>,
     verifying: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
+    cores: usize,
 }
 
 /// Which queue a job waits in.
@@ -19,6 +21,8 @@ pub enum Queue {
     Signing,
     /// Checking signatures.
     Verifying,
+    /// Parsing large objects.
+    Reading,
 }
 
 /// Items in one hand-over to a thread: the hand-over costs some microseconds, an item tens of them.
@@ -30,8 +34,12 @@ const INLINE_MAX: usize = 2;
 impl Pool {
     /// A pool for this machine: each queue may use every core.
     pub fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self { signing: Arc::new(Semaphore::new(cores)), verifying: Arc::new(Semaphore::new(cores)) }
+        Self::of(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+    }
+
+    fn of(cores: usize) -> Self {
+        let [signing, verifying, reading] = std::array::from_fn(|_| Arc::new(Semaphore::new(cores)));
+        Self { signing, verifying, reading, cores }
     }
 
     /// Applies `work` to every item, keeping their order.
@@ -44,31 +52,46 @@ impl Pool {
         if items.len() <= INLINE_MAX {
             return items.into_iter().map(work).collect();
         }
+        let mut items = items.into_iter();
+        let chunks = std::iter::from_fn(move || {
+            let chunk: Vec<T> = items.by_ref().take(CHUNK).collect();
+            (!chunk.is_empty()).then_some(chunk)
+        });
+        let work = chunks.map(|chunk| {
+            let work = work.clone();
+            self.run(queue, move || chunk.into_iter().map(work).collect::<Vec<R>>())
+        });
+        // Only so many wait in the queue, else a call with a thousand items would go before all that come after it.
+        let done: Vec<Vec<R>> = stream::iter(work).buffered(self.cores + 1).collect().await;
+        done.into_iter().flatten().collect()
+    }
+
+    /// Does one piece of work, when it is its turn.
+    pub async fn run<R, F>(&self, queue: Queue, work: F) -> R
+    where
+        R: Send + 'static,
+        F: FnOnce() -> R + Send + 'static,
+    {
         let semaphore = match queue {
             Queue::Signing => &self.signing,
             Queue::Verifying => &self.verifying,
+            Queue::Reading => &self.reading,
         };
-        let total = items.len();
-        let mut items = items.into_iter();
-        let mut chunks = Vec::with_capacity(total.div_ceil(CHUNK));
-        loop {
-            let chunk: Vec<T> = items.by_ref().take(CHUNK).collect();
-            if chunk.is_empty() {
-                break;
-            }
-            let (semaphore, work) = (Arc::clone(semaphore), work.clone());
-            chunks.push(async move {
-                // The semaphore is never closed; without a permit the work would merely run unbounded.
-                let permit = semaphore.acquire_owned().await;
-                let done = tokio::task::spawn_blocking(move || chunk.into_iter().map(work).collect::<Vec<R>>()).await;
-                drop(permit);
-                match done {
-                    Ok(results) => results,
-                    Err(join) => std::panic::resume_unwind(join.into_panic()),
-                }
-            });
+        // The semaphore is never closed; without a permit the work would merely run unbounded.
+        let permit = Arc::clone(semaphore).acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            // Whoever asked may have gone; the thread is busy all the same.
+            let _permit = permit;
+            work()
+        });
+        match done.await {
+            Ok(result) => result,
+            Err(broken) => match broken.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is going down, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
         }
-        join_all(chunks).await.into_iter().flatten().collect()
     }
 }
 
@@ -80,6 +103,8 @@ impl Default for Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,5 +113,34 @@ mod tests {
             let results = Pool::new().map(Queue::Verifying, (0..count).collect(), |n: u32| n * 2).await;
             assert_eq!(results, (0..count).map(|n| n * 2).collect::<Vec<_>>());
         }
+    }
+
+    #[tokio::test]
+    async fn a_small_call_does_not_wait_for_all_of_a_large_one() {
+        let pool = Pool::of(1);
+        let done = Arc::new(AtomicUsize::new(0));
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(std::sync::Mutex::new(gate));
+        let large = {
+            let (pool, done) = (pool.clone(), Arc::clone(&done));
+            let work = move |n: usize| {
+                if n == 0 {
+                    let _ = gate.lock().unwrap().recv();
+                }
+                done.fetch_add(1, Ordering::SeqCst);
+            };
+            tokio::spawn(async move { pool.map(Queue::Verifying, (0..20 * CHUNK).collect(), work).await })
+        };
+        tokio::task::yield_now().await;
+        let small = {
+            let done = Arc::clone(&done);
+            let work = move |_| done.load(Ordering::SeqCst);
+            tokio::spawn(async move { pool.map(Queue::Verifying, vec![(); CHUNK], work).await })
+        };
+        tokio::task::yield_now().await;
+        go.send(()).unwrap();
+        let before = small.await.unwrap()[0];
+        assert!(before <= 3 * CHUNK, "{before} items of the large call went before");
+        assert_eq!(large.await.unwrap().len(), 20 * CHUNK);
     }
 }

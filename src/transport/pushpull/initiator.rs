@@ -119,7 +119,7 @@ impl Initiator {
         };
         let pause = retry_after(&response.headers, self.clock.now().wall).unwrap_or_default();
         match response.status {
-            StatusCode::OK => match wire::parse(&response.body, &self.config.limits) {
+            StatusCode::OK => match self.partner.inspector().read(response.body.clone(), self.config.limits).await {
                 Ok(answer) => self.take_in(handle, slot, answer, response.body.len()).await,
                 Err(malformed) => {
                     lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)

@@ -40,7 +40,7 @@ pub async fn exchange(partner: Arc<Partner>, config: Arc<Config>, request: Reque
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    let object = match wire::parse(&body, &config.limits) {
+    let object = match partner.inspector().read(body, config.limits).await {
         Ok(object) => object,
         Err(malformed) => return refuse(&malformed),
     };

@@ -19,7 +19,6 @@ use super::{Config, encode};
 use crate::engine::{Handle, Partner, Seat, Slot};
 use crate::peer::{Ending, SlotId};
 use crate::set::acts_on_display;
-use crate::wire;
 
 /// How a connection ended.
 pub(super) struct Farewell {
@@ -168,7 +167,8 @@ where
     /// Takes one object in. Waits while too much of this partner is unfinished: then nothing is read, and TCP pushes
     /// back.
     async fn arrived(&mut self, text: &Utf8Bytes) -> Result<(), End> {
-        let object = wire::parse(text.as_bytes(), &self.config.limits).map_err(|malformed| {
+        let read = self.partner.inspector().read(text.clone().into(), self.config.limits).await;
+        let object = read.map_err(|malformed| {
             let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
             End::Ours(code, malformed.to_string())
         })?;
