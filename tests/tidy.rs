@@ -1,10 +1,15 @@
 //! The rules of the house, checked: floors, sizes, opening words, banned words, names, links, and documentation that
 //! keeps up with the code. Every failure names the file, the rule and the remedy. Nothing but this repository is read.
 
+#[path = "tidy/files.rs"]
 mod files;
+#[path = "tidy/floors.rs"]
 mod floors;
+#[path = "tidy/house.rs"]
 mod house;
+#[path = "tidy/links.rs"]
 mod links;
+#[path = "tidy/manual.rs"]
 mod manual;
 
 use std::fmt;
