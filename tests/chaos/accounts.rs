@@ -66,6 +66,11 @@ pub(crate) async fn check(world: &World, parts: &Parts) -> Result<(), Violation>
             return Err(Violation::new(format!("{}: expected {expected:?}, found {status}", world.name(side))));
         }
     }
+    let unanswered = parts.submissions.iter().map(|submitted| submitted.unanswered);
+    let unanswered: usize = unanswered.chain(parts.consumptions.iter().map(|consumed| consumed.unanswered)).sum();
+    if world.kills() == 0 && unanswered > 0 {
+        return Err(Violation::new(format!("{unanswered} requests got no answer although nobody was killed")));
+    }
     for (side, consumed) in parts.consumptions.iter().enumerate() {
         audit(world, side, &consumed.seqs).await?;
     }

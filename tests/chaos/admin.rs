@@ -65,6 +65,7 @@ impl Client {
                 Some(connection) if !connection.is_closed() => connection,
                 _ => self.connect().await?,
             };
+            connection.ready().await.map_err(|_| NoAnswer)?;
             let request = Request::builder()
                 .method(method)
                 .uri(path)

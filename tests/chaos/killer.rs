@@ -13,7 +13,7 @@ use crate::world::{BY_KILLS, Violation, World};
 pub(crate) struct Kills {
     /// Blows that fell on both sides at once.
     pub(crate) both: usize,
-    /// Kills within milliseconds of a batch of events being submitted there.
+    /// Kills within milliseconds of a batch of events being submitted or accepted there.
     pub(crate) in_submission: usize,
     /// Kills of a process that was started just before: not ready yet, and just become ready.
     pub(crate) in_recovery: usize,
@@ -40,35 +40,43 @@ pub(crate) async fn strike(world: &World) -> Result<Kills, Violation> {
 
 /// Lets more events be submitted, and waits for the moment in that which the blow is meant for.
 async fn wait_for_moment(world: &World, blow: &Blow) {
-    let side = if let Moment::InSubmission(side, _) = blow.moment { side } else { 0 };
-    let mut submitting = std::pin::pin!(world.submitting[side].notified());
-    submitting.as_mut().enable();
-    world.may_submit[BY_KILLS].send_replace(blow.at + 2.0 * AHEAD);
-    match blow.moment {
-        Moment::After(time) => sleep(time).await,
-        Moment::InSubmission(_, time) => {
-            // When everything is submitted already, any moment will do.
-            let _ = timeout(Duration::from_millis(500), submitting).await;
-            sleep(time).await;
-        }
+    let (news, time) = match blow.moment {
+        Moment::After(time) => (None, time),
+        Moment::InSubmission(side, time) => (Some(&world.submitting[side]), time),
+        Moment::Accepted(side) => (Some(&world.accepting[side]), Duration::ZERO),
+    };
+    let go_on = || world.may_submit[BY_KILLS].send_replace(blow.at + 2.0 * AHEAD);
+    if let Some(news) = news {
+        // Listens before there is anything to hear.
+        let mut heard = std::pin::pin!(news.notified());
+        heard.as_mut().enable();
+        go_on();
+        // When everything is submitted already, any moment will do.
+        let _ = timeout(Duration::from_millis(500), heard).await;
+    } else {
+        go_on();
+    }
+    // Even the shortest sleep is longer than nothing.
+    if !time.is_zero() {
+        sleep(time).await;
     }
 }
 
 async fn fall(world: &World, blow: &Blow) -> Result<(), Violation> {
     let [alpha, beta] = &world.sides;
-    let (first, second) =
-        tokio::join!(async { if blow.targets[0] { raise(alpha, blow, blow.down[0]).await } else { Ok(()) } }, async {
-            if blow.targets[1] { raise(beta, blow, blow.down[1]).await } else { Ok(()) }
-        },);
+    let (first, second) = tokio::join!(fall_on(alpha, blow, 0), fall_on(beta, blow, 1));
     first.and(second)
 }
 
-/// Kills one side, and starts it again until the blow is over.
-async fn raise(side: &Organisation, blow: &Blow, down: Duration) -> Result<(), Violation> {
+/// Kills one side if it is a target, and starts it again until the blow is over.
+async fn fall_on(side: &Organisation, blow: &Blow, index: usize) -> Result<(), Violation> {
+    if !blow.targets[index] {
+        return Ok(());
+    }
     // It must not have died of anything else.
     side.alive().await?;
     side.kill().await;
-    sleep(down).await;
+    sleep(blow.down[index]).await;
     for again in &blow.again {
         let begun = side.start().await;
         match again {
@@ -85,7 +93,8 @@ impl Kills {
     fn count(&mut self, blow: &Blow) {
         let targets = blow.targets.iter().filter(|target| **target).count();
         self.both += usize::from(targets == 2);
-        self.in_submission += if matches!(blow.moment, Moment::InSubmission(..)) { targets } else { 0 };
+        self.in_submission +=
+            if matches!(blow.moment, Moment::InSubmission(..) | Moment::Accepted(_)) { targets } else { 0 };
         for again in &blow.again {
             match again {
                 Again::InRecovery(_) => self.in_recovery += targets,

@@ -34,6 +34,8 @@ pub(crate) enum Moment {
     After(Duration),
     /// So long after this side, one of the targets, was given a batch of events to take in.
     InSubmission(usize, Duration),
+    /// At the very moment at which this side, one of the targets, said that a batch is accepted.
+    Accepted(usize),
 }
 
 /// A kill of a side that has just been started again.
@@ -83,12 +85,11 @@ fn blows(kills: usize, random: &mut Random) -> Vec<Blow> {
             // Whoever got fewer so far.
             _ => [given[0] <= given[1], given[1] < given[0]],
         };
-        let moment = match random.chance(0.5) {
-            true => {
-                let side = if targets == [true, true] { random.below(2) as usize } else { usize::from(targets[1]) };
-                Moment::InSubmission(side, random.time(Duration::from_millis(25)))
-            }
-            false => Moment::After(random.time(Duration::from_millis(200))),
+        let side = if targets == [true, true] { random.below(2) as usize } else { usize::from(targets[1]) };
+        let moment = match random.below(4) {
+            0 => Moment::Accepted(side),
+            1 => Moment::InSubmission(side, random.time(Duration::from_millis(25))),
+            _ => Moment::After(random.time(Duration::from_millis(200))),
         };
         let mut again = Vec::new();
         while again.len() < 2 && random.chance(0.35) {

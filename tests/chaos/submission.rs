@@ -75,6 +75,7 @@ impl Submitter<'_> {
             self.world.submitting[self.side].notify_waiters();
             match self.client.post("/api/v1/events", "application/x-ndjson", body.clone()).await {
                 Ok(answer) if answer.status == 202 => {
+                    self.world.accepting[self.side].notify_waiters();
                     let answered = answer.json();
                     let same = answered["jtis"].as_array().is_some_and(|got| got.iter().eq(jtis));
                     return same.then_some(()).ok_or_else(|| self.violation("answered other jtis", jtis, &answered));

@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) confirmed: [AtomicUsize; 2],
     /// Told at each side when a batch of events is about to be submitted.
     pub(crate) submitting: [Notify; 2],
+    /// Told when that side has just said that a batch is accepted.
+    pub(crate) accepting: [Notify; 2],
     /// The part of the events that may be submitted, as the kills and as the blockade see it: so that neither of them
     /// comes when everything is over.
     pub(crate) may_submit: [watch::Sender<f64>; 2],
@@ -66,6 +68,7 @@ impl World {
             accepted: Default::default(),
             confirmed: Default::default(),
             submitting: Default::default(),
+            accepting: Default::default(),
             may_submit: [watch::Sender::new(f64::INFINITY), watch::Sender::new(f64::INFINITY)],
         }
     }
