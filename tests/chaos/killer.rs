@@ -96,8 +96,11 @@ impl Kills {
     fn count(&mut self, blow: &Blow) {
         let targets = blow.targets.iter().filter(|target| **target).count();
         self.both += usize::from(targets == 2);
-        self.in_submission +=
-            if matches!(blow.moment, Moment::InSubmission(..) | Moment::Accepted(_)) { targets } else { 0 };
+        match blow.moment {
+            Moment::After(_) => {}
+            Moment::InSubmission(..) | Moment::Accepted(_) => self.in_submission += targets,
+            Moment::Arriving(..) => self.in_arrival += targets,
+        }
         for again in &blow.again {
             match again {
                 Again::InRecovery(_) => self.in_recovery += targets,
