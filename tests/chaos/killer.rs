@@ -15,6 +15,8 @@ pub(crate) struct Kills {
     pub(crate) both: usize,
     /// Kills within milliseconds of a batch of events being submitted or accepted there.
     pub(crate) in_submission: usize,
+    /// Kills within milliseconds of a batch having left for there.
+    pub(crate) in_arrival: usize,
     /// Kills of a process that was started just before: not ready yet, and just become ready.
     pub(crate) in_recovery: usize,
     pub(crate) when_ready: usize,
@@ -44,6 +46,7 @@ async fn wait_for_moment(world: &World, blow: &Blow) {
         Moment::After(time) => (None, time),
         Moment::InSubmission(side, time) => (Some(&world.submitting[side]), time),
         Moment::Accepted(side) => (Some(&world.accepting[side]), Duration::ZERO),
+        Moment::Arriving(side, time) => (Some(&world.accepting[1 - side]), time),
     };
     let go_on = || world.may_submit[BY_KILLS].send_replace(blow.at + 2.0 * AHEAD);
     if let Some(news) = news {
@@ -93,8 +96,11 @@ impl Kills {
     fn count(&mut self, blow: &Blow) {
         let targets = blow.targets.iter().filter(|target| **target).count();
         self.both += usize::from(targets == 2);
-        self.in_submission +=
-            if matches!(blow.moment, Moment::InSubmission(..) | Moment::Accepted(_)) { targets } else { 0 };
+        match blow.moment {
+            Moment::After(_) => {}
+            Moment::InSubmission(..) | Moment::Accepted(_) => self.in_submission += targets,
+            Moment::Arriving(..) => self.in_arrival += targets,
+        }
         for again in &blow.again {
             match again {
                 Again::InRecovery(_) => self.in_recovery += targets,

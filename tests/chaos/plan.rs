@@ -36,6 +36,8 @@ pub(crate) enum Moment {
     InSubmission(usize, Duration),
     /// At the very moment at which this side, one of the targets, said that a batch is accepted.
     Accepted(usize),
+    /// So long after the partner of this side, one of the targets, said so: the batch is on its way to the target then.
+    Arriving(usize, Duration),
 }
 
 /// A kill of a side that has just been started again.
@@ -86,9 +88,10 @@ fn blows(kills: usize, random: &mut Random) -> Vec<Blow> {
             _ => [given[0] <= given[1], given[1] < given[0]],
         };
         let side = if targets == [true, true] { random.below(2) as usize } else { usize::from(targets[1]) };
-        let moment = match random.below(4) {
+        let moment = match random.below(6) {
             0 => Moment::Accepted(side),
             1 => Moment::InSubmission(side, random.time(Duration::from_millis(25))),
+            2 | 3 => Moment::Arriving(side, random.time(Duration::from_millis(25))),
             _ => Moment::After(random.time(Duration::from_millis(200))),
         };
         let mut again = Vec::new();

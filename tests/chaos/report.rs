@@ -131,8 +131,14 @@ impl fmt::Display for Report<'_> {
         let kills = parts.kills;
         writeln!(
             f,
-            "  kills          {} and {}: {} blows at both, {} kills in a submission, {} before ready, {} when just ready",
-            alpha.kills, beta.kills, kills.both, kills.in_submission, kills.in_recovery, kills.when_ready,
+            "  kills          {} and {}: {} blows at both, {} kills in a submission, {} in an arrival, {} before ready, {} when just ready",
+            alpha.kills,
+            beta.kills,
+            kills.both,
+            kills.in_submission,
+            kills.in_arrival,
+            kills.in_recovery,
+            kills.when_ready,
         )?;
         let (median, longest, starts) = self.ready();
         writeln!(f, "  ready after    median {median:.0?}, longest {longest:.0?}, of {starts} starts")?;

@@ -9,6 +9,8 @@ use crate::world::{Violation, World};
 
 /// Without any progress for so long, something is stuck. Longer than every pause that the daemons are allowed.
 const STALLED_AFTER: Duration = Duration::from_secs(150);
+/// Without progress for so long although both sides call everything settled, something is lost.
+const LOST_AFTER: Duration = Duration::from_secs(15);
 /// Pause between two looks, and between two lines about them.
 const LOOK: Duration = Duration::from_millis(50);
 const TELL: Duration = Duration::from_secs(5);
@@ -36,13 +38,21 @@ pub(crate) async fn watch(world: &World) -> Violation {
             told_at = Instant::now();
             tell(world).await;
             if moved_at.elapsed() > LONG_PAUSE {
-                println!("  {} no progress, the two say {:?}", at(world), accounts::statuses(world).await);
+                let statuses = accounts::statuses(world).await;
+                println!("  {} no progress, the two say {statuses:?}", at(world));
+                let over = statuses.as_ref().is_some_and(|both| both.iter().all(|status| status["queued"] == 0));
+                if over && world.all_accepted() && moved_at.elapsed() > LOST_AFTER {
+                    return Violation::new(format!(
+                        "nothing is queued any more, and SETs have not arrived: {statuses:?}"
+                    ))
+                    .about(accounts::some_unsettled(world).await);
+                }
             }
         }
         if moved_at.elapsed() > STALLED_AFTER {
             let statuses = accounts::statuses(world).await;
             return Violation::new(format!("no progress for {STALLED_AFTER:?}: {statuses:?}"))
-                .about(accounts::some_unconfirmed(world).await);
+                .about(accounts::some_unsettled(world).await);
         }
     }
 }

@@ -83,6 +83,10 @@ impl World {
         self.accepted.iter().chain(&self.confirmed).map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
+    pub(crate) fn all_accepted(&self) -> bool {
+        self.accepted.iter().all(|count| count.load(Ordering::Relaxed) == self.plan.events)
+    }
+
     /// Kills of both sides so far.
     pub(crate) fn kills(&self) -> usize {
         self.sides.iter().map(|side| side.history().kills).sum()
