@@ -162,10 +162,14 @@ async fn a_partner_that_asks_for_patience_gets_it(status: u16, seconds: &str) {
     let request = responder.request_with("event").await;
     let asked = tokio::time::Instant::now();
     request.answer(status, &[("Retry-After", seconds)], "");
-    let again = responder.request().await;
+    let mut again = responder.request().await;
     let pause = again.at - asked;
     assert!(pause >= Duration::from_millis(2900), "{status}: asked again after {pause:?}");
-    assert!(again.object()["sets"].get("event").is_some(), "{status}: {:?}", again.object());
+    if again.jtis().is_empty() {
+        // The pause is over for the link a moment before the SET has been read again.
+        again.answer_object(&json!({}));
+        again = responder.request_with("event").await;
+    }
     again.ack();
     daemon.settled("globex", "event", "acked").await;
 }
@@ -394,9 +398,12 @@ async fn a_partner_that_dialled_us_and_went_silent_is_given_up_too() {
 
 #[tokio::test]
 async fn an_idle_websocket_whose_pings_are_answered_stays() {
-    let (mut responder, _, daemon) = dialling_websockets().await;
+    let responder = Responder::listen().await;
+    responder.take_websockets();
+    // Long enough that a busy machine answers in time.
+    let (mut responder, _, daemon) = to(responder, "websocket", "[delivery]\nping_interval = \"2s\"\n").await;
     let (_, mut only) = responder.socket().await;
-    let quiet = tokio::time::timeout(Duration::from_millis(2500), only.next()).await;
+    let quiet = tokio::time::timeout(Duration::from_secs(6), only.next()).await;
     assert!(quiet.is_err(), "{quiet:?} although there was nothing to say");
     daemon.send("globex", "event").await;
     only.object_with(|object| object["sets"].get("event").map(drop)).await;
