@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use crate::admin::{Admin, router};
 use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
+use crate::codes::Code;
 use crate::config::Config;
 use crate::store::{self, Sqlite};
 use crate::transceiver::Transceiver;
@@ -85,7 +86,7 @@ pub(super) fn check(site: &Site) -> Result<Config, Error> {
 async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit {
     tokio::select! {
         why = transceiver.failed() => {
-            error!(why, "storage failed: stopped to protect the data; start again once the disk is sound");
+            error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data; start again once the disk is sound");
             return Exit::StorageFailed;
         }
         signal = stop(signals) => {
@@ -98,11 +99,11 @@ async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit
             Exit::Done
         }
         why = transceiver.failed() => {
-            error!(why, "storage failed: stopped to protect the data");
+            error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data");
             Exit::StorageFailed
         }
         signal = stop(signals) => {
-            warn!(signal = signal.name(), "stopped at once; what is not settled stays queued");
+            warn!(code = %Code::StoppedAtOnce, signal = signal.name(), "stopped at once; what is not settled stays queued");
             signal.exit()
         }
     }
@@ -112,7 +113,7 @@ async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit
 async fn stop(signals: &mut Signals) -> Signal {
     loop {
         match signals.next().await {
-            Signal::Hangup => warn!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
+            Signal::Hangup => info!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
             signal => return signal,
         }
     }
@@ -139,6 +140,7 @@ async fn close(store: Arc<Sqlite>) {
 async fn bind(address: std::net::SocketAddr, key: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
         Error::failed(format!("{key}: cannot listen on {address}: {error}"))
+            .code(Code::CannotListen)
             .who_acts("you")
             .fix(format!("stop what listens there, or choose another {key}"))
     })
