@@ -12,6 +12,7 @@ mod explain;
 mod init;
 mod key;
 mod log;
+
 mod output;
 mod peer;
 mod send;
@@ -20,6 +21,7 @@ mod set;
 mod signals;
 mod site;
 mod status;
+mod systemd;
 mod tail;
 mod version;
 

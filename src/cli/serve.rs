@@ -19,6 +19,7 @@ use crate::transport::server::Server;
 use super::args::{Global, Serve};
 use super::signals::{Signal, Signals};
 use super::site::Site;
+use super::systemd::Manager;
 use super::{Error, Exit, assemble, log, output};
 
 /// How long a stop may take before what is left is dropped; it stays queued on disk.
@@ -67,7 +68,12 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
         ready_ms = u64::try_from(clock.now().mono.as_millis()).unwrap_or(u64::MAX),
         "ready"
     );
-    let exit = until_stopped(&transceiver, &mut signals).await;
+    let manager = Manager::of_process();
+    manager.ready();
+    let exit = tokio::select! {
+        exit = until_stopped(&transceiver, &mut signals, manager) => exit,
+        never = manager.attend(&transceiver) => match never {},
+    };
     let _ = quit.send(true);
     let _ = serving.await;
     drop(transceiver);
@@ -83,13 +89,14 @@ pub(super) fn check(site: &Site) -> Result<Config, Error> {
 }
 
 /// Runs until a signal or the store ends it.
-async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit {
+async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals, manager: Manager) -> Exit {
     tokio::select! {
         why = transceiver.failed() => {
             error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data; start again once the disk is sound");
             return Exit::StorageFailed;
         }
         signal = stop(signals) => {
+            manager.stopping(GRACE);
             info!(signal = signal.name(), grace_seconds = GRACE.as_secs(), "stopping: answering what is owed");
         }
     }
