@@ -98,6 +98,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod peer;
+pub mod private;
 pub mod quantity;
 pub mod random;
 pub mod set;

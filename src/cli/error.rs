@@ -4,6 +4,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::private::Exposed;
+
 /// The fixed exit codes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
@@ -114,6 +116,13 @@ impl fmt::Display for Error {
             }
         }
         Ok(())
+    }
+}
+
+impl From<Exposed> for Error {
+    fn from(exposed: Exposed) -> Self {
+        let what = format!("{}: {}", exposed.path.display(), exposed.what());
+        Self::new(Exit::ConfigInvalid, what).expected(exposed.expected()).found(exposed.found()).fix(exposed.fix())
     }
 }
 

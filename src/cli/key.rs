@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::config::{self, Config};
+use crate::private;
 use crate::set::{Algorithm, SigningKey};
 
 use super::args::Global;
@@ -132,9 +133,12 @@ pub(super) fn read(kid: &str, file: &Path) -> Result<SigningKey, Error> {
         Error::failed(format!("{} cannot be used: {fault}", file.display()))
             .expected("a private key in PEM, PKCS#8: EC P-256, Ed25519 or RSA")
     };
-    let pem = std::fs::read_to_string(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::new(Exit::NotFound, format!("there is no key file {}", file.display())),
-        _ => unusable(&error),
+    let pem = private::read_to_string(file).map_err(|error| match error {
+        private::Error::Exposed(exposed) => exposed.into(),
+        private::Error::File(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Error::new(Exit::NotFound, format!("there is no key file {}", file.display()))
+        }
+        private::Error::File(error) => unusable(&private::said(&error)),
     })?;
     SigningKey::from_pem(kid, &pem).map_err(|error| unusable(&error))
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::auth::Secret;
+use crate::auth::{Secret, SecretError};
 use crate::config::{self, Config, Environment};
 
 use super::args::Global;
@@ -72,10 +72,11 @@ fn reachable(mut listen: std::net::SocketAddr) -> String {
 }
 
 fn token(file: &Path) -> Result<Secret, Error> {
-    Secret::read_file(file).map_err(|error| {
-        Error::new(Exit::NotAllowed, format!("there is no token for the admin API: {error}"))
+    Secret::read_file(file).map_err(|error| match error {
+        SecretError::Exposed(exposed) => exposed.into(),
+        error => Error::new(Exit::NotAllowed, format!("there is no token for the admin API: {error}"))
             .expected("the daemon's bearer token")
-            .fix("name it with --token-file, or the configuration with -c")
+            .fix("name it with --token-file, or the configuration with -c"),
     })
 }
 
