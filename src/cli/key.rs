@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::codes::Code;
 use crate::config::{self, Config};
 use crate::private;
 use crate::set::{Algorithm, SigningKey};
@@ -56,6 +57,7 @@ pub(super) fn new(algorithm: Algorithm, kid: Option<&str>, global: &Global) -> R
             Exit::Conflict,
             format!("{} exists already, and no key is overwritten", file.display()),
         )
+        .code(Code::FileExists)
         .fix("choose another --kid, or leave it out"));
     }
     init::directory(&config.keys.dir, 0o700)?;
@@ -100,10 +102,8 @@ fn tell(
 type Files = std::collections::BTreeMap<String, std::path::PathBuf>;
 
 fn files(config: &Config) -> Result<Files, Error> {
-    config::key_files(&config.keys.dir).map_err(|error| {
-        Error::failed(format!("cannot read the key directory {}: {error}", config.keys.dir.display()))
-            .fix("make a key with `pushpull key new`")
-    })
+    config::key_files(&config.keys.dir)
+        .map_err(|error| Error::unreadable(&config.keys.dir, &error).fix("make a key with `pushpull key new`"))
 }
 
 /// The key that signs: the one that is named, or the only one.
@@ -122,7 +122,9 @@ pub(super) fn signing(config: &Config, kid: Option<&str>) -> Result<SigningKey, 
             .fix("set keys.active, or name one with --kid")
     })?;
     let file = files.get(kid).ok_or_else(|| {
-        Error::new(Exit::NotFound, format!("there is no key {kid:?}")).expected(format!("one of {names}"))
+        Error::new(Exit::NotFound, format!("there is no key {kid:?}"))
+            .code(Code::NoSuchKey)
+            .expected(format!("one of {names}"))
     })?;
     read(kid, file)
 }
@@ -131,12 +133,13 @@ pub(super) fn signing(config: &Config, kid: Option<&str>) -> Result<SigningKey, 
 pub(super) fn read(kid: &str, file: &Path) -> Result<SigningKey, Error> {
     let unusable = |fault: &dyn std::fmt::Display| {
         Error::failed(format!("{} cannot be used: {fault}", file.display()))
+            .code(Code::KeyUnusable)
             .expected("a private key in PEM, PKCS#8: EC P-256, Ed25519 or RSA")
     };
     let pem = private::read_to_string(file).map_err(|error| match error {
         private::Error::Exposed(exposed) => exposed.into(),
         private::Error::File(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Error::new(Exit::NotFound, format!("there is no key file {}", file.display()))
+            Error::new(Exit::NotFound, format!("there is no key file {}", file.display())).code(Code::NoSuchKey)
         }
         private::Error::File(error) => unusable(&private::said(&error)),
     })?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::auth::{Secret, SecretError};
+use crate::codes::Code;
 use crate::config::{self, Config, Environment};
 
 use super::args::Global;
@@ -75,6 +76,7 @@ fn token(file: &Path) -> Result<Secret, Error> {
     Secret::read_file(file).map_err(|error| match error {
         SecretError::Exposed(exposed) => exposed.into(),
         error => Error::new(Exit::NotAllowed, format!("there is no token for the admin API: {error}"))
+            .code(Code::NoToken)
             .expected("the daemon's bearer token")
             .fix("name it with --token-file, or the configuration with -c"),
     })

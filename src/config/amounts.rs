@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::codes::Code;
 use crate::quantity::{duration_text, size_text};
 
-use super::code::Code;
 use super::problem::Problem;
 use super::schema::{Delivery, Limits};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::codes::Code;
 use crate::wire::net::{Allow, Target};
 
-use super::code::Code;
 use super::problem::Problem;
 use super::schema::{Admin, TlsMode};
 use super::{Config, amounts, partner};

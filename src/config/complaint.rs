@@ -1,10 +1,10 @@
 //! What the TOML reader and the schema complain of, said for the person who has to mend it: what was expected and
 //! found, and the remedy. What may be a secret is not repeated.
 
+use crate::codes::Code;
 use crate::quantity;
 use crate::set::nearest::nearest;
 
-use super::code::Code;
 use super::problem::Problem;
 use super::sections;
 

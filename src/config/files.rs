@@ -5,13 +5,13 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::auth::{Secret, SecretError};
+use crate::codes::Code;
 use crate::private::{self, Exposed};
 use crate::set::nearest::nearest;
 use crate::set::{Digest, KeySet, SigningKey};
 use crate::store::exposed_database;
 use crate::wire::net::{TlsError, server_config};
 
-use super::code::Code;
 use super::problem::Problem;
 use super::schema::{Keys, Tls, TlsMode};
 use super::{Config, Environment, Peer, partner};

@@ -3,7 +3,6 @@
 
 mod amounts;
 mod check;
-mod code;
 mod complaint;
 mod document;
 mod environment;
@@ -22,10 +21,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::codes::Code;
+
 use document::Document;
 
 pub use crate::quantity::{duration_text, parse_duration, parse_size, size_text};
-pub use code::Code;
 pub use environment::{Environment, PREFIX};
 pub use files::key_files;
 pub(crate) use partner::is_loopback;

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::codes::Code;
 use crate::set::events::{self, Filter};
 use crate::set::nearest::nearest;
 use crate::wire::net::{Allow, InvalidTarget, Pin, Target};
 
-use super::code::Code;
 use super::peer::{Peer, Transport, is_slug};
 use super::problem::Problem;
 use super::{Config, amounts, check};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::code::Code;
+use crate::codes::Code;
 
 /// A configuration that cannot be used. It lists every fault that was found, not only the first.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum Place {
 }
 
 /// One fault.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
     /// What kind of fault it is.
     pub code: Code,
@@ -103,6 +103,23 @@ pub(super) struct Excerpt {
     pub(super) indent: usize,
     /// Characters of the place.
     pub(super) width: usize,
+}
+
+impl Default for Problem {
+    fn default() -> Self {
+        Self {
+            code: Code::ConfigBadValue,
+            place: Place::default(),
+            field: String::new(),
+            what: String::new(),
+            expected: None,
+            found: None,
+            fix: String::new(),
+            excerpt: None,
+            path: Vec::new(),
+            rests_on: Vec::new(),
+        }
+    }
 }
 
 /// One step of the way from the document's root to a value.
