@@ -5,6 +5,8 @@
 //! the file as a whole or `$NAME` for a variable, FIELD `-` for none; below it `#   says: PART` of the text, and
 //! `#   fix: PART` of the remedy. Nothing else may be reported.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -52,6 +54,20 @@ fn a_bad_configuration_is_refused_before_an_address_is_bound() {
     assert!(!site.path().join("pushpull.db").exists());
     let (code, text) = exit(&sound);
     assert!(code == Some(1) && text.contains("cannot listen"), "it comes as far as that without the fault: {text}");
+}
+
+/// Such a variable can stand in no file of the corpus.
+#[test]
+fn a_variable_that_is_not_unicode_is_named() {
+    let site = site();
+    fs::write(site.path().join("pushpull.toml"), SOUND).unwrap();
+    let value = std::os::unix::ffi::OsStrExt::from_bytes(b"127.0.0.1:8\xff");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pushpull"));
+    command.args(["serve", "--check", "-c", "pushpull.toml"]).current_dir(site.path()).stdin(Stdio::null());
+    let output = command.env::<_, &std::ffi::OsStr>("PUSHPULL__SERVER__LISTEN", value).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("environment variable PUSHPULL__SERVER__LISTEN: the value is not Unicode"), "{text}");
 }
 
 #[test]

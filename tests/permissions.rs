@@ -1,6 +1,8 @@
 //! Secrets stay with their owner: what the program makes is private whatever the umask, and what others can read it
 //! refuses, with the command that mends it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

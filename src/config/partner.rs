@@ -262,15 +262,13 @@ fn credentials(peer: &Peer) -> Option<Problem> {
                 .fix("remove one of them"),
         );
     }
-    if let Some(token) = &peer.token {
-        if !is_variable(&token.env) {
-            // What stands there may be the token.
-            return Some(
-                Problem::at("token", "this is no name of an environment variable")
-                    .expected("{ env = \"NAME\" }, of letters, digits and _")
-                    .fix("write the variable's name, not the token itself"),
-            );
-        }
+    if peer.token.as_ref().is_some_and(|token| !is_variable(&token.env)) {
+        // What stands there may be the token.
+        return Some(
+            Problem::at("token", "this is no name of an environment variable")
+                .expected("{ env = \"NAME\" }, of letters, digits and _")
+                .fix("write the variable's name, not the token itself"),
+        );
     }
     (peer.transport == Transport::None && peer.accept_token_file.is_none()).then(|| {
         Problem::at("accept_token_file", "missing: we do not dial this partner, and it could not prove who it is")
