@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::set::acts_on_display;
+
 use super::problem::Excerpt;
 use super::sections;
 
@@ -25,7 +27,7 @@ pub(super) fn of(text: &str, span: &Range<usize>) -> Option<Excerpt> {
         Some((key, _)) => format!("{key}= …"),
         None => return None,
     };
-    let shown: String = shown.chars().map(|c| if c.is_control() { ' ' } else { c }).take(CHARS_MAX).collect();
+    let shown: String = shown.chars().map(|c| if acts_on_display(c) { ' ' } else { c }).take(CHARS_MAX).collect();
     // What is marked may have been left out: then the ellipsis stands for it.
     let last = shown.chars().count().saturating_sub(1);
     let indent = indent.min(last);

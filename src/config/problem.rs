@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::codes::Code;
+use crate::set::acts_on_display;
 
 /// A configuration that cannot be used. It lists every fault that was found, not only the first.
 #[derive(Debug, thiserror::Error)]
@@ -229,9 +230,9 @@ impl Problem {
             Place::Environment(name) => write!(f, "environment variable {name}: ")?,
         }
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", harmless(&self.field))?;
         }
-        write!(f, "{} [{}]", self.what, self.code.as_str())?;
+        write!(f, "{} [{}]", harmless(&self.what), self.code.as_str())?;
         if let (Some(excerpt), Place::Line { line, .. }) = (&self.excerpt, &self.place) {
             let Excerpt { text, indent, width } = excerpt;
             write!(f, "\n   {line:>5} | {text}\n         | {:indent$}{}", "", "^".repeat(*width))?;
@@ -239,11 +240,17 @@ impl Problem {
         let details = [("expected", self.expected.as_deref()), ("found", self.found.as_deref())];
         for (name, text) in details.into_iter().chain([("fix", Some(self.fix.as_str()))]) {
             if let Some(text) = text {
-                write!(f, "\n   {name:<9} {text}")?;
+                write!(f, "\n   {name:<9} {}", harmless(text))?;
             }
         }
         Ok(())
     }
+}
+
+/// A text of the file, of which a terminal takes nothing for an order.
+fn harmless(text: &str) -> String {
+    let one = |c: char| if acts_on_display(c) { c.escape_default().collect() } else { c.to_string() };
+    text.chars().map(one).collect()
 }
 
 /// The steps of a key that is written with dots.

@@ -401,3 +401,26 @@ fn a_missing_file_says_how_to_make_one() {
     let error = load(Path::new("no/such/pushpull.toml"), &Environment::default()).expect_err("there is none");
     assert!(error.to_string().contains("pushpull init"), "{error}");
 }
+
+/// Whatever is cut off, doubled or put in, the text is read to its end, and every fault says what to do.
+#[test]
+fn no_text_is_too_broken_to_be_reported() {
+    let places = (0..COMPLETE.len()).filter(|at| COMPLETE.is_char_boundary(*at));
+    for (number, at) in places.enumerate().filter(|(number, _)| number % 5 == 0) {
+        let (before, after) = COMPLETE.split_at(at);
+        let put = ["\"", "[", "]", "=", "\n[[peer]]\n", "{", "é\u{1b}", "\\u", "'''", "x = 5\n", "[server]\n"];
+        let texts = [
+            before.to_owned(),
+            after.to_owned(),
+            format!("{before}{}{after}", put[number / 5 % put.len()]),
+            format!("{before}{}", after.get(1..).unwrap_or_default()),
+        ];
+        for text in texts {
+            let Err(error) = read_with(&text, &[("PUSHPULL__LOG__LEVEL", "inof")]) else { panic!("{text}") };
+            for problem in &error.problems {
+                assert!(!problem.what.is_empty() && !problem.fix.is_empty(), "{problem:?}");
+            }
+            assert!(!error.to_string().contains('\u{1b}'), "{error}");
+        }
+    }
+}
