@@ -17,6 +17,8 @@ use super::{complaint, excerpt};
 /// A parsed document.
 pub(super) struct Document<'a> {
     text: &'a str,
+    /// Where the lines begin: with very many peers it would take long to count them again and again.
+    lines: Vec<usize>,
     root: DeTable<'a>,
     /// The variables laid over the file. Their keys and values carry spans behind the end of the text, [`STRIDE`] of
     /// them for each variable, so that a span alone tells where a value comes from.
@@ -36,8 +38,9 @@ impl<'a> Document<'a> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let overrides = environment.overrides();
         let torn = !errors.is_empty();
-        let mut document =
-            Self { text, root: root.into_inner(), overrides, damaged: Vec::new(), torn, torn_from: usize::MAX };
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        let root = root.into_inner();
+        let mut document = Self { text, lines, root, overrides, damaged: Vec::new(), torn, torn_from: usize::MAX };
         let mut problems = Vec::new();
         for (span, message) in told(text, &errors) {
             let line = document.line_at(span.start);
@@ -269,9 +272,10 @@ impl<'a> Document<'a> {
         if let Some(over) = self.override_at(offset) {
             return Place::Environment(over.name.to_owned());
         }
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::Line { line: before.matches('\n').count() + 1, column: before[start..].chars().count() + 1 }
+        let line = self.lines.partition_point(|start| *start <= offset).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or_default();
+        let column = self.text.get(start..offset).unwrap_or_default().chars().count() + 1;
+        Place::Line { line, column }
     }
 }
 

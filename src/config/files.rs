@@ -1,6 +1,6 @@
 //! The files that a configuration names: are they there, and are they what they should be? Contents are never shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub fn key_files(directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
 
 /// Every fault of the files that this configuration names.
 pub(super) fn problems(config: &Config, file: &Path, environment: &Environment) -> Vec<Problem> {
-    let mut look = Look { environment, problems: Vec::new(), exposed: BTreeSet::new(), accepted: Vec::new() };
+    let mut look = Look { environment, problems: Vec::new(), exposed: BTreeSet::new(), accepted: HashMap::new() };
     if let Some(exposed) = private::check_public(file) {
         look.exposed("", exposed);
     }
@@ -57,7 +57,7 @@ struct Look<'a> {
     /// What has been reported as open to others: many files may lie in one such directory.
     exposed: BTreeSet<PathBuf>,
     /// The digests of the tokens by which partners are told apart, and whose they are.
-    accepted: Vec<(Digest, String)>,
+    accepted: HashMap<Digest, String>,
 }
 
 impl Look<'_> {
@@ -78,13 +78,12 @@ impl Look<'_> {
             self.secret("accept_token_file", file, "make it with `pushpull peer add`, and hand it to the partner");
         self.not_the_admin_token("accept_token_file", digest.as_ref(), admin);
         let Some(digest) = digest else { return };
-        match self.accepted.iter().find(|(other, _)| *other == digest) {
-            Some((_, name)) => {
-                let what = format!("{name} and {} would present the same token", peer.name);
-                let problem = Problem::at("accept_token_file", what).code(Code::ConfigConflict);
-                self.problems.push(problem.fix("give each its own: a token says who is calling"));
-            }
-            None => self.accepted.push((digest, peer.name.clone())),
+        if let Some(name) = self.accepted.get(&digest) {
+            let what = format!("{name} and {} would present the same token", peer.name);
+            let problem = Problem::at("accept_token_file", what).code(Code::ConfigConflict);
+            self.problems.push(problem.fix("give each its own: a token says who is calling"));
+        } else {
+            self.accepted.insert(digest, peer.name.clone());
         }
     }
 

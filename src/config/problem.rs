@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: each fault with its place, what was expected and found, and the remedy.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -18,15 +19,12 @@ pub struct Error {
 impl Error {
     /// The faults in the order of the file, each one once.
     pub(super) fn new(file: &Path, problems: Vec<Problem>) -> Self {
-        let mut distinct: Vec<Problem> = Vec::with_capacity(problems.len());
-        for problem in problems {
-            // A check of the values and one of the files may come upon the same thing.
-            let shown = |problem: &Problem| (problem.field.clone(), problem.what.clone(), problem.found.clone());
-            let same = |known: &Problem| known.place == problem.place && shown(known) == shown(&problem);
-            if !distinct.iter().any(same) {
-                distinct.push(problem);
-            }
-        }
+        // A check of the values and one of the files may come upon the same thing.
+        let mut seen = BTreeSet::new();
+        let key = |problem: &Problem| {
+            (problem.place.clone(), problem.field.clone(), problem.what.clone(), problem.found.clone())
+        };
+        let mut distinct: Vec<Problem> = problems.into_iter().filter(|problem| seen.insert(key(problem))).collect();
         distinct.sort_by_key(|problem| match problem.place {
             Place::File => (0, 0),
             Place::Line { line, column } => (line, column),
@@ -55,7 +53,7 @@ impl fmt::Display for Error {
 }
 
 /// Where a fault stands.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Place {
     /// In the file as a whole: something is missing, or the file itself is at fault.
     #[default]
