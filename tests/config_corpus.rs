@@ -191,6 +191,13 @@ impl Case {
         if shown.matches("\n   fix ").count() != problems.len() {
             wrong.push("the text has another number of remedies than there are faults".to_owned());
         }
+        // Whatever is a secret in the corpus is called so.
+        if [&json.stdout, &text.stderr, &started.stderr]
+            .iter()
+            .any(|out| String::from_utf8_lossy(out).contains("hunter2"))
+        {
+            wrong.push("a secret is shown".to_owned());
+        }
         if listing(place.path()) != before {
             wrong.push("something was made or changed".to_owned());
         }

@@ -137,7 +137,7 @@ pub(super) fn of_syntax(message: &str, line: &str, base: Problem) -> Problem {
             ("the quotation marks do not close", expected, "close them at the end of the line")
         }
         "unclosed array" => ("this list is not closed", "`]`", "close it with ]"),
-        "unclosed table" => ("this heading is not closed", "`]`", "close it with ]"),
+        "unclosed table" | "unclosed array table" => ("this heading is not closed", "`]`", "close it with ]"),
         what if section => (what, expected, "correct this line: a section is [name], a peer is [[peer]]"),
         what => (what, expected, "correct this line: key = \"text\", key = 5, or key = [\"text\", \"text\"]"),
     };

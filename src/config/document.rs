@@ -11,6 +11,7 @@ use crate::set::nearest::nearest;
 
 use super::environment::{Environment, Override};
 use super::problem::{Place, Problem, Step};
+use super::syntax::{self, line_start};
 use super::tree::{STRIDE, find, insert, is_section, remove, rename, value, value_mut};
 use super::{complaint, excerpt};
 
@@ -42,10 +43,12 @@ impl<'a> Document<'a> {
         let root = root.into_inner();
         let mut document = Self { text, lines, root, overrides, damaged: Vec::new(), torn, torn_from: usize::MAX };
         let mut problems = Vec::new();
-        for (span, message) in told(text, &errors) {
+        for (span, message) in syntax::told(text, &errors) {
             let line = document.line_at(span.start);
-            if line.trim_start().starts_with('[') || message.starts_with(UNCLOSED) {
-                document.torn_from = document.torn_from.min(span.start);
+            if line.trim_start().starts_with('[') || syntax::is_unclosed_list(&message) {
+                let is_list = syntax::is_unclosed_list(&message);
+                let from = if is_list { span.start } else { line_start(text, span.start) };
+                document.torn_from = document.torn_from.min(from);
             }
             let base = Problem { field: document.field_at(span.start), ..document.base(&span) };
             problems.push(complaint::of_syntax(&message, line, base));
@@ -102,7 +105,8 @@ impl<'a> Document<'a> {
             return None;
         }
         let span = self.span_of(&problem.path);
-        if self.torn && span.is_none() && !problem.path.is_empty() {
+        let lost = span.as_ref().map_or(self.torn && !problem.path.is_empty(), |span| !self.is_sure(span));
+        if lost {
             return None;
         }
         let nearest = || (1..problem.path.len()).rev().find_map(|length| self.span_of(&problem.path[..length]));
@@ -209,9 +213,7 @@ impl<'a> Document<'a> {
 
     /// The line around a position of the text.
     fn line_at(&self, offset: usize) -> &'a str {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        self.text[start..].lines().next().unwrap_or_default()
+        self.text[line_start(self.text, offset)..].lines().next().unwrap_or_default()
     }
 
     /// The key that stands on a line that is not TOML, as far as can be told by looking at it.
@@ -224,7 +226,9 @@ impl<'a> Document<'a> {
         if let Some(section) = heading(line) {
             return Some(section).filter(is_name).unwrap_or_default().to_owned();
         }
-        let Some(key) = line.split('=').next().map(str::trim).filter(is_name) else { return String::new() };
+        // Without the sign it may be anything, such as the second line of a secret.
+        let key = line.split_once('=').map(|(key, _)| key.trim()).filter(is_name);
+        let Some(key) = key else { return String::new() };
         let before = self.text.get(..offset).unwrap_or_default();
         let section = before.lines().rev().skip(1).find_map(heading).filter(is_name);
         section.map_or_else(|| key.to_owned(), |section| format!("{section}.{key}"))
@@ -278,26 +282,3 @@ impl<'a> Document<'a> {
         Place::Line { line, column }
     }
 }
-
-/// The faults of syntax that are worth telling: one a line, and of a list that is never closed only where it begins,
-/// since it takes all that follows for its items.
-fn told(text: &str, errors: &[toml::de::Error]) -> Vec<(Range<usize>, String)> {
-    let mut told: Vec<_> =
-        errors.iter().map(|error| (error.span().unwrap_or_default(), error.message().to_owned())).collect();
-    if let Some((end, message)) = told.iter().find(|(_, message)| message.starts_with(UNCLOSED)).cloned() {
-        let first =
-            told.iter().find(|(_, message)| message.contains("array")).map_or(end.start, |(span, _)| span.start);
-        let before = text.get(..first).unwrap_or(text);
-        let is_value = |at: &usize| before[..*at].trim_end().ends_with('=');
-        let opens = before.rmatch_indices('[').map(|(at, _)| at).find(is_value).unwrap_or(first);
-        told.retain(|(span, _)| span.start < opens);
-        told.push((opens..opens + 1, message));
-    }
-    let line = |span: &Range<usize>| text.get(..span.start).map_or(0, |before| before.matches('\n').count());
-    told.sort_by_key(|(span, _)| span.start);
-    told.dedup_by_key(|(span, _)| line(span));
-    told
-}
-
-/// How the reader begins to say that a list has no end.
-const UNCLOSED: &str = "unclosed array";

@@ -13,6 +13,7 @@ mod peer;
 mod problem;
 mod schema;
 mod sections;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
