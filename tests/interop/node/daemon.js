@@ -21,7 +21,7 @@ allow = ["127.0.0.0/8"]
 [delivery]
 retry_first = "300ms"
 speak_interval = "250ms"
-ping_interval = "1s"
+ping_interval = "2s"
 `;
 
 function environment() {

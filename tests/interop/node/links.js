@@ -95,14 +95,23 @@ export class PartnerDialsWebSocket extends Link {
   transport = 'websocket';
 
   async up() {
-    this.socket = await this.dialler.open();
-    converse(this.book, this.socket, this.server.faults);
-    this.halt = this.pumping(async () => say(this.book, this.socket));
+    await this.dial();
+    this.halt = this.pumping(async () => {
+      // A daemon that heard nothing from a busy machine has given up on it: whoever dials dials again.
+      if (this.socket.readyState === WebSocket.CLOSED) await this.dial();
+      say(this.book, this.socket);
+    });
   }
 
   async down() {
     await this.halt?.();
     this.socket?.terminate();
+    this.book.lost();
+  }
+
+  async dial() {
+    this.socket = await this.dialler.open();
+    converse(this.book, this.socket, this.server.faults);
     this.book.lost();
   }
 
