@@ -10,4 +10,7 @@ mod admin_api;
 mod http_surface;
 mod initiator;
 mod refusals;
+mod reload;
+mod reload_under_load;
+mod run_time_peers;
 mod two_partners;
