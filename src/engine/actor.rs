@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
+use super::counting::Counting;
 use super::handle::{ArrivalRoom, SendError};
 use super::restraint::Restraint;
 use crate::clock::Clock;
@@ -23,7 +24,8 @@ use crate::store::{self, Epoch, Journal};
 /// What the mailbox carries: one channel for everything, so that order is kept.
 pub(super) enum Message {
     Send { sets: Vec<SignedSet>, fresh: bool, reply: oneshot::Sender<Result<(), SendError>> },
-    Arrived { slot: Option<SlotId>, object: Inspected, room: ArrivalRoom },
+    /// `at`: when its last byte had come (monotonic time).
+    Arrived { slot: Option<SlotId>, object: Inspected, room: ArrivalRoom, at: Duration },
     SlotOpened(SlotId, SlotSpec, mpsc::Sender<Transmission>),
     SlotReady(SlotId),
     SlotAlive(SlotId),
@@ -58,6 +60,7 @@ pub(super) struct Actor {
     pub(super) reading: Option<BoxFuture<'static, Result<Page, store::Error>>>,
     pub(super) wake: Option<Duration>,
     pub(super) restraints: Restraints,
+    pub(super) counting: Counting,
 }
 
 /// Inputs taken into one step: bounds its duration and its commit.
@@ -79,11 +82,13 @@ impl Actor {
             if let Gathered::Closed = self.gather().await? {
                 return Ok(());
             }
-            let step = self.peer.step(self.clock.now());
-            let Step { writes, outputs, wake, drained } = step;
+            let now = self.clock.now();
+            let Step { writes, outputs, wake, drained, figures } = self.peer.step(now);
+            let sum = Counting::sum(&writes, now.wall);
             self.commit(writes).await?;
             // Everything up to here has left no trace outside; from here on it may (R1).
             self.accepting.clear();
+            self.counting.count(sum, &figures, &outputs, self.clock.now().mono);
             for caller in self.callers.drain(..) {
                 let _ = caller.send(Ok(()));
             }
@@ -127,7 +132,10 @@ impl Actor {
     async fn take(&mut self, message: Message) -> Result<(), store::Error> {
         let input = match message {
             Message::Send { sets, fresh, reply } => return self.accept(sets, fresh, reply).await,
-            Message::Arrived { slot, object, room } => {
+            Message::Arrived { slot, object, room, at } => {
+                if !object.sets.is_empty() {
+                    self.counting.arrived_at.push(at);
+                }
                 let object = self.look_up(object).await?;
                 drop(room);
                 Input::Arrived { slot, object }
@@ -204,6 +212,7 @@ impl Actor {
             return Ok(());
         }
         self.accepting.extend(accepting);
+        accepted.iter().for_each(|set| self.counting.accept(set.label));
         self.callers.push(reply);
         self.peer.handle_input(Input::Send(accepted), self.clock.now());
         Ok(())
@@ -349,6 +358,6 @@ pub(super) struct Restraints {
 }
 
 /// A partner's error code as it may stand in a log: short, and nothing but text.
-fn shown(err: &str) -> String {
+pub(super) fn shown(err: &str) -> String {
     err.chars().take(64).filter(|c| !acts_on_display(*c)).collect()
 }

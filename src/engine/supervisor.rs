@@ -13,10 +13,13 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
 use super::actor::{Actor, Restraints};
+use super::counting::Counting;
 use super::handle::Handle;
 use super::inbox::Inbox;
+use super::recent::Recent;
 use crate::clock::Clock;
 use crate::codes::Code;
+use crate::metrics::Metrics;
 use crate::peer::{self, Peer, PeerId};
 use crate::store::{self, Handed, Journal};
 
@@ -31,6 +34,8 @@ pub struct Config {
     pub mailbox_max: usize,
     /// Bytes of arrived objects that wait for one actor.
     pub arrivals_bytes_max: usize,
+    /// Where is counted what happens.
+    pub metrics: Metrics,
 }
 
 impl Default for Config {
@@ -40,6 +45,7 @@ impl Default for Config {
             inbox_max: 10_000_000,
             mailbox_max: 1024,
             arrivals_bytes_max: 16 << 20,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -50,6 +56,8 @@ pub struct Supervisor {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     actors: DashMap<PeerId, Handle>,
+    /// What happened last with each peer.
+    recent: DashMap<PeerId, Arc<Recent>>,
     /// Draining: an actor that has ended is not started again.
     draining: AtomicBool,
     /// Set once, when the store has failed: the process must end.
@@ -60,7 +68,7 @@ impl Supervisor {
     /// A supervisor without actors.
     pub fn new(config: Config, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let failure = watch::Sender::new(None);
-        Arc::new(Self { config, journal, clock, actors: DashMap::new(), draining: AtomicBool::new(false), failure })
+        Arc::new(Self { config, journal, clock, actors: DashMap::new(), recent: DashMap::new(), draining: AtomicBool::new(false), failure })
     }
 
     /// The handle of this peer's actor, which is started if it is not running. `name` is for logs. Never waits.
@@ -76,6 +84,16 @@ impl Supervisor {
     /// The handle of this peer's actor, if it is running.
     pub fn running(&self, id: PeerId) -> Option<Handle> {
         self.actors.get(&id).map(|entry| entry.clone()).filter(Handle::is_running)
+    }
+
+    /// What happened last with this peer.
+    pub fn recent(&self, id: PeerId) -> Arc<Recent> {
+        Arc::clone(&self.recent.entry(id).or_default())
+    }
+
+    /// Where is counted what happens.
+    pub fn metrics(&self) -> &Metrics {
+        &self.config.metrics
     }
 
     /// The store.
@@ -165,6 +183,7 @@ impl Supervisor {
         let saved = self.journal.recover(id).await?;
         debug!(peer = %name, queued = saved.counts.queued, paused = saved.paused, "conversation opened");
         let seed = u64::from(id.0) ^ self.clock.now().wall.0;
+        let counting = Counting::new(self.config.metrics.peer(&name), self.recent(id));
         let actor = Actor {
             id,
             name,
@@ -182,6 +201,7 @@ impl Supervisor {
             reading: None,
             wake: Some(Duration::ZERO),
             restraints: Restraints::default(),
+            counting,
         };
         actor.run().await
     }

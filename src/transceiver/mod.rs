@@ -25,6 +25,7 @@ pub use submit::{Submission, SubmitError, SubmitFault};
 
 use crate::clock::Clock;
 use crate::engine::{Pool, Supervisor};
+use crate::metrics::Metrics;
 use crate::peer::PeerId;
 use crate::set::{Jti, KeySet, SigningKey};
 use crate::store::{self, Journal, Registry};
@@ -59,6 +60,7 @@ struct Inner {
     registry: Arc<dyn Registry>,
     supervisor: Arc<Supervisor>,
     pool: Pool,
+    metrics: Metrics,
     clock: Arc<dyn Clock>,
     dialer: Arc<Dialer>,
     directory: Arc<Directory>,
@@ -108,6 +110,7 @@ impl Transceiver {
         let directory = Arc::new(Directory::default());
         let config = Arc::new(builder.pushpull);
         let clock = builder.clock;
+        let metrics = builder.engine.metrics.clone();
         let inner = Arc::new(Inner {
             audience: builder.audience.unwrap_or_else(|| builder.issuer.clone()),
             issuer: builder.issuer,
@@ -116,6 +119,7 @@ impl Transceiver {
             journal,
             registry,
             pool: Pool::new(),
+            metrics: metrics.clone(),
             clock,
             dialer: Arc::new(Dialer::new(builder.allow)),
             directory: Arc::clone(&directory),
@@ -138,7 +142,7 @@ impl Transceiver {
                 jwks: ArcSwap::from_pointee(jwks.into()),
                 stop: this.0.stop.subscribe(),
             };
-            let mut server = Server::new("partners", router(Arc::new(app)));
+            let mut server = Server::new("partners", router(Arc::new(app), &metrics));
             if let Some(tls) = public.tls {
                 server = server.with_tls(Arc::new(ArcSwap::new(tls)));
             }

@@ -89,8 +89,10 @@ impl Transceiver {
             set_bytes_max: inner.policy.set_bytes_max,
             profile: Profile::Ssf,
         };
-        let inspector = Inspector::new(policy, Arc::clone(&keys), inner.pool.clone(), Arc::clone(&inner.clock));
+        let inspector = Inspector::new(policy, Arc::clone(&keys), inner.pool.clone(), Arc::clone(&inner.clock))
+            .with_metrics(inner.metrics.clone());
         let partner = Arc::new(Partner::new(Arc::clone(&name), id, Arc::clone(&inner.supervisor), inspector));
+        keys.count_in(Arc::clone(&partner.metrics));
         let entry = Arc::new(Entry {
             config,
             partner: Arc::clone(&partner),
@@ -150,7 +152,14 @@ impl Transceiver {
             ..Draft::default()
         });
         self.submit(vec![Submission { peer: peer.to_owned(), event }]).await?;
-        match tokio::time::timeout(patience, end).await {
+        let ended = tokio::time::timeout(patience, end).await;
+        let outcome = match &ended {
+            Ok(Ok(Outcome::Acked)) => "acked",
+            Ok(Ok(Outcome::Refused(_))) => "refused",
+            _ => "timed_out",
+        };
+        entry.partner.metrics.verification("out", outcome);
+        match ended {
             Ok(Ok(Outcome::Acked)) => Ok(Verified { jti, after: self.0.clock.now().mono.saturating_sub(started) }),
             Ok(Ok(Outcome::Refused(error))) => Err(VerifyError::Refused(error)),
             Ok(Ok(Outcome::Dead(_)) | Err(_)) | Err(_) => Err(VerifyError::TimedOut(patience)),

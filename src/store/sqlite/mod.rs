@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
+use crate::metrics::Metrics;
 use batch::Batch;
 use file::Use;
 use kept::{Kept, Position, added};
@@ -48,11 +49,13 @@ pub struct Options {
     pub readers: u32,
     /// Requests that may wait for the writer before callers wait to ask (default 1,024).
     pub queue: usize,
+    /// Where transactions are measured.
+    pub metrics: Metrics,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_tail: 131_072, hand_ahead: 1_024, readers: 2, queue: 1_024 }
+        Self { memory_tail: 131_072, hand_ahead: 1_024, readers: 2, queue: 1_024, metrics: Metrics::default() }
     }
 }
 
@@ -167,6 +170,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         upkeep,
         orders: receiver,
         checkpoints: Checkpoints::default(),
+        metrics: options.metrics.clone(),
     };
     let thread = std::thread::Builder::new()
         .name("pushpull-store".to_owned())

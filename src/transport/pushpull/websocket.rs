@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Config, encode};
 use crate::engine::{Handle, Partner, Seat, Slot};
+use crate::metrics::{PeerMetrics, Transport};
 use crate::peer::{Ending, SlotId};
 use crate::set::acts_on_display;
 
@@ -60,6 +61,7 @@ where
         return Farewell { why: "shutting down".to_owned(), broke_off: false };
     };
     partner.update_link(|link| (link.trouble, link.socketless) = (None, None));
+    let metrics = Arc::clone(&partner.metrics);
     let (sink, stream) = socket.split();
     let (alive, heard) = mpsc::channel(1);
     let mut reader = Reader {
@@ -71,7 +73,7 @@ where
         alive,
         inspections: JoinSet::new(),
     };
-    let mut writer = Writer { sink, config, stop };
+    let mut writer = Writer { sink, config, stop, metrics: Arc::clone(&metrics) };
     let end = {
         let writing = writer.run(&mut slot, heard);
         tokio::select! {
@@ -80,6 +82,7 @@ where
         }
     };
     drop(seat);
+    metrics.closed(end.code());
     // What came before the end counts: a partner's last words are the verdicts that it owed us.
     let _ = timeout(CLOSING, reader.finish()).await;
     slot.close(end.ending());
@@ -100,6 +103,14 @@ enum End {
 }
 
 impl End {
+    /// The close code, whoever gave it; none when it broke.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Ours(code, _) | Self::Theirs(Some(code), _) => Some(u16::from(*code)),
+            Self::Theirs(None, _) => None,
+        }
+    }
+
     fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.
@@ -168,6 +179,7 @@ where
     /// back.
     async fn arrived(&mut self, text: &Utf8Bytes) -> Result<(), End> {
         let read = self.partner.inspector().read(text.clone().into(), self.config.limits).await;
+        self.partner.metrics.received_bytes(Transport::Websocket, text.len());
         let object = read.map_err(|malformed| {
             let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
             End::Ours(code, malformed.to_string())
@@ -191,6 +203,7 @@ struct Writer<S> {
     sink: SplitSink<WebSocketStream<S>, Message>,
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
+    metrics: Arc<PeerMetrics>,
 }
 
 impl<S> Writer<S>
@@ -202,11 +215,15 @@ where
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stop = self.stop.clone();
         loop {
+            let mut sets = 0;
             let message = tokio::select! {
                 object = slot.next() => match object {
                     None => return End::Ours(CloseCode::Away, "shutting down".to_owned()),
                     Some(object) => match Utf8Bytes::try_from(encode(&object, None)) {
-                        Ok(text) => Message::Text(text),
+                        Ok(text) => {
+                            sets = object.sets.len();
+                            Message::Text(text)
+                        }
                         Err(error) => return End::Ours(CloseCode::Error, error.to_string()),
                     },
                 },
@@ -218,11 +235,15 @@ where
                 _ = stop.wait_for(|stop| *stop) => return End::Ours(CloseCode::Away, "shutting down".to_owned()),
             };
             let speaks = matches!(message, Message::Text(_));
+            let length = message.len();
             // `send` is feed and flush in one: an object already holds everything there was to say.
             match timeout(self.config.exchange_within, self.sink.send(message)).await {
                 Err(_) => return End::Theirs(None, "the partner does not read what we write".to_owned()),
                 Ok(Err(error)) => return blame(error),
-                Ok(Ok(())) if speaks => slot.ready().await,
+                Ok(Ok(())) if speaks => {
+                    self.metrics.sent(Transport::Websocket, sets, length);
+                    slot.ready().await;
+                }
                 Ok(Ok(())) => {}
             }
         }
