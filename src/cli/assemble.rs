@@ -11,12 +11,13 @@ use crate::admin::{AddFault, AddPeer};
 use crate::auth::Secret;
 use crate::config::{self, Config, Environment, TlsMode, Transport, key_files};
 use crate::engine;
+use crate::metrics::Metrics;
 use crate::set::{SigningKey, events::Filter};
 use crate::store::Sqlite;
 use crate::transceiver::{AddError, DialConfig, KeySource, PeerConfig, Transceiver};
 use crate::transport::pushpull;
 use crate::wire;
-use crate::wire::net::{Allow, Pin, Target, server_config};
+use crate::wire::net::{Allow, Pin, Target, expires_at, server_config};
 
 use super::{Error, Exit};
 
@@ -26,7 +27,9 @@ pub(super) async fn transceiver(
     environment: &Environment,
     store: Arc<Sqlite>,
     listener: TcpListener,
+    metrics: Metrics,
 ) -> Result<Transceiver, Error> {
+    note_certificate(config, &metrics);
     let limits = wire::Limits {
         object_bytes_max: config.limits.object_bytes_max,
         set_bytes_max: config.limits.set_bytes_max,
@@ -43,6 +46,7 @@ pub(super) async fn transceiver(
     let engine = engine::Config {
         peer: Arc::new(config.delivery.to_peer()),
         inbox_max: config.limits.inbox_max,
+        metrics,
         ..engine::Config::default()
     };
     let allow = Allow::parse(config.network.allow.iter().map(String::as_str)).map_err(invalid("network.allow"))?;
@@ -209,6 +213,15 @@ fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
     };
     let read = |path: &Path| std::fs::read(path).map_err(invalid(&path.display().to_string()));
     server_config(&read(cert)?, &read(key)?).map(Some).map_err(invalid("server.tls"))
+}
+
+/// Lets everybody see when our certificate expires.
+pub(super) fn note_certificate(config: &Config, metrics: &Metrics) {
+    let pem = config.server.tls.cert.as_ref().filter(|_| config.server.tls.mode != TlsMode::DangerousPlaintext);
+    let expires = pem.and_then(|path| std::fs::read(path).ok()).and_then(|pem| expires_at(&pem));
+    if let Some(at) = expires {
+        metrics.certificate_expires(at as f64);
+    }
 }
 
 /// Names what is wrong with the configuration.

@@ -12,6 +12,7 @@ use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
 use crate::codes::Code;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::store::{self, Sqlite};
 use crate::transceiver::Transceiver;
 use crate::transport::server::Server;
@@ -34,7 +35,8 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
     }
     log::start(&config.log)?;
     let mut signals = Signals::new()?;
-    let store = open_store(&config).await?;
+    let metrics = Metrics::new();
+    let store = open_store(&config, &metrics).await?;
     let partners = bind(config.server.listen, "server.listen").await?;
     let operators = bind(config.admin.listen, "admin.listen").await?;
     let (listen, admin_listen) = (partners.local_addr(), operators.local_addr());
@@ -42,7 +44,7 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
     let directory: Arc<Path> = site.directory().into();
     let environment = Arc::new(site.environment.clone());
     let config = Arc::new(config);
-    let transceiver = assemble::transceiver(&config, &environment, Arc::clone(&store), partners).await?;
+    let transceiver = assemble::transceiver(&config, &environment, Arc::clone(&store), partners, metrics).await?;
     let added = assemble::kept_peers(&transceiver, &config, &environment, &directory).await?;
     transceiver.open();
     let add_peer = assemble::add_peer(transceiver.clone(), Arc::clone(&config), environment, directory);
@@ -126,12 +128,14 @@ async fn stop(signals: &mut Signals) -> Signal {
     }
 }
 
-async fn open_store(config: &Config) -> Result<Arc<Sqlite>, Error> {
+async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc<Sqlite>, Error> {
     let Some(path) = config.store.path().map(Path::to_owned) else {
         return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
     };
     let name = path.display().to_string();
-    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, store::Options::default()));
+    let mut options = store::Options::default();
+    options.metrics = metrics.clone();
+    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, options));
     match opening.await {
         Ok(Ok(store)) => Ok(Arc::new(store)),
         Ok(Err(error)) => Err(Error::new(Exit::StorageFailed, format!("{name}: {error}"))),

@@ -18,7 +18,7 @@ use crate::peer::{
     Act, Audit, Direction, Ending, Fate, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId, SlotSpec,
     Stats, Step, Transmission, Write,
 };
-use crate::set::{Digest, Jti, SignedSet, acts_on_display};
+use crate::set::{Digest, ErrorCode, Jti, SignedSet};
 use crate::store::{self, Epoch, Journal};
 
 /// What the mailbox carries: one channel for everything, so that order is kept.
@@ -281,7 +281,7 @@ impl Actor {
                 }
             }
             // Readers of the inbox are woken by the store itself.
-            Output::Received(count) => debug!(peer = %self.name, count, "SETs received"),
+            Output::Received(count) => debug!(peer = %self.name, direction = "in", count, "SETs received"),
             Output::Audit(audit) => self.audit(&audit),
         }
     }
@@ -289,16 +289,16 @@ impl Actor {
     fn report(&mut self, jti: &Jti, outcome: &Outcome) {
         let now = self.clock.now().mono;
         match outcome {
-            Outcome::Acked => debug!(peer = %self.name, %jti, "SET acknowledged"),
+            Outcome::Acked => debug!(peer = %self.name, direction = "out", %jti, "SET acknowledged"),
             Outcome::Refused(error) => {
                 if let Some(count) = self.restraints.settled_refused.admit(1, now) {
-                    let err = shown(&error.err);
-                    warn!(peer = %self.name, code = %Code::RefusedByPeer, %jti, count, err, "the partner refused a SET; it is kept as a dead letter");
+                    let err = known(&error.err);
+                    warn!(peer = %self.name, code = %Code::RefusedByPeer, direction = "out", %jti, count, err, "the partner refused a SET; it is kept as a dead letter");
                 }
             }
             Outcome::Dead(cause) => {
                 if let Some(count) = self.restraints.settled_dead.admit(1, now) {
-                    warn!(peer = %self.name, code = %Code::GivenUp, %jti, count, ?cause, "gave up on a SET that was never answered; it is kept as a dead letter");
+                    warn!(peer = %self.name, code = %Code::GivenUp, direction = "out", %jti, count, why = cause.as_str(), "gave up on a SET that was never answered; it is kept as a dead letter");
                 }
             }
         }
@@ -310,7 +310,7 @@ impl Actor {
         match audit {
             Audit::JtiConflict(count, jti) => {
                 if let Some(count) = held.conflict.admit(*count, now) {
-                    warn!(peer, code = %Code::ContentChanged, %jti, count, "known jtis came with other bytes; the first verdicts stand");
+                    warn!(peer, code = %Code::ContentChanged, direction = "in", %jti, count, "known jtis came with other bytes; the first verdicts stand");
                 }
             }
             Audit::UnknownVerdicts(count) => {
@@ -320,7 +320,7 @@ impl Actor {
             }
             Audit::Refused(count, jti, code) => {
                 if let Some(count) = held.refused.admit(*count, now) {
-                    warn!(peer, code = %Code::SetRefused, %jti, count, err = code.as_str(), "refused SETs; this is one of them");
+                    warn!(peer, code = %Code::SetRefused, direction = "in", %jti, count, err = code.as_str(), "refused SETs; this is one of them");
                 }
             }
             Audit::RefusalsSuppressed(count) => {
@@ -357,7 +357,8 @@ pub(super) struct Restraints {
     no_room: Restraint,
 }
 
-/// A partner's error code as it may stand in a log: short, and nothing but text.
-pub(super) fn shown(err: &str) -> String {
-    err.chars().take(64).filter(|c| !acts_on_display(*c)).collect()
+/// A partner's error code as it may stand in a log or a label: one that is registered. What a partner invents may hold
+/// what it was sent, and stands in the record of the event alone.
+pub(super) fn known(err: &str) -> &'static str {
+    ErrorCode::ALL.into_iter().find(|code| code.as_str() == err).map_or("other", ErrorCode::as_str)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::actor::shown;
+use super::actor::known;
 use super::recent::{Last, Recent, Refused};
 use crate::clock::Wall;
 use crate::metrics::PeerMetrics;
@@ -40,8 +40,8 @@ impl Counting {
             match write {
                 Write::Settle { outcome: Outcome::Acked, .. } => sum.acked += 1,
                 Write::Settle { outcome: Outcome::Refused(error), jti, .. } => {
-                    sum.rejected.push(ErrorCode::ALL.into_iter().find(|code| code.as_str() == error.err));
-                    sum.refusal = Some(Refused { at, jti: jti.clone(), err: shown(&error.err) });
+                    sum.rejected.push(known(&error.err));
+                    sum.refusal = Some(Refused { at, jti: jti.clone(), err: known(&error.err) });
                 }
                 Write::Settle { outcome: Outcome::Dead(cause), .. } => sum.dead.push(*cause),
                 Write::Answer { verdict: Verdict::Refused(refusal), .. } => sum.invalid.push(refusal.code),
@@ -82,17 +82,13 @@ impl Counting {
             metrics.acked.inc_by(sum.acked);
         }
         for code in &sum.rejected {
-            metrics.rejected.add(code.map_or("other", ErrorCode::as_str), 1);
+            metrics.rejected.add(code, 1);
         }
         for code in &sum.invalid {
             metrics.invalid.add(code.as_str(), 1);
         }
         for cause in &sum.dead {
-            let cause = match cause {
-                DeathCause::Attempts => "attempts",
-                DeathCause::Age => "age",
-            };
-            metrics.dead.add(cause, 1);
+            metrics.dead.add(cause.as_str(), 1);
         }
         for _ in 0..sum.verified {
             metrics.verification("in", "acked");
@@ -117,7 +113,7 @@ impl Counting {
 pub(super) struct Sum {
     at: Wall,
     acked: u64,
-    rejected: Vec<Option<ErrorCode>>,
+    rejected: Vec<&'static str>,
     refusal: Option<Refused>,
     dead: Vec<DeathCause>,
     invalid: Vec<ErrorCode>,

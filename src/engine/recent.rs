@@ -29,8 +29,8 @@ pub struct Refused {
     pub at: Wall,
     /// Of which SET.
     pub jti: Jti,
-    /// With what code, as it may be shown.
-    pub err: String,
+    /// With what code; one that is not registered is `other`.
+    pub err: &'static str,
 }
 
 impl Recent {

@@ -134,7 +134,7 @@ impl Supervisor {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             if first {
-                error!(code = %Code::StorageFailed, %error, "the store has failed, stopping to protect the data");
+                error!(code = %Code::StorageFailed, why = %error, "the store has failed, stopping to protect the data");
                 *failure = Some(error.to_string());
             }
             first
@@ -162,7 +162,7 @@ impl Supervisor {
             match running.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    error!(peer = %name, code = %Code::Unavailable, %error, "the conversation has ended; it goes on when it is next needed");
+                    error!(peer = %name, code = %Code::Unavailable, why = %error, "the conversation has ended; it goes on when it is next needed");
                     this.note_failure(&error);
                 }
                 // The panic itself is on stderr. What was not durable has had no effect.

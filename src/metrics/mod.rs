@@ -17,7 +17,7 @@ use prometheus_client::encoding;
 use prometheus_client::registry::Registry;
 
 use families::Families;
-pub use peer::{Gauges, PeerMetrics, STATES, Split, Transport};
+pub use peer::{Figures, Gauges, PeerMetrics, STATES, Split, Transport};
 
 /// The text formats of an exposition.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

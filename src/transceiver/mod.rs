@@ -4,6 +4,7 @@ mod builder;
 mod event;
 mod peers;
 mod received;
+mod scrape;
 mod status;
 mod submit;
 
@@ -20,7 +21,7 @@ pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
 pub use event::Event;
 pub use peers::{AddError, Verified, VerifyError};
 pub use received::{Inbox, Received};
-pub use status::{EventRecord, LinkState, Moment, PeerStatus, State};
+pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 
 use crate::clock::Clock;
@@ -181,6 +182,25 @@ impl Transceiver {
         self.0.open.send_replace(true);
     }
 
+    /// What keeps it from taking SETs, in words; empty when nothing does.
+    pub async fn obstacles(&self) -> Vec<&'static str> {
+        let mut obstacles = Vec::new();
+        if self.is_stopping() {
+            obstacles.push("draining: the process is stopping");
+        }
+        if !*self.0.open.borrow() {
+            obstacles.push("listeners: partners are not let in yet");
+        } else if lock(&self.0.server).as_ref().is_some_and(JoinHandle::is_finished) {
+            obstacles.push("listeners: the one for partners has ended");
+        }
+        if !self.0.journal.healthy() {
+            obstacles.push("store: the disk is full, or the store has failed");
+        } else if !matches!(tokio::time::timeout(WRITTEN_WITHIN, self.probe()).await, Ok(Ok(()))) {
+            obstacles.push("store: nothing could be written within a second");
+        }
+        obstacles
+    }
+
     /// False while the store cannot take anything, or during shutdown.
     pub fn ready(&self) -> bool {
         self.0.journal.healthy() && !self.is_stopping()
@@ -229,6 +249,9 @@ impl Transceiver {
 
 /// Time for connections to close after the grace period.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long a store that works may take to write something small.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often what is no longer needed is looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(5);

@@ -19,7 +19,6 @@ use super::{Config, encode};
 use crate::engine::{Handle, Partner, Seat, Slot};
 use crate::metrics::{PeerMetrics, Transport};
 use crate::peer::{Ending, SlotId};
-use crate::set::acts_on_display;
 
 /// How a connection ended.
 pub(super) struct Farewell {
@@ -274,11 +273,25 @@ where
 
 fn closed_by_partner(frame: Option<CloseFrame>) -> End {
     match frame {
-        Some(frame) => {
-            let reason: String = frame.reason.chars().filter(|c| !acts_on_display(*c)).take(120).collect();
-            End::Theirs(Some(frame.code), reason)
-        }
+        // Its reason is a text of the partner's, which may repeat what it was sent: neither logs nor status show it.
+        Some(frame) => End::Theirs(Some(frame.code), meaning(frame.code).to_owned()),
         None => End::Theirs(None, "closed without a code".to_owned()),
+    }
+}
+
+/// What a close code says (RFC 6455 §7.4.1).
+fn meaning(code: CloseCode) -> &'static str {
+    match u16::from(code) {
+        1000 => "it has nothing more to say",
+        1001 | 1012 => "it is going away",
+        1002 => "it minds how we speak WebSocket",
+        1003 => "it minds a binary message",
+        1007 => "it minds an object as malformed",
+        1008 => "it does not let us in any more",
+        1009 => "an object was too big for it",
+        1011 => "it met an error of its own",
+        1013 => "it is overloaded",
+        _ => "a code without a meaning here",
     }
 }
 
