@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::problem::{Problem, json_response};
 use super::{AddFault, Admin, body};
-use crate::codes::{self, Code};
 use crate::clock::Wall;
+use crate::codes::{self, Code};
 use crate::transceiver::{LinkState, PeerStatus, SubmitFault, VerifyError};
 
 /// How long a verification event may take.
@@ -133,9 +133,11 @@ fn shown(peer: &PeerStatus) -> Value {
 }
 
 fn out(peer: &PeerStatus) -> Value {
-    let refusal = peer.last.refusal.as_ref().map(|refusal| {
-        json!({ "at": refusal.at.to_rfc3339(), "jti": refusal.jti.as_str(), "err": refusal.err })
-    });
+    let refusal = peer
+        .last
+        .refusal
+        .as_ref()
+        .map(|refusal| json!({ "at": refusal.at.to_rfc3339(), "jti": refusal.jti.as_str(), "err": refusal.err }));
     json!({
         "state": peer.link.as_str(),
         "queued": peer.queued,

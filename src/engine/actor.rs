@@ -23,9 +23,18 @@ use crate::store::{self, Epoch, Journal};
 
 /// What the mailbox carries: one channel for everything, so that order is kept.
 pub(super) enum Message {
-    Send { sets: Vec<SignedSet>, fresh: bool, reply: oneshot::Sender<Result<(), SendError>> },
+    Send {
+        sets: Vec<SignedSet>,
+        fresh: bool,
+        reply: oneshot::Sender<Result<(), SendError>>,
+    },
     /// `at`: when its last byte had come (monotonic time).
-    Arrived { slot: Option<SlotId>, object: Inspected, room: ArrivalRoom, at: Duration },
+    Arrived {
+        slot: Option<SlotId>,
+        object: Inspected,
+        room: ArrivalRoom,
+        at: Duration,
+    },
     SlotOpened(SlotId, SlotSpec, mpsc::Sender<Transmission>),
     SlotReady(SlotId),
     SlotAlive(SlotId),

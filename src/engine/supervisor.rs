@@ -68,7 +68,15 @@ impl Supervisor {
     /// A supervisor without actors.
     pub fn new(config: Config, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let failure = watch::Sender::new(None);
-        Arc::new(Self { config, journal, clock, actors: DashMap::new(), recent: DashMap::new(), draining: AtomicBool::new(false), failure })
+        Arc::new(Self {
+            config,
+            journal,
+            clock,
+            actors: DashMap::new(),
+            recent: DashMap::new(),
+            draining: AtomicBool::new(false),
+            failure,
+        })
     }
 
     /// The handle of this peer's actor, which is started if it is not running. `name` is for logs. Never waits.

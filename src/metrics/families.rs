@@ -73,7 +73,8 @@ impl Families {
         let rejected = counter("sets_rejected", "SETs that the partner refused, by its setErr");
         let received = counter("sets_received", "Valid SETs put into the inbox");
         let invalid = counter("sets_invalid", "Received SETs that we refused, by our setErr");
-        let duplicate = counter("sets_duplicate", "Received SETs that had been answered before and were answered again");
+        let duplicate =
+            counter("sets_duplicate", "Received SETs that had been answered before and were answered again");
         let dead = counter("sets_dead", "SETs given up without an answer");
         let retries = counter("retries", "SETs that left again, by what had become of them before");
         let sent_bytes = counter("sent_bytes", "Bytes of Communication Objects sent");

@@ -41,7 +41,8 @@ struct Inner {
 impl Format {
     /// What an `Accept` header asks for. Whoever does not name OpenMetrics gets the older format.
     pub fn wanted(accept: &str) -> Self {
-        let named = |part: &str| part.split(';').next().is_some_and(|media| media.trim() == "application/openmetrics-text");
+        let named =
+            |part: &str| part.split(';').next().is_some_and(|media| media.trim() == "application/openmetrics-text");
         if accept.split(',').any(named) { Self::OpenMetrics } else { Self::Prometheus }
     }
 

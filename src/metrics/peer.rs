@@ -203,9 +203,7 @@ impl PeerMetrics {
 
     /// A WebSocket ended with this close code, or without one.
     pub fn closed(&self, code: Option<u16>) {
-        let known = code.map_or(Some("none"), |code| {
-            CLOSE_CODES.into_iter().find(|known| known.parse() == Ok(code))
-        });
+        let known = code.map_or(Some("none"), |code| CLOSE_CODES.into_iter().find(|known| known.parse() == Ok(code)));
         self.closes.add(known.unwrap_or("other"), 1);
     }
 
@@ -215,11 +213,8 @@ impl PeerMetrics {
     }
 
     fn count_verification(&self, direction: &'static str, outcome: &'static str, count: u64) {
-        let labels = vec![
-            ("peer", self.name.to_string()),
-            ("direction", direction.to_owned()),
-            ("outcome", outcome.to_owned()),
-        ];
+        let labels =
+            vec![("peer", self.name.to_string()), ("direction", direction.to_owned()), ("outcome", outcome.to_owned())];
         let counter = self.verification_family.get_or_create_owned(&labels);
         counter.inc_by(count);
         let mut made = self.verifications.lock().unwrap_or_else(PoisonError::into_inner);

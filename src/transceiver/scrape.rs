@@ -1,7 +1,7 @@
 //! What somebody who scrapes is told: the counters as they stand, and what has to be asked for.
 
-use super::status::{LinkState, PeerStatus};
 use super::Transceiver;
+use super::status::{LinkState, PeerStatus};
 use crate::clock::Wall;
 use crate::metrics::{Figures, Format, Gauges, Metrics};
 

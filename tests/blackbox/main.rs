@@ -6,7 +6,10 @@
 mod common;
 
 mod admin_api;
+mod canary;
+mod exposition;
 mod http_surface;
 mod initiator;
+mod metrics;
 mod refusals;
 mod two_partners;

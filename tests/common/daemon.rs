@@ -61,6 +61,12 @@ impl Plan {
         self.with(&block)
     }
 
+    /// Logs at this level.
+    pub(crate) fn at_level(mut self, level: &str) -> Self {
+        self.config = self.config.replace("level = \"debug\"", &format!("level = \"{level}\""));
+        self
+    }
+
     /// Runs it, and waits until it is ready.
     pub(crate) async fn start(self) -> Daemon {
         write(&self.dir.path().join("pushpull.toml"), &self.config);
@@ -88,6 +94,11 @@ impl Daemon {
     /// Where partners reach it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.process().partners
+    }
+
+    /// Where its admin API is.
+    pub(crate) fn admin_address(&self) -> String {
+        self.process().admin.to_string()
     }
 
     pub(crate) fn admin_token(&self) -> &str {

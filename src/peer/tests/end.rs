@@ -219,7 +219,13 @@ impl End {
                 Opinion::Undecidable => Finding::Undecidable,
             };
             let known = self.store.seen.get(&jti).cloned();
-            inspected.sets.push(Arrival { jti, digest: Digest::of(compact.as_bytes()), finding, known, label: "other" });
+            inspected.sets.push(Arrival {
+                jti,
+                digest: Digest::of(compact.as_bytes()),
+                finding,
+                known,
+                label: "other",
+            });
         }
         inspected
     }
