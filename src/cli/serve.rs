@@ -133,8 +133,7 @@ async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc<Sqlite>, E
         return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
     };
     let name = path.display().to_string();
-    let mut options = store::Options::default();
-    options.metrics = metrics.clone();
+    let options = store::Options { metrics: metrics.clone(), ..store::Options::default() };
     let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, options));
     match opening.await {
         Ok(Ok(store)) => Ok(Arc::new(store)),

@@ -45,3 +45,74 @@ fn gauges(status: &PeerStatus) -> Gauges {
         jwks_age: status.keys.age,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::set::events::Filter;
+    use crate::set::{Algorithm, SigningKey};
+    use crate::store::{Options, Sqlite};
+    use crate::transceiver::{Event, KeySource, PeerConfig};
+
+    fn peer(name: &str, keys: &std::path::Path) -> PeerConfig {
+        PeerConfig {
+            name: name.to_owned(),
+            issuer: format!("https://{name}.example"),
+            keys: KeySource::File(keys.to_owned()),
+            audience: None,
+            dial: None,
+            accept_tokens: Vec::new(),
+            send: Filter::all(),
+            accept: Filter::all(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_peer_that_is_stuck_holds_up_neither_a_scrape_nor_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("jwks.json");
+        let (key, _) = SigningKey::generate(Algorithm::Es256, "k").unwrap();
+        std::fs::write(&keys, json!({"keys": []}).to_string()).unwrap();
+        let store = Arc::new(Sqlite::open(dir.path().join("db"), Options::default()).unwrap());
+        let builder = Transceiver::builder("https://us.example").store(Arc::clone(&store)).signing_key(key);
+        let transceiver = builder.start().await.unwrap();
+        transceiver.add_peer(peer("stuck", &keys)).await.unwrap();
+        transceiver.add_peer(peer("idle", &keys)).await.unwrap();
+        let event = || Event::new("caep:session-revoked", json!({"format": "opaque", "id": "1"}));
+        for name in ["stuck", "idle"] {
+            transceiver.send(name, event()).await.unwrap();
+        }
+        let (go_on, rest) = std::sync::mpsc::channel::<()>();
+        let resting = tokio::spawn(async move {
+            let _ = store
+                .at_rest(move || {
+                    let _ = rest.recv();
+                })
+                .await;
+        });
+        let sender = transceiver.clone();
+        let sending = tokio::spawn(async move { sender.send("stuck", event()).await.is_ok() });
+        let started = tokio::time::Instant::now();
+        let text = loop {
+            let text = transceiver.expose(Format::Prometheus).await.unwrap();
+            if text.contains("pushpull_peer_scraped{peer=\"stuck\"} 0") {
+                break text;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "its commit never hung: {text}");
+        };
+        assert!(text.contains("pushpull_peer_scraped{peer=\"idle\"} 1"), "{text}");
+        assert!(text.contains("pushpull_queue_sets{peer=\"idle\"} 1"), "{text}");
+        let again = tokio::time::Instant::now();
+        transceiver.expose(Format::Prometheus).await.unwrap();
+        assert!(again.elapsed() < Duration::from_secs(10), "{:?}", again.elapsed());
+        go_on.send(()).unwrap();
+        assert!(sending.await.unwrap(), "nothing is lost by it");
+        resting.await.unwrap();
+        transceiver.shutdown(Duration::ZERO).await;
+    }
+}

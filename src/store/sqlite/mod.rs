@@ -114,7 +114,7 @@ impl Sqlite {
 
     /// Does this while the files rest: nothing is written, nothing moved from the log.
     #[cfg(test)]
-    pub(super) async fn at_rest(&self, work: impl FnOnce() + Send + 'static) {
+    pub(crate) async fn at_rest(&self, work: impl FnOnce() + Send + 'static) {
         let done = self.ask(1, |_| {
             work();
             Ok(())
