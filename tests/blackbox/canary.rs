@@ -61,6 +61,14 @@ fn is_shaped(line: &str) {
     assert!(!grave || members["code"].is_string(), "no code: {line}");
 }
 
+/// What every token with this text in it holds, wherever in it the text begins: the digits that no neighbour changes.
+fn in_base64(text: &str) -> [String; 3] {
+    [0, 1, 2].map(|shift| {
+        let whole = encode(&[&b"xx"[..shift], text.as_bytes()].concat());
+        whole[(shift * 8).div_ceil(6)..(shift + text.len()) * 8 / 6].to_owned()
+    })
+}
+
 fn submission(peer: &str, jti: &str) -> Value {
     json!({
         "peer": peer, "jti": jti, "type": "caep:session-revoked", "txn": format!("txn-{CANARY}"),
@@ -132,7 +140,8 @@ async fn day(level: &str) -> (Vec<String>, Seen, Daemon) {
         .await;
     let private = std::fs::read_dir(daemon.dir().join("keys")).unwrap().next().unwrap().unwrap().path();
     let pem = std::fs::read_to_string(private).unwrap();
-    let mut secrets = vec![CANARY.to_owned(), encode(CANARY.as_bytes()), daemon.admin_token().to_owned()];
+    let mut secrets = vec![CANARY.to_owned(), daemon.admin_token().to_owned()];
+    secrets.extend(in_base64(CANARY));
     secrets.extend(pem.lines().filter(|line| !line.starts_with('-')).map(str::to_owned));
 
     // Sent and acked, refused with descriptions that repeat what they were given, and given up.
