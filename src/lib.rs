@@ -100,6 +100,7 @@ pub mod config;
 pub mod engine;
 pub mod metrics;
 pub mod peer;
+pub mod private;
 pub mod quantity;
 pub mod random;
 pub mod set;

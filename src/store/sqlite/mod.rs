@@ -28,6 +28,7 @@ use super::Error;
 use crate::metrics::Metrics;
 use batch::Batch;
 use file::Use;
+pub use file::exposed as exposed_database;
 use kept::{Kept, Position, added};
 use reader::Readers;
 use schema::{Meta, State};
