@@ -169,7 +169,7 @@ fn status_is_a_table_for_people_and_the_answer_itself_for_programs() {
     let over = |words: &str| table.lines().find_map(|line| line.find(words));
     assert_eq!(over("TO THE PARTNER"), over("QUEUED"), "{table}");
     assert_eq!(over("FROM THE PARTNER"), over("RECEIVED"), "{table}");
-    assert!(table.contains("\nglobex: the partner answered 404\n  fix  ask it\n"), "{table}");
+    assert!(table.contains("\nglobex: the partner answered 404\n  fix   ask it\n"), "{table}");
     assert!(table.contains("globex  up    websocket       3          2  90 s"), "{table}");
     assert_eq!(lines(&ended(&daemon.run(&["peer", "ls", "--json"]), 0).0), [answer]);
 }

@@ -57,7 +57,14 @@ fn detail(peer: &Value, now: u64) -> String {
     }
     if peer.get("advice").is_some_and(Value::is_object) {
         line("code", text("/advice/code"));
-        line("cause", text("/advice/why"));
+        // Mostly it is what stands above already.
+        let cause = peer.pointer("/advice/why");
+        if [peer.get("trouble"), peer.get("no_websocket"), peer.pointer("/keys/trouble")]
+            .iter()
+            .all(|why| *why != cause)
+        {
+            line("cause", text("/advice/why"));
+        }
         line("who acts", text("/advice/who_acts"));
         line("fix", text("/advice/fix"));
     }

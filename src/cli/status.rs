@@ -54,7 +54,7 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
         if let Some(advice) = peer.get("advice") {
             let text = |member: &str| output::clean(advice[member].as_str().unwrap_or_default());
             let name = output::clean(peer["name"].as_str().unwrap_or_default());
-            output::line(&format!("\n{name}: {}\n  fix  {}", text("why"), text("fix")))?;
+            output::line(&format!("\n{name}: {}\n  fix   {}", text("why"), text("fix")))?;
             output::line(&format!("  more  pushpull status {name}"))?;
         }
     }
