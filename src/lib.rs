@@ -98,6 +98,7 @@ pub mod clock;
 pub mod codes;
 pub mod config;
 pub mod engine;
+pub mod metrics;
 pub mod peer;
 pub mod private;
 pub mod quantity;

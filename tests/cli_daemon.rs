@@ -161,10 +161,15 @@ fn refusals_of_the_daemon_have_their_exit_codes() {
 #[test]
 fn status_is_a_table_for_people_and_the_answer_itself_for_programs() {
     let answer = json!({"peers": [{"name": "globex", "link": "up", "transport": "websocket", "queued": 3, "in_flight": 2,
-        "oldest_seconds": 90, "owed": 0, "acked": 5, "refused": 0, "dead": 0, "received": 7}]});
+        "oldest_seconds": 90, "owed": 0, "acked": 5, "refused": 0, "dead": 0, "received": 7, "rejected": 0,
+        "advice": {"code": "no_websocket", "why": "the partner answered 404", "who_acts": "you and the partner", "fix": "ask it"}}]});
     let daemon = Daemon::play(vec![(200, answer.clone())]);
     let table = ended(&daemon.run(&["status"]), 0).0;
-    assert!(table.starts_with("PEER    LINK  TRANSPORT  QUEUED  IN-FLIGHT  OLDEST"), "{table}");
+    assert!(table.contains("\nPEER    LINK  TRANSPORT  QUEUED  IN-FLIGHT  OLDEST"), "{table}");
+    let over = |words: &str| table.lines().find_map(|line| line.find(words));
+    assert_eq!(over("TO THE PARTNER"), over("QUEUED"), "{table}");
+    assert_eq!(over("FROM THE PARTNER"), over("RECEIVED"), "{table}");
+    assert!(table.contains("\nglobex: the partner answered 404\n  fix   ask it\n"), "{table}");
     assert!(table.contains("globex  up    websocket       3          2  90 s"), "{table}");
     assert_eq!(lines(&ended(&daemon.run(&["peer", "ls", "--json"]), 0).0), [answer]);
 }

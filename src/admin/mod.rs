@@ -3,6 +3,7 @@
 mod body;
 mod events;
 mod inbox;
+mod metrics;
 mod peers;
 mod probes;
 mod problem;
@@ -21,6 +22,7 @@ use http::{HeaderMap, Response};
 
 use crate::auth::{Bearers, Secret};
 use crate::transceiver::Transceiver;
+use crate::transport::measure;
 use problem::Problem;
 pub use steward::{AddFault, Reloaded, Removal, RemoveFault, Steward, Terms};
 
@@ -31,6 +33,7 @@ pub struct Admin {
     /// Host names, without port, that requests may be addressed to.
     hosts: Vec<String>,
     steward: Arc<dyn Steward>,
+    standing: probes::Standing,
 }
 
 impl Admin {
@@ -41,7 +44,7 @@ impl Admin {
         let _ = bearers.insert(token, ());
         let loopback = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let hosts = loopback.into_iter().chain(hosts.iter().map(|host| host.to_ascii_lowercase())).collect();
-        Arc::new(Self { transceiver, bearers, hosts, steward })
+        Arc::new(Self { transceiver, bearers, hosts, steward, standing: probes::Standing::default() })
     }
 }
 
@@ -53,6 +56,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/inbox", get(inbox::read))
         .route("/api/v1/inbox/confirm", post(inbox::confirm))
         .route("/api/v1/consumers/{name}", delete(inbox::forget))
+        .route("/metrics", get(metrics::expose))
         .route("/api/v1/peers", get(peers::list).post(peers::add))
         .route("/api/v1/peers/{name}", get(peers::show).delete(peers::remove))
         .route("/api/v1/peers/{name}/pause", post(peers::pause))
@@ -67,6 +71,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(probes::ready))
         .merge(guarded)
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), same_site))
+        .layer(middleware::from_fn_with_state(admin.transceiver.metrics().clone(), measure))
         .with_state(admin)
 }
 

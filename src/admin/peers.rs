@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::problem::{Problem, json_response};
 use super::{AddFault, Admin, RemoveFault, Terms, body};
+use crate::clock::Wall;
 use crate::codes::{self, Code};
 use crate::quantity::parse_duration;
-use crate::transceiver::{PeerStatus, SubmitFault, VerifyError};
+use crate::transceiver::{LinkState, PeerStatus, SubmitFault, VerifyError};
 
 /// How long a verification event may take.
 const VERIFY_WITHIN: Duration = Duration::from_secs(15);
@@ -181,8 +182,89 @@ fn shown(peer: &PeerStatus) -> Value {
         "received": peer.received,
         "rejected": peer.rejected,
     });
-    if let (Some(trouble), Value::Object(members)) = (&peer.trouble, &mut value) {
+    let Value::Object(members) = &mut value else { return value };
+    members.insert("out".to_owned(), out(peer));
+    members.insert("in".to_owned(), incoming(peer));
+    members.insert("since".to_owned(), time(peer.since));
+    members.insert(
+        "keys".to_owned(),
+        json!({
+            "count": peer.keys.count,
+            "age_seconds": peer.keys.age.map(|age| age.as_secs()),
+            "trouble": peer.keys.trouble,
+        }),
+    );
+    if let Some(trouble) = &peer.trouble {
         members.insert("trouble".to_owned(), json!(trouble));
     }
+    if let Some(socketless) = &peer.socketless {
+        members.insert("no_websocket".to_owned(), json!(socketless));
+    }
+    if peer.busy {
+        members.insert("busy".to_owned(), json!(true));
+    }
+    if let Some((code, why, fix)) = advice(peer) {
+        let who = code.entry().who.as_str();
+        members.insert("advice".to_owned(), json!({ "code": code.as_str(), "why": why, "who_acts": who, "fix": fix }));
+    }
     value
+}
+
+fn out(peer: &PeerStatus) -> Value {
+    let refusal = peer
+        .last
+        .refusal
+        .as_ref()
+        .map(|refusal| json!({ "at": refusal.at.to_rfc3339(), "jti": refusal.jti.as_str(), "err": refusal.err }));
+    json!({
+        "state": peer.link.as_str(),
+        "queued": peer.queued,
+        "in_flight": peer.in_flight,
+        "oldest_seconds": peer.oldest.map(|age| age.as_secs()),
+        "acked": peer.acked,
+        "refused": peer.refused,
+        "dead": peer.dead,
+        "last_ack_at": time(peer.last.ack_at),
+        "last_refusal": refusal,
+    })
+}
+
+fn incoming(peer: &PeerStatus) -> Value {
+    json!({
+        "state": peer.link_in().as_str(),
+        "received": peer.received,
+        "rejected": peer.rejected,
+        "owed": peer.owed,
+        "last_received_at": time(peer.last.received_at),
+        "last_verdict_at": time(peer.last.verdict_at),
+    })
+}
+
+fn time(at: Option<Wall>) -> Value {
+    at.map_or(Value::Null, |at| json!(at.to_rfc3339()))
+}
+
+/// What most needs attention: its code, in words, and what to do.
+fn advice(peer: &PeerStatus) -> Option<(Code, String, String)> {
+    let own = |code: Code, why: String| Some((code, why, code.entry().remedy.to_owned()));
+    let name = &peer.name;
+    if peer.busy {
+        return own(Code::Unavailable, "its conversation did not tell its figures within a second".to_owned());
+    }
+    if peer.paused {
+        let fix = format!("pushpull peer resume {name}");
+        return Some((Code::PeerPaused, "an operator has paused sending; nothing is lost".to_owned(), fix));
+    }
+    if peer.link == LinkState::Down {
+        let why = peer.trouble.clone().unwrap_or_else(|| {
+            "the partner comes to us, and has not come lately: see that its daemon runs and has our address and its token"
+                .to_owned()
+        });
+        return Some((Code::LinkDown, why, format!("pushpull peer verify {name} # once that is mended")));
+    }
+    if let Some(trouble) = &peer.keys.trouble {
+        return own(Code::PartnerKeysUnreachable, trouble.clone());
+    }
+    let socketless = peer.socketless.as_ref()?;
+    own(Code::NoWebsocket, socketless.clone())
 }

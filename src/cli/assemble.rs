@@ -10,13 +10,14 @@ use crate::auth::Secret;
 use crate::config::diff::{self, Contents};
 use crate::config::{self, Config, Environment, TlsMode, Transport, key_files};
 use crate::engine;
+use crate::metrics::Metrics;
 use crate::private;
 use crate::set::{Digest, SigningKey, events::Filter};
 use crate::store::Sqlite;
 use crate::transceiver::{DialConfig, KeySource, PeerConfig, Transceiver};
 use crate::transport::pushpull;
 use crate::wire;
-use crate::wire::net::{Allow, Pin, Target, server_config};
+use crate::wire::net::{Allow, Pin, Target, expires_at, server_config};
 
 use super::{Error, Exit};
 
@@ -25,10 +26,13 @@ pub(super) async fn transceiver(
     config: &Config,
     store: Arc<Sqlite>,
     listener: TcpListener,
+    metrics: Metrics,
 ) -> Result<Transceiver, Error> {
+    note_certificate(config, &metrics);
     let engine = engine::Config {
         peer: Arc::new(config.delivery.to_peer()),
         inbox_max: config.limits.inbox_max,
+        metrics,
         ..engine::Config::default()
     };
     let mut builder = Transceiver::builder(&config.server.issuer)
@@ -229,6 +233,15 @@ pub(super) fn tls(config: &Config) -> Result<Option<(Arc<rustls::ServerConfig>, 
     let key = private::read(key).map_err(invalid(&key.display().to_string()))?;
     let config = server_config(&chain, &key).map_err(invalid("server.tls"))?;
     Ok(Some((config, Digest::of(&[chain.as_slice(), &key].concat()))))
+}
+
+/// Lets everybody see when our certificate expires.
+pub(super) fn note_certificate(config: &Config, metrics: &Metrics) {
+    let pem = config.server.tls.cert.as_ref().filter(|_| config.server.tls.mode != TlsMode::DangerousPlaintext);
+    let expires = pem.and_then(|path| std::fs::read(path).ok()).and_then(|pem| expires_at(&pem));
+    if let Some(at) = expires {
+        metrics.certificate_expires(at as f64);
+    }
 }
 
 /// Names what is wrong with the configuration.

@@ -90,6 +90,7 @@ impl Inner {
             Err(problems) => Err(problems),
         };
         tell(&outcome);
+        self.transceiver.metrics().reloaded(outcome.is_ok());
         self.manager.ready();
         outcome
     }
@@ -117,6 +118,7 @@ impl Inner {
         }
         if let Some(tls) = tls {
             self.transceiver.set_tls(tls);
+            assemble::note_certificate(&adopted.config, self.transceiver.metrics());
         }
         if adopted.config.log.level != running.config.log.level
             && let Err(fault) = self.level.set(filter)

@@ -11,6 +11,7 @@ use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
 use crate::codes::Code;
 use crate::config::{self, Config};
+use crate::metrics::Metrics;
 use crate::store::{self, Sqlite};
 use crate::transceiver::Transceiver;
 use crate::transport::server::Server;
@@ -34,12 +35,13 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
     let config = check(&site)?;
     let level = log::start(&config.log)?;
     let mut signals = Signals::new()?;
-    let store = open_store(&config).await?;
+    let metrics = Metrics::new();
+    let store = open_store(&config, &metrics).await?;
     let partners = bind(config.server.listen, "server.listen").await?;
     let operators = bind(config.admin.listen, "admin.listen").await?;
     let (listen, admin_listen) = (partners.local_addr(), operators.local_addr());
 
-    let transceiver = assemble::transceiver(&config, Arc::clone(&store), partners).await?;
+    let transceiver = assemble::transceiver(&config, Arc::clone(&store), partners, metrics).await?;
     let manager = Manager::of_process();
     let steward = Steward::begin(transceiver.clone(), site, config.clone(), level, manager).await?;
     transceiver.open();
@@ -121,12 +123,13 @@ async fn stop(signals: &mut Signals, steward: &Steward) -> Signal {
     }
 }
 
-async fn open_store(config: &Config) -> Result<Arc<Sqlite>, Error> {
+async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc<Sqlite>, Error> {
     let Some(path) = config.store.path().map(std::path::Path::to_owned) else {
         return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
     };
     let name = path.display().to_string();
-    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, store::Options::default()));
+    let options = store::Options { metrics: metrics.clone(), ..store::Options::default() };
+    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, options));
     match opening.await {
         Ok(Ok(store)) => Ok(Arc::new(store)),
         Ok(Err(error)) => Err(Error::new(Exit::StorageFailed, format!("{name}: {error}"))),

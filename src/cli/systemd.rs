@@ -69,7 +69,7 @@ impl Manager {
         if self.listens
             && let Err(error) = sd_notify::notify(news)
         {
-            debug!(%error, "the service manager does not listen");
+            debug!(why = %error, "the service manager does not listen");
         }
     }
 }

@@ -104,6 +104,7 @@ codes! {
     SetRefused = "set_refused", Partner, "We refused a SET of the partner, and told it why.", "Tell the partner; `pushpull event show JTI` has the reason.";
     RefusalsSuppressed = "refusals_suppressed", Partner, "The partner sends more SETs to refuse than are answered. They get no verdict, so that garbage cannot fill the disk.", "Tell the partner to look at what it sends.";
     ContentChanged = "content_changed", Partner, "The partner sent a known jti with other bytes. The first verdict stands.", "Tell the partner: a jti names one SET for ever.";
+    PeerPaused = "peer_paused", You, "An operator has paused sending to this peer. What it sends is answered all the same.", "`pushpull peer resume NAME` sends again.";
     LinkDown = "link_down", Both, "There is no link to the partner. Everything for it is kept.", "The message says why; `pushpull status PEER` shows how it stands.";
     NoWebsocket = "no_websocket", Both, "The partner can be reached, but takes no WebSocket. HTTP is used meanwhile.", "See that nothing between the two (a proxy) stops the upgrade, or set `transport = \"http\"`.";
     InboxFull = "inbox_full", You, "Received SETs find no room (`limits.inbox_max`), and are neither stored nor answered. The partner sends them again.", "Confirm what was read, forget consumers that are gone, or raise the limit.";

@@ -116,8 +116,15 @@ impl Handle {
     }
 
     /// Brings an inspected object. `slot` is the slot that waits for its answers, or whose link brought it.
-    pub async fn arrived(&self, slot: Option<SlotId>, object: Inspected, room: ArrivalRoom) -> Result<(), Stopped> {
-        self.mailbox.send(Message::Arrived { slot, object, room }).await.map_err(|_| Stopped)
+    /// `at` is when its last byte had come (monotonic time).
+    pub async fn arrived(
+        &self,
+        slot: Option<SlotId>,
+        object: Inspected,
+        room: ArrivalRoom,
+        at: Duration,
+    ) -> Result<(), Stopped> {
+        self.mailbox.send(Message::Arrived { slot, object, room, at }).await.map_err(|_| Stopped)
     }
 
     /// Pauses or resumes sending; durable when it returns.

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::pool::{Pool, Queue};
 use crate::auth::PartnerKeys;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::peer::{Arrival, Finding, Inspected};
-use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, verify};
+use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, events, verify};
 use crate::wire::{self, Object};
 
 /// Checks what one partner sends: our policy for it, and its published keys.
@@ -18,6 +19,7 @@ pub struct Inspector {
     keys: Arc<PartnerKeys<KeySet>>,
     pool: Pool,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
 }
 
 /// Objects up to this size, in bytes, are read where they arrive: a thread of their own would cost more.
@@ -29,6 +31,7 @@ struct Examined {
     compact: Arc<str>,
     digest: Digest,
     opinion: Opinion,
+    label: &'static str,
 }
 
 enum Opinion {
@@ -40,7 +43,13 @@ enum Opinion {
 impl Inspector {
     /// An inspector for one partner.
     pub fn new(policy: Policy, keys: Arc<PartnerKeys<KeySet>>, pool: Pool, clock: Arc<dyn Clock>) -> Self {
-        Self { policy: Arc::new(policy), keys, pool, clock }
+        Self { policy: Arc::new(policy), keys, pool, clock, metrics: Metrics::default() }
+    }
+
+    /// Measures there how long the checks take.
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// The partner's keys.
@@ -71,7 +80,7 @@ impl Inspector {
             .into_iter()
             .map(|(jti, compact)| {
                 let opinion = Opinion::Final(Finding::Undecidable);
-                Examined { jti, compact, digest: Digest::default(), opinion }
+                Examined { jti, compact, digest: Digest::default(), opinion, label: "other" }
             })
             .collect();
         let mut examined = self.examine(fresh, keys).await;
@@ -95,17 +104,21 @@ impl Inspector {
     }
 
     async fn examine(&self, sets: Vec<Examined>, keys: Arc<KeySet>) -> Vec<Examined> {
-        let (policy, now) = (Arc::clone(&self.policy), self.clock.now());
+        let (policy, now, metrics) = (Arc::clone(&self.policy), self.clock.now(), self.metrics.clone());
         self.pool
             .map(Queue::Verifying, sets, move |set| {
-                let opinion = match verify(&set.compact, Some(&set.jti), &policy, &keys, now) {
+                let started = tokio::time::Instant::now();
+                let verified = verify(&set.compact, Some(&set.jti), &policy, &keys, now);
+                metrics.verified(started.elapsed());
+                let label = verified.as_ref().map_or("other", |set| events::label(set.event_types()));
+                let opinion = match verified {
                     Ok(verified) if verified.is_verification() => Opinion::Final(Finding::Acknowledge),
                     Ok(verified) => Opinion::Final(Finding::Deliver(Arc::clone(verified.compact()))),
                     Err(Fault::Refused(refusal)) => Opinion::Final(Finding::Refuse(refusal)),
                     Err(Fault::Key(refusal)) => Opinion::UnlessNewerKeys(refusal),
                     Err(Fault::NotNow(_)) => Opinion::Final(Finding::Undecidable),
                 };
-                Examined { digest: Digest::of(set.compact.as_bytes()), opinion, ..set }
+                Examined { digest: Digest::of(set.compact.as_bytes()), opinion, label, ..set }
             })
             .await
     }
@@ -118,7 +131,7 @@ impl Examined {
             Opinion::UnlessNewerKeys(refusal) if newest_keys => Finding::Refuse(refusal),
             Opinion::UnlessNewerKeys(_) => Finding::Undecidable,
         };
-        Arrival { jti: self.jti, digest: self.digest, finding, known: None }
+        Arrival { jti: self.jti, digest: self.digest, finding, known: None, label: self.label }
     }
 }
 

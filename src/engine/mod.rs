@@ -3,11 +3,13 @@
 //! It knows nothing of sockets or HTTP: transports open slots and bring objects. Only the actor calls the core.
 
 mod actor;
+mod counting;
 mod handle;
 mod inbox;
 mod inspect;
 mod partner;
 mod pool;
+mod recent;
 mod restraint;
 mod slot;
 mod supervisor;
@@ -17,5 +19,6 @@ pub use inbox::Inbox;
 pub use inspect::Inspector;
 pub use partner::{Link, Partner, Seat};
 pub use pool::{Pool, Queue};
+pub use recent::{Last, Recent, Refused};
 pub use slot::Slot;
 pub use supervisor::{Config, Supervisor};

@@ -9,8 +9,11 @@ use tokio::sync::watch;
 
 use super::handle::{ArrivalRoom, Handle, Stopped};
 use super::inspect::Inspector;
+use super::recent::Last;
 use super::restraint::Restraint;
 use super::supervisor::Supervisor;
+use crate::clock::Wall;
+use crate::metrics::PeerMetrics;
 use crate::peer::{Inspected, PeerId, SlotId};
 use crate::wire::Object;
 
@@ -20,6 +23,8 @@ pub struct Partner {
     pub name: Arc<str>,
     /// Its number in our store.
     pub id: PeerId,
+    /// What is counted of it.
+    pub metrics: Arc<PeerMetrics>,
     supervisor: Arc<Supervisor>,
     inspector: ArcSwap<Inspector>,
     /// It is no partner of ours any more.
@@ -38,6 +43,11 @@ pub struct Link {
     pub exchanged_at: Option<Duration>,
     /// When the partner last came to us over HTTP (monotonic time).
     pub requested_at: Option<Duration>,
+    /// Since when there is a connection, or none: WebSockets and exchanges that we began. Requests of the partner's
+    /// own come and go, and are told by `requested_at`.
+    pub since: Wall,
+    /// The first of its requests over HTTP since it was last away for long.
+    pub requesting_since: Option<Wall>,
     /// Why the last attempt to reach it failed; none after a success.
     pub trouble: Option<String>,
     /// Why it takes no WebSocket although it can be reached; none while one is open.
@@ -45,6 +55,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// There is a WebSocket, or exchanges that we began are completed.
+    pub fn is_connected(&self) -> bool {
+        self.sockets > 0 || self.exchanged_at.is_some()
+    }
+
     /// Notes why it could not be reached. True if that is news, and worth a line in the log.
     pub fn note_trouble(&mut self, why: &str) -> bool {
         replace(&mut self.trouble, why)
@@ -66,13 +81,16 @@ fn replace(place: &mut Option<String>, why: &str) -> bool {
 impl Partner {
     /// A partner whose actor is started when it is first needed.
     pub fn new(name: Arc<str>, id: PeerId, supervisor: Arc<Supervisor>, inspector: Inspector) -> Self {
+        let metrics = supervisor.metrics().peer(&name);
+        let link = watch::Sender::new(Link { since: supervisor.clock().now().wall, ..Link::default() });
         Self {
             name,
             id,
+            metrics,
             supervisor,
             inspector: ArcSwap::from_pointee(inspector),
             retired: AtomicBool::new(false),
-            link: watch::Sender::new(Link::default()),
+            link,
             restraint: Mutex::default(),
         }
     }
@@ -112,8 +130,9 @@ impl Partner {
         room: ArrivalRoom,
         patience: Duration,
     ) -> Result<(), Stopped> {
+        let at = self.now();
         let inspected: Inspected = self.inspector().inspect(object, patience).await;
-        handle.arrived(slot, inspected, room).await
+        handle.arrived(slot, inspected, room, at).await
     }
 
     /// How the connection stands.
@@ -123,7 +142,32 @@ impl Partner {
 
     /// Notes a change of the connection.
     pub fn update_link(&self, change: impl FnOnce(&mut Link)) {
-        self.link.send_modify(change);
+        self.link.send_modify(|link| self.change(link, change));
+    }
+
+    fn change<T>(&self, link: &mut Link, change: impl FnOnce(&mut Link) -> T) -> T {
+        let before = link.is_connected();
+        let done = change(link);
+        if link.is_connected() != before {
+            link.since = self.supervisor.clock().now().wall;
+        }
+        done
+    }
+
+    /// Notes that it came to us over HTTP.
+    pub fn note_request(&self) {
+        let now = self.supervisor.clock().now();
+        self.update_link(|link| {
+            if link.requested_at.is_none_or(|at| now.mono.saturating_sub(at) > AWAY) {
+                link.requesting_since = Some(now.wall);
+            }
+            link.requested_at = Some(now.mono);
+        });
+    }
+
+    /// What happened last.
+    pub fn last(&self) -> Last {
+        self.supervisor.recent(self.id).last()
     }
 
     /// Counts one more WebSocket connection.
@@ -135,9 +179,11 @@ impl Partner {
     /// Counts one more WebSocket connection, unless there are `max` already.
     pub fn seat_among(self: &Arc<Self>, max: usize) -> Option<Seat> {
         let taken = self.link.send_if_modified(|link| {
-            let free = link.sockets < max;
-            link.sockets += usize::from(free);
-            free
+            self.change(link, |link| {
+                let free = link.sockets < max;
+                link.sockets += usize::from(free);
+                free
+            })
         });
         taken.then(|| Seat(Arc::clone(self)))
     }
@@ -153,6 +199,9 @@ impl Partner {
         self.supervisor.clock().now().mono
     }
 }
+
+/// Whoever has not come over HTTP for so long was away.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// One WebSocket connection of a partner, counted until it is dropped: also after a panic, or the link would look up for
 /// ever.

@@ -13,10 +13,13 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
 use super::actor::{Actor, Restraints};
+use super::counting::Counting;
 use super::handle::Handle;
 use super::inbox::Inbox;
+use super::recent::Recent;
 use crate::clock::Clock;
 use crate::codes::Code;
+use crate::metrics::Metrics;
 use crate::peer::{self, Peer, PeerId};
 use crate::store::{self, Handed, Journal};
 
@@ -31,6 +34,8 @@ pub struct Config {
     pub mailbox_max: usize,
     /// Bytes of arrived objects that wait for one actor.
     pub arrivals_bytes_max: usize,
+    /// Where is counted what happens.
+    pub metrics: Metrics,
 }
 
 impl Default for Config {
@@ -40,6 +45,7 @@ impl Default for Config {
             inbox_max: 10_000_000,
             mailbox_max: 1024,
             arrivals_bytes_max: 16 << 20,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -50,6 +56,8 @@ pub struct Supervisor {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     actors: DashMap<PeerId, Handle>,
+    /// What happened last with each peer.
+    recent: DashMap<PeerId, Arc<Recent>>,
     /// Draining: an actor that has ended is not started again.
     draining: AtomicBool,
     /// Set once, when the store has failed: the process must end.
@@ -60,7 +68,15 @@ impl Supervisor {
     /// A supervisor without actors.
     pub fn new(config: Config, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let failure = watch::Sender::new(None);
-        Arc::new(Self { config, journal, clock, actors: DashMap::new(), draining: AtomicBool::new(false), failure })
+        Arc::new(Self {
+            config,
+            journal,
+            clock,
+            actors: DashMap::new(),
+            recent: DashMap::new(),
+            draining: AtomicBool::new(false),
+            failure,
+        })
     }
 
     /// The handle of this peer's actor, which is started if it is not running, unless the peer has retired. `name` is for
@@ -110,6 +126,16 @@ impl Supervisor {
         self.actors.remove_if(&id, |_, handle| !handle.is_running());
     }
 
+    /// What happened last with this peer.
+    pub fn recent(&self, id: PeerId) -> Arc<Recent> {
+        Arc::clone(&self.recent.entry(id).or_default())
+    }
+
+    /// Where is counted what happens.
+    pub fn metrics(&self) -> &Metrics {
+        &self.config.metrics
+    }
+
     /// The store.
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
@@ -148,7 +174,7 @@ impl Supervisor {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             if first {
-                error!(code = %Code::StorageFailed, %error, "the store has failed, stopping to protect the data");
+                error!(code = %Code::StorageFailed, why = %error, "the store has failed, stopping to protect the data");
                 *failure = Some(error.to_string());
             }
             first
@@ -175,7 +201,7 @@ impl Supervisor {
             match running.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    error!(peer = %name, code = %Code::Unavailable, %error, "the conversation has ended; it goes on when it is next needed");
+                    error!(peer = %name, code = %Code::Unavailable, why = %error, "the conversation has ended; it goes on when it is next needed");
                     this.note_failure(&error);
                 }
                 // The panic itself is on stderr. What was not durable has had no effect.
@@ -196,6 +222,7 @@ impl Supervisor {
         let saved = self.journal.recover(id).await?;
         debug!(peer = %name, queued = saved.counts.queued, paused = saved.paused, "conversation opened");
         let seed = u64::from(id.0) ^ self.clock.now().wall.0;
+        let counting = Counting::new(self.config.metrics.peer(&name), self.recent(id));
         let actor = Actor {
             id,
             name,
@@ -213,6 +240,7 @@ impl Supervisor {
             reading: None,
             wake: Some(Duration::ZERO),
             restraints: Restraints::default(),
+            counting,
         };
         actor.run().await
     }

@@ -261,7 +261,7 @@ impl Inner {
             set_bytes_max: limits.set_bytes_max,
             profile: Profile::Ssf,
         };
-        Inspector::new(policy, keys, self.pool.clone(), Arc::clone(&self.clock))
+        Inspector::new(policy, keys, self.pool.clone(), Arc::clone(&self.clock)).with_metrics(self.metrics.clone())
     }
 
     /// Makes the new entry, and takes the tasks out that have to end for it.
@@ -292,6 +292,7 @@ impl Inner {
         }
         let names = &mut self.names.write().unwrap_or_else(PoisonError::into_inner);
         names.insert(partner.id, Arc::clone(&partner.name));
+        keys.count_in(Arc::clone(&partner.metrics));
         (Arc::new(Entry { config, partner, links, closed }), keys)
     }
 

@@ -5,6 +5,7 @@ mod change;
 mod event;
 mod peers;
 mod received;
+mod scrape;
 mod status;
 mod submit;
 
@@ -22,11 +23,12 @@ pub use change::{ChangeError, Changed, Changes, Closed, Removed};
 pub use event::Event;
 pub use peers::{Verified, VerifyError};
 pub use received::{Inbox, Received};
-pub use status::{EventRecord, LinkState, Moment, PeerStatus, State};
+pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 
 use crate::clock::Clock;
 use crate::engine::{Pool, Supervisor};
+use crate::metrics::Metrics;
 use crate::peer::PeerId;
 use crate::set::{Jti, KeySet, SigningKey};
 use crate::store::{self, Journal, Registry};
@@ -61,6 +63,7 @@ struct Inner {
     registry: Arc<dyn Registry>,
     supervisor: Arc<Supervisor>,
     pool: Pool,
+    metrics: Metrics,
     clock: Arc<dyn Clock>,
     dialer: Arc<Dialer>,
     directory: Arc<Directory>,
@@ -109,6 +112,7 @@ impl Transceiver {
         let clock = builder.clock;
         let tls = builder.public.as_ref().and_then(|public| public.tls.clone());
         let tls = tls.map(|tls| Arc::new(ArcSwap::new(tls)));
+        let metrics = builder.engine.metrics.clone();
         let inner = Arc::new(Inner {
             audience: builder.audience.unwrap_or_else(|| builder.issuer.clone()),
             issuer: builder.issuer,
@@ -117,6 +121,7 @@ impl Transceiver {
             journal,
             registry,
             pool: Pool::new(),
+            metrics: metrics.clone(),
             clock,
             dialer: Arc::new(Dialer::new(builder.allow)),
             directory: Arc::clone(&directory),
@@ -140,7 +145,7 @@ impl Transceiver {
                 jwks: ArcSwap::from_pointee(jwks.into()),
                 stop: this.0.stop.subscribe(),
             };
-            let mut server = Server::new("partners", router(Arc::new(app)));
+            let mut server = Server::new("partners", router(Arc::new(app), &metrics));
             if let Some(tls) = &this.0.tls {
                 server = server.with_tls(Arc::clone(tls));
             }
@@ -184,6 +189,25 @@ impl Transceiver {
         if let Some(current) = &self.0.tls {
             current.store(tls);
         }
+    }
+
+    /// What keeps it from taking SETs, in words; empty when nothing does.
+    pub async fn obstacles(&self) -> Vec<&'static str> {
+        let mut obstacles = Vec::new();
+        if self.is_stopping() {
+            obstacles.push("draining: the process is stopping");
+        }
+        if !*self.0.open.borrow() {
+            obstacles.push("listeners: partners are not let in yet");
+        } else if lock(&self.0.server).as_ref().is_some_and(JoinHandle::is_finished) {
+            obstacles.push("listeners: the one for partners has ended");
+        }
+        if !self.0.journal.healthy() {
+            obstacles.push("store: the disk is full, or the store has failed");
+        } else if !matches!(tokio::time::timeout(WRITTEN_WITHIN, self.probe()).await, Ok(Ok(()))) {
+            obstacles.push("store: nothing could be written within a second");
+        }
+        obstacles
     }
 
     /// False while the store cannot take anything, or during shutdown.
@@ -234,6 +258,9 @@ impl Transceiver {
 
 /// Time for connections to close after the grace period.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long a store that works may take to write something small.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often what is no longer needed is looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(5);

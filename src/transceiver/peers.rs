@@ -88,7 +88,14 @@ impl Transceiver {
             ..Draft::default()
         });
         self.submit(vec![Submission { peer: peer.to_owned(), event }]).await?;
-        match tokio::time::timeout(patience, end).await {
+        let ended = tokio::time::timeout(patience, end).await;
+        let outcome = match &ended {
+            Ok(Ok(Outcome::Acked)) => "acked",
+            Ok(Ok(Outcome::Refused(_))) => "refused",
+            _ => "timed_out",
+        };
+        entry.partner.metrics.verification("out", outcome);
+        match ended {
             Ok(Ok(Outcome::Acked)) => Ok(Verified { jti, after: self.0.clock.now().mono.saturating_sub(started) }),
             Ok(Ok(Outcome::Refused(error))) => Err(VerifyError::Refused(error)),
             Ok(Ok(Outcome::Dead(_)) | Err(_)) | Err(_) => Err(VerifyError::TimedOut(patience)),

@@ -78,6 +78,7 @@ struct Checked {
     digest: Digest,
     named: bool,
     form: Form,
+    label: &'static str,
 }
 
 enum Form {
@@ -182,7 +183,9 @@ impl Inner {
                 sent(&entry, uri)?;
             }
         }
-        Ok(Checked { entry, jti, digest: unsigned.digest, named: unsigned.named, form: Form::Claims(claims) })
+        let label = label(&claims);
+        let form = Form::Claims(claims);
+        Ok(Checked { entry, jti, digest: unsigned.digest, named: unsigned.named, form, label })
     }
 
     /// A SET of somebody else's: it only has to be one. Whether it is any good is for the partner to say.
@@ -207,7 +210,7 @@ impl Inner {
             sent(&entry, uri)?;
         }
         let digest = Digest::of(compact.as_bytes());
-        Ok(Checked { entry, jti, digest, named: true, form: Form::Signed(compact.into()) })
+        Ok(Checked { entry, jti, digest, named: true, form: Form::Signed(compact.into()), label: label(&claims) })
     }
 
     async fn foresee(&self, checked: &[Checked], groups: &[Vec<usize>]) -> Result<(), SubmitError> {
@@ -246,14 +249,17 @@ impl Inner {
     }
 
     async fn sign(&self, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
-        let key = Arc::clone(&self.key);
+        let (key, metrics) = (Arc::clone(&self.key), self.metrics.clone());
         let max = self.pushpull.load().limits.set_bytes_max;
         let signed = self
             .pool
             .map(Queue::Signing, checked, move |one| {
                 let compact = match one.form {
                     Form::Claims(claims) => {
-                        key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?
+                        let started = tokio::time::Instant::now();
+                        let signed = key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?;
+                        metrics.signed(key.algorithm().as_str(), started.elapsed());
+                        signed
                     }
                     Form::Signed(compact) => compact,
                 };
@@ -261,7 +267,7 @@ impl Inner {
                     let text = format!("the SET would be longer than {max} bytes (limits.set_bytes_max)");
                     return Err(SubmitFault::Invalid(text));
                 }
-                Ok(SignedSet { jti: one.jti, compact, digest: one.digest })
+                Ok(SignedSet { jti: one.jti, compact, digest: one.digest, label: one.label })
             })
             .await;
         let indexed = signed.into_iter().enumerate();
@@ -278,6 +284,11 @@ fn consistent(checked: &[Checked]) -> Result<(), SubmitError> {
         }
     }
     Ok(())
+}
+
+fn label(claims: &serde_json::Map<String, serde_json::Value>) -> &'static str {
+    let types = claims.get("events").and_then(serde_json::Value::as_object);
+    events::label(types.into_iter().flat_map(serde_json::Map::keys).map(String::as_str))
 }
 
 fn sent(entry: &Entry, uri: &str) -> Result<(), SubmitFault> {

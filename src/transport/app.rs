@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{MatchedPath, State};
+use axum::middleware::{self, Next};
 use axum::routing::any;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 
 use super::directory::Directory;
 use super::{pushpull, reply};
+use crate::metrics::Metrics;
 
 /// What the routes need.
 pub struct App {
@@ -28,12 +30,24 @@ pub struct App {
 }
 
 /// The routes of the public listener. Everything else is a 404.
-pub fn router(app: Arc<App>) -> Router {
+pub fn router(app: Arc<App>, metrics: &Metrics) -> Router {
     Router::new()
         .route("/pushpull", any(pushpull_endpoint))
         .route("/jwks.json", any(jwks))
         .fallback(|| async { reply::not_found() })
+        .layer(middleware::from_fn_with_state(metrics.clone(), measure))
         .with_state(app)
+}
+
+/// Measures how long a request takes to be answered, by its route: whoever asks for what is not there asks for `other`.
+pub async fn measure(State(metrics): State<Metrics>, request: axum::extract::Request, next: Next) -> Response<Body> {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let started = tokio::time::Instant::now();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    metrics.answered(route, method.as_str(), response.status().as_u16(), started.elapsed());
+    response
 }
 
 async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {

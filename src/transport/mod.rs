@@ -6,5 +6,5 @@ pub mod pushpull;
 mod reply;
 pub mod server;
 
-pub use app::{App, router};
+pub use app::{App, measure, router};
 pub use directory::{Departing, Directory, Pass};

@@ -7,8 +7,11 @@ mod common;
 
 mod address_filter;
 mod admin_api;
+mod canary;
+mod exposition;
 mod http_surface;
 mod initiator;
+mod metrics;
 mod refusals;
 mod reload;
 mod reload_under_load;

@@ -61,6 +61,12 @@ impl Plan {
         self.with(&block)
     }
 
+    /// Logs at this level.
+    pub(crate) fn at_level(mut self, level: &str) -> Self {
+        self.config = self.config.replace("level = \"debug\"", &format!("level = \"{level}\""));
+        self
+    }
+
     /// Runs it with no other range of private addresses allowed than this one.
     pub(crate) async fn start_allowing(mut self, range: &str) -> Daemon {
         self.config = self.config.replace("allow = [\"127.0.0.0/8\"]", &format!("allow = [\"{range}\"]"));
@@ -94,6 +100,11 @@ impl Daemon {
     /// Where partners reach it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.process().partners
+    }
+
+    /// Where its admin API is.
+    pub(crate) fn admin_address(&self) -> String {
+        self.process().admin.to_string()
     }
 
     pub(crate) fn admin_token(&self) -> &str {

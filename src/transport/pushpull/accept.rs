@@ -46,7 +46,7 @@ pub fn upgrade(
             Ok(io) => TokioIo::new(io),
             Err(error) => {
                 if told.is_some() {
-                    warn!(peer = %partner.name, code = %Code::LinkDown, %error, "the WebSocket handshake broke off");
+                    warn!(peer = %partner.name, code = %Code::LinkDown, transport = "websocket", why = %error, "the WebSocket handshake broke off");
                 }
                 return;
             }

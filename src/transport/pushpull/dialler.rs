@@ -69,6 +69,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
     let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
     let mut opened = None;
     let mut broken = 0;
+    let mut connected_before = false;
     loop {
         let attempt = match opened.take() {
             Some(opened) => opened,
@@ -80,6 +81,9 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
         let pause = match attempt {
             Ok(socket) => {
                 let since = Instant::now();
+                if std::mem::replace(&mut connected_before, true) {
+                    partner.metrics.reconnects.inc();
+                }
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");

@@ -17,8 +17,8 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Config, encode};
 use crate::engine::{Handle, Partner, Seat, Slot};
+use crate::metrics::{PeerMetrics, Transport};
 use crate::peer::{Ending, SlotId};
-use crate::set::acts_on_display;
 use crate::transport::Pass;
 
 /// How a connection ended.
@@ -65,6 +65,7 @@ where
         return end.farewell();
     };
     partner.update_link(|link| (link.trouble, link.socketless) = (None, None));
+    let metrics = Arc::clone(&partner.metrics);
     let (sink, stream) = socket.split();
     let (alive, heard) = mpsc::channel(1);
     let mut reader = Reader {
@@ -77,7 +78,7 @@ where
         inspections: JoinSet::new(),
         pass: pass.clone(),
     };
-    let mut writer = Writer { sink, config, stop, pass };
+    let mut writer = Writer { sink, config, stop, pass, metrics: Arc::clone(&metrics) };
     let end = {
         let writing = writer.run(&mut slot, heard);
         tokio::select! {
@@ -86,6 +87,7 @@ where
         }
     };
     drop(seat);
+    metrics.closed(end.code());
     // What came before the end counts: a partner's last words are the verdicts that it owed us.
     let _ = timeout(CLOSING, reader.finish()).await;
     slot.close(end.ending());
@@ -106,6 +108,14 @@ enum End {
 }
 
 impl End {
+    /// The close code, whoever gave it; none when it broke.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Ours(code, _) | Self::Theirs(Some(code), _) => Some(u16::from(*code)),
+            Self::Theirs(None, _) => None,
+        }
+    }
+
     fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.
@@ -182,6 +192,7 @@ where
     /// back.
     async fn arrived(&mut self, text: &Utf8Bytes) -> Result<(), End> {
         let read = self.partner.inspector().read(text.clone().into(), self.config.limits).await;
+        self.partner.metrics.received_bytes(Transport::Websocket, text.len());
         let object = read.map_err(|malformed| {
             let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
             End::Ours(code, malformed.to_string())
@@ -205,6 +216,7 @@ struct Writer<S> {
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
     pass: Option<Pass>,
+    metrics: Arc<PeerMetrics>,
 }
 
 impl<S> Writer<S>
@@ -216,11 +228,15 @@ where
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut stop, mut pass) = (self.stop.clone(), self.pass.clone());
         loop {
+            let mut sets = 0;
             let message = tokio::select! {
                 object = slot.next() => match object {
                     None => return stopped(self.pass.as_ref()),
                     Some(object) => match Utf8Bytes::try_from(encode(&object, None)) {
-                        Ok(text) => Message::Text(text),
+                        Ok(text) => {
+                            sets = object.sets.len();
+                            Message::Text(text)
+                        }
                         Err(error) => return End::Ours(CloseCode::Error, error.to_string()),
                     },
                 },
@@ -233,11 +249,15 @@ where
                 () = expelled(&mut pass) => return stopped(pass.as_ref()),
             };
             let speaks = matches!(message, Message::Text(_));
+            let length = message.len();
             // `send` is feed and flush in one: an object already holds everything there was to say.
             match timeout(self.config.exchange_within, self.sink.send(message)).await {
                 Err(_) => return End::Theirs(None, "the partner does not read what we write".to_owned()),
                 Ok(Err(error)) => return blame(error),
-                Ok(Ok(())) if speaks => slot.ready().await,
+                Ok(Ok(())) if speaks => {
+                    self.metrics.sent(Transport::Websocket, sets, length);
+                    slot.ready().await;
+                }
                 Ok(Ok(())) => {}
             }
         }
@@ -294,11 +314,25 @@ where
 
 fn closed_by_partner(frame: Option<CloseFrame>) -> End {
     match frame {
-        Some(frame) => {
-            let reason: String = frame.reason.chars().filter(|c| !acts_on_display(*c)).take(120).collect();
-            End::Theirs(Some(frame.code), reason)
-        }
+        // Its reason is a text of the partner's, which may repeat what it was sent: neither logs nor status show it.
+        Some(frame) => End::Theirs(Some(frame.code), meaning(frame.code).to_owned()),
         None => End::Theirs(None, "closed without a code".to_owned()),
+    }
+}
+
+/// What a close code says (RFC 6455 §7.4.1).
+fn meaning(code: CloseCode) -> &'static str {
+    match u16::from(code) {
+        1000 => "it has nothing more to say",
+        1001 | 1012 => "it is going away",
+        1002 => "it minds how we speak WebSocket",
+        1003 => "it minds a binary message",
+        1007 => "it minds an object as malformed",
+        1008 => "it does not let us in any more",
+        1009 => "an object was too big for it",
+        1011 => "it met an error of its own",
+        1013 => "it is overloaded",
+        _ => "a code without a meaning here",
     }
 }
 

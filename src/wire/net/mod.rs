@@ -11,6 +11,7 @@ mod retry_after;
 mod stream;
 mod target;
 mod tls;
+mod validity;
 
 pub use backoff::Backoff;
 pub use client::{Client, Error, Limits, Response};
@@ -23,3 +24,4 @@ pub use stream::Stream;
 pub(crate) use stream::tune;
 pub use target::{InvalidTarget, Target};
 pub use tls::{Error as TlsError, Minted, mint, pinned_config, public_config, server_config};
+pub use validity::expires_at;
