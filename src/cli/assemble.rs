@@ -8,10 +8,11 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::admin::{AddFault, AddPeer};
-use crate::auth::Secret;
-use crate::config::{self, Config, Environment, TlsMode, Transport, key_files};
+use crate::auth::{KeyRing, Secret};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{self, Config, Environment, TlsMode, Transport};
 use crate::engine;
-use crate::set::{SigningKey, events::Filter};
+use crate::set::events::Filter;
 use crate::store::Sqlite;
 use crate::transceiver::{AddError, DialConfig, KeySource, PeerConfig, Transceiver};
 use crate::transport::pushpull;
@@ -46,20 +47,16 @@ pub(super) async fn transceiver(
         ..engine::Config::default()
     };
     let allow = Allow::parse(config.network.allow.iter().map(String::as_str)).map_err(invalid("network.allow"))?;
-    let mut builder = Transceiver::builder(&config.server.issuer)
+    let keys = keys(config).await?;
+    let builder = Transceiver::builder(&config.server.issuer)
         .audience(config.server.audience())
+        .key_ring(keys)
         .store(store)
         .engine(engine)
         .pushpull(pushpull)
         .allow(allow)
         .listen(listener, tls(config)?)
         .closed();
-    for key in keys(config)? {
-        builder = builder.signing_key(key);
-    }
-    if let Some(kid) = &config.keys.active {
-        builder = builder.active_key(kid);
-    }
     let transceiver = builder.start().await.map_err(|error| Error::failed(error.to_string()))?;
     for peer in &config.peers {
         add(&transceiver, peer, environment).await?;
@@ -192,14 +189,14 @@ fn peer_config(peer: &config::Peer, environment: &Environment) -> Result<PeerCon
     })
 }
 
-fn keys(config: &Config) -> Result<Vec<SigningKey>, Error> {
-    let files = key_files(&config.keys.dir).map_err(invalid("keys.dir"))?;
-    let mut keys = Vec::with_capacity(files.len());
-    for (kid, path) in files {
-        let pem = std::fs::read_to_string(&path).map_err(invalid(&path.display().to_string()))?;
-        keys.push(SigningKey::from_pem(&kid, &pem).map_err(invalid(&path.display().to_string()))?);
+async fn keys(config: &Config) -> Result<Arc<KeyRing>, Error> {
+    let keys = config.keys.clone();
+    let now = SystemClock::new().now().wall;
+    let opening = move || KeyRing::open(&keys.dir, keys.active.as_deref(), keys.publish_wait, now);
+    match tokio::task::spawn_blocking(opening).await {
+        Ok(opened) => opened.map_err(invalid("keys.dir")),
+        Err(_) => Err(Error::failed("reading the keys panicked")),
     }
-    Ok(keys)
 }
 
 fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {

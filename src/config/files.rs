@@ -1,31 +1,16 @@
 //! The files that a configuration names: are they there, and are they what they should be? Contents are never shown.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::auth::Secret;
+use crate::auth::keyring::Undecided;
+use crate::auth::{Rotation, Secret, key_files};
 use crate::set::{Digest, KeySet, SigningKey};
 use crate::wire::net::server_config;
 
 use super::problem::Problem;
 use super::schema::{Keys, Tls, TlsMode};
 use super::{Config, Environment, Peer};
-
-/// The private keys in a directory by their `kid`, which is the file's stem, in alphabetical order.
-pub fn key_files(directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        if let Some(kid) = stem
-            && path.extension().is_some_and(|extension| extension == "pem")
-        {
-            files.insert(kid.to_owned(), path.clone());
-        }
-    }
-    Ok(files)
-}
 
 /// Every fault of the files that this configuration names.
 pub(super) fn problems(config: &Config, environment: &Environment) -> Vec<Problem> {
@@ -119,25 +104,39 @@ fn keys(keys: &Keys, problems: &mut Vec<Problem>) {
             return problems.push(problem.found(format!("{}: {error}", keys.dir.display())).fix(NEW));
         }
     };
-    let names = files.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    match &keys.active {
-        _ if files.is_empty() => {
-            let problem = Problem::at("keys.dir", "there is no signing key");
-            problems.push(problem.expected("a file <kid>.pem").found(keys.dir.display().to_string()).fix(NEW));
+    let rotation = match Rotation::read(&keys.dir) {
+        Ok(rotation) => rotation,
+        Err(fault) => {
+            let problem = Problem::at("keys.dir", "the state of the keys cannot be read").found(fault);
+            return problems
+                .push(problem.fix("restore the file, or remove it and name in keys.active the key that signs"));
         }
-        None if files.len() > 1 => problems.push(
-            Problem::at("keys.active", "missing, and there are several keys")
-                .expected(format!("one of {names}"))
-                .fix("say which one signs: active = \"…\" under [keys]"),
+    };
+    let files: Vec<_> = files.into_iter().filter(|(kid, _)| !rotation.is_rotated_away(kid)).collect();
+    let kids = || files.iter().map(|(kid, _)| kid.as_str());
+    let names = kids().collect::<Vec<_>>().join(", ");
+    let problem = match rotation.decide(kids(), keys.active.as_deref(), keys.publish_wait) {
+        Ok(_) => None,
+        // Without any key, that one is missing is the thing to say, whatever keys.active names.
+        Err(_) if files.is_empty() => Some(
+            Problem::at("keys.dir", "there is no signing key")
+                .expected("a file <kid>.pem")
+                .found(keys.dir.display().to_string())
+                .fix(NEW),
         ),
-        Some(active) if !files.contains_key(active) => problems.push(
+        Err(Undecided::NoSuchKey(active)) => Some(
             Problem::at("keys.active", "there is no such key")
                 .expected(format!("one of {names}"))
                 .found(format!("{active:?}"))
                 .fix("name one that is there, or make it with `pushpull key new --kid`"),
         ),
-        _ => {}
-    }
+        Err(_) => Some(
+            Problem::at("keys.active", "missing, and there are several keys")
+                .expected(format!("one of {names}"))
+                .fix("say which one signs: active = \"…\" under [keys]"),
+        ),
+    };
+    problems.extend(problem);
     for (kid, file) in &files {
         let readable = std::fs::read_to_string(file).map_err(|error| error.to_string());
         if let Err(fault) = readable.and_then(|pem| SigningKey::from_pem(kid, &pem).map_err(|error| error.to_string()))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::event::{Event, Unsigned};
 use super::peers::Entry;
 use super::{Inner, Transceiver};
+use crate::auth::keyring::Signer;
 use crate::engine::{Queue, SendError};
 use crate::peer::Direction;
 use crate::set::{Defaults, Digest, Incomplete, Jti, SignedSet, complete, decode, events};
@@ -112,7 +113,10 @@ impl Transceiver {
             inner.room(&checked, &groups).await?;
         }
         let entries: Vec<(Arc<Entry>, bool)> = checked.iter().map(|one| (Arc::clone(&one.entry), one.named)).collect();
-        let mut sets: Vec<Option<SignedSet>> = inner.sign(checked).await?.into_iter().map(Some).collect();
+        // Held until everything is stored: so long nobody believes that the end of a queue is known (`keys.rs`).
+        let signer = inner.keys.signer();
+        let signed = inner.sign(&signer, checked).await?;
+        let mut sets: Vec<Option<SignedSet>> = signed.into_iter().map(Some).collect();
         for group in groups {
             let fresh = group.iter().all(|index| !entries[*index].1);
             let batch: Vec<SignedSet> = group.iter().filter_map(|index| sets[*index].take()).collect();
@@ -132,6 +136,7 @@ impl Transceiver {
                 SubmitError { index, fault: error.into() }
             })?;
         }
+        drop(signer);
         Ok(jtis)
     }
 }
@@ -233,15 +238,15 @@ impl Inner {
         Ok(())
     }
 
-    async fn sign(&self, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
-        let key = Arc::clone(&self.key);
+    async fn sign(&self, signer: &Arc<Signer>, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
+        let signer = Arc::clone(signer);
         let max = self.policy.set_bytes_max;
         let signed = self
             .pool
             .map(Queue::Signing, checked, move |one| {
                 let compact = match one.form {
                     Form::Claims(claims) => {
-                        key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?
+                        signer.key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?
                     }
                     Form::Signed(compact) => compact,
                 };

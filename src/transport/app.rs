@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::any;
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::watch;
 
 use super::directory::Directory;
 use super::{pushpull, reply};
+use crate::auth::KeyRing;
+use crate::clock::Clock;
 
 /// What the routes need.
 pub struct App {
@@ -21,8 +21,10 @@ pub struct App {
     pub directory: Arc<Directory>,
     /// Limits and intervals of push-pull.
     pub pushpull: Arc<pushpull::Config>,
-    /// Our public keys, as `/jwks.json` shows them.
-    pub jwks: ArcSwap<Bytes>,
+    /// Our keys, whose public halves `/jwks.json` shows.
+    pub keys: Arc<KeyRing>,
+    /// For when they were fetched.
+    pub clock: Arc<dyn Clock>,
     /// Turns true when WebSockets have to close.
     pub stop: watch::Receiver<bool>,
 }
@@ -58,8 +60,10 @@ async fn jwks(State(app): State<Arc<App>>, request: Request<Body>) -> Response<B
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return reply::method_not_allowed("GET, HEAD");
     }
-    let body: Bytes = app.jwks.load().as_ref().clone();
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(Body::from(app.keys.jwks()));
+    if *request.method() == Method::GET {
+        app.keys.note_fetch(app.clock.now().wall);
+    }
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     response
