@@ -81,6 +81,20 @@ fn misuse_exits_2_and_help_exits_0() {
 }
 
 #[test]
+fn a_code_is_explained_without_a_configuration_and_an_unknown_one_exits_6() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = out(&done(run(dir.path(), &["explain", "outbox_full"])));
+    assert!(text.starts_with("outbox_full\n   meaning   ") && text.contains("who acts  you and the partner"), "{text}");
+    let explained = json_of(&run(dir.path(), &["explain", "invalid_request", "--json"]), 0);
+    assert!(explained["here"]["fix"].is_string() && explained["in_set_errs"]["who_acts"] == "you", "{explained}");
+    let all = out(&done(run(dir.path(), &["explain", "--json"])));
+    assert!(all.lines().count() > 40 && all.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    let unknown = run(dir.path(), &["explain", "outbox_ful"]);
+    assert_eq!(unknown.status.code(), Some(6));
+    assert!(err(&unknown).starts_with("error[not_found]: ") && err(&unknown).contains("did you mean outbox_full?"));
+}
+
+#[test]
 fn init_makes_a_configuration_that_serves() {
     let dir = tempfile::tempdir().unwrap();
     let site = dir.path().join("new/site");

@@ -1,6 +1,8 @@
 //! The rules of the house, checked: floors, sizes, opening words, banned words, names, links, and documentation that
 //! keeps up with the code. Every failure names the file, the rule and the remedy. Nothing but this repository is read.
 
+#[path = "tidy/codes.rs"]
+mod codes;
 #[path = "tidy/files.rs"]
 mod files;
 #[path = "tidy/floors.rs"]

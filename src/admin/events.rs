@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::problem::{Problem, json_response};
 use super::{Admin, body};
+use crate::codes::Code;
 use crate::peer::Direction;
 use crate::set::{Draft, Jti};
 use crate::transceiver::{Event, EventRecord, Submission};
@@ -95,7 +96,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(jti): Path<String
     match admin.transceiver.event(&jti).await {
         Err(error) => Problem::from(error).respond(),
         Ok(records) if records.is_empty() => {
-            Problem::new(StatusCode::NOT_FOUND, "no_such_event", "no SET with this jti is known here").respond()
+            Problem::new(StatusCode::NOT_FOUND, Code::NoSuchEvent, "no SET with this jti is known here").respond()
         }
         Ok(records) => {
             let records: Vec<Value> = records.iter().map(record).collect();

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::problem::{Problem, json_response};
 use super::{Admin, body};
+use crate::codes::Code;
 use crate::quantity::parse_duration;
 use crate::transceiver::Received;
 
@@ -71,7 +72,7 @@ pub(super) async fn forget(State(admin): State<Arc<Admin>>, Path(name): Path<Str
     match admin.transceiver.forget_consumer(&name).await {
         Ok(true) => json_response(StatusCode::OK, &json!({ "forgotten": name })),
         Ok(false) => {
-            Problem::new(StatusCode::NOT_FOUND, "no_such_consumer", "no consumer of this name has read the inbox")
+            Problem::new(StatusCode::NOT_FOUND, Code::NoSuchConsumer, "no consumer of this name has read the inbox")
                 .respond()
         }
         Err(error) => Problem::from(error).respond(),

@@ -11,6 +11,7 @@ use super::problem::{Problem, json_response};
 use super::{Admin, body};
 use crate::auth::KeyStatus;
 use crate::auth::keyring::{Error, Retire, Rotate};
+use crate::codes::Code;
 use crate::set::{Algorithm, json as strict};
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response<Body> {
@@ -101,18 +102,20 @@ fn take_now(object: &mut Map<String, Value>) -> Result<bool, Problem> {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let detail = error.to_string();
-        match error {
-            Error::NoSuchKey(_) => Self::new(StatusCode::NOT_FOUND, "no_such_key", detail),
-            Error::Name(_) => Self::invalid(detail),
-            Error::Taken(_) => Self::new(StatusCode::CONFLICT, "key_name_used", detail),
-            Error::Signs(_) => Self::new(StatusCode::CONFLICT, "key_signs", detail),
-            Error::RotatedAway(_) => Self::new(StatusCode::CONFLICT, "key_rotated_away", detail),
-            Error::UnderWay(_) | Error::Busy => Self::new(StatusCode::CONFLICT, "rotation_under_way", detail),
-            Error::InUse { .. } => Self::new(StatusCode::CONFLICT, "key_in_use", detail),
-            Error::TooMany => Self::new(StatusCode::CONFLICT, "too_many_keys", detail),
-            Error::Unwritable { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys_unwritable", detail),
-            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "keys_unusable", detail),
-        }
+        let (status, code) = match &error {
+            Error::NoSuchKey(_) => (StatusCode::NOT_FOUND, Code::NoSuchKey),
+            Error::Name(_) => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
+            Error::Taken(_) => (StatusCode::CONFLICT, Code::KeyNameUsed),
+            Error::Signs(_) => (StatusCode::CONFLICT, Code::KeySigns),
+            Error::RotatedAway(_) => (StatusCode::CONFLICT, Code::KeyRotatedAway),
+            Error::UnderWay(_) | Error::Busy => (StatusCode::CONFLICT, Code::RotationUnderWay),
+            Error::InUse { .. } => (StatusCode::CONFLICT, Code::KeyInUse),
+            Error::TooMany => (StatusCode::CONFLICT, Code::TooManyKeys),
+            Error::Unwritable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::KeysUnwritable),
+            Error::Key(..) | Error::Unreadable(_) | Error::Undecided(_) | Error::KeptElsewhere => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Code::KeyUnusable)
+            }
+        };
+        Self::new(status, code, error.to_string())
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::problem::{Problem, json_response};
 use super::{AddFault, Admin, body};
+use crate::codes::{self, Code};
 use crate::transceiver::{PeerStatus, SubmitFault, VerifyError};
 
 /// How long a verification event may take.
@@ -35,7 +36,7 @@ pub(super) async fn add(State(admin): State<Arc<Admin>>, request: Request<Body>)
     };
     match (admin.add_peer)(name.clone(), definition).await {
         Ok(()) => json_response(StatusCode::CREATED, &json!({ "name": name })),
-        Err(AddFault::Invalid(why)) => Problem::new(StatusCode::BAD_REQUEST, "invalid_peer", why).respond(),
+        Err(AddFault::Invalid(why)) => Problem::new(StatusCode::BAD_REQUEST, Code::InvalidPeer, why).respond(),
         Err(AddFault::Conflict(why)) => Problem::conflict(why).respond(),
         Err(AddFault::Unavailable(why)) => Problem::unavailable(why).respond(),
     }
@@ -77,9 +78,13 @@ pub(super) async fn verify(State(admin): State<Arc<Admin>>, Path(name): Path<Str
         }
         Err(VerifyError::Submit(error)) => Problem::from(error).respond(),
         Err(error @ VerifyError::Refused(_)) => {
-            Problem::new(StatusCode::BAD_GATEWAY, "refused_by_peer", error.to_string()).respond()
+            let problem = Problem::new(StatusCode::BAD_GATEWAY, Code::RefusedByPeer, error.to_string());
+            if let VerifyError::Refused(refusal) = &error {
+                return problem.fix(codes::answer(&refusal.err).remedy).respond();
+            }
+            problem.respond()
         }
-        Err(error) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", error.to_string()).respond(),
+        Err(error) => Problem::new(StatusCode::GATEWAY_TIMEOUT, Code::TimedOut, error.to_string()).respond(),
     }
 }
 

@@ -5,6 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::codes::Code;
 use crate::store;
 use crate::transceiver::{SubmitError, SubmitFault};
 
@@ -12,63 +13,71 @@ use crate::transceiver::{SubmitError, SubmitFault};
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
-    code: &'static str,
+    code: Code,
     detail: String,
+    /// What to do, where the code's own remedy is not the best there is.
+    fix: Option<String>,
     /// The line of an NDJSON body, from 1.
     line: Option<usize>,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), line: None }
+    pub(super) fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), fix: None, line: None }
     }
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, detail)
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
     }
 
     pub(super) fn no_such_peer(name: &str) -> Self {
         let detail = format!("there is no peer {name:?}: `pushpull peer ls` shows those there are");
-        Self::new(StatusCode::NOT_FOUND, "no_such_peer", detail)
+        Self::new(StatusCode::NOT_FOUND, Code::NoSuchPeer, detail)
     }
 
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", detail)
+        Self::new(StatusCode::CONFLICT, Code::Conflict, detail)
     }
 
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, detail)
     }
 
     pub(super) fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, detail)
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take that method")
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "this path does not take that method")
     }
 
     pub(super) fn misdirected() -> Self {
         let detail = "the Host header names none of ours: use a loopback name, or add the name to admin.hosts";
-        Self::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", detail)
+        Self::new(StatusCode::MISDIRECTED_REQUEST, Code::ForeignHost, detail)
     }
 
     pub(super) fn foreign_origin() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "foreign_origin", "web pages of other sites may not use this API")
+        Self::new(StatusCode::FORBIDDEN, Code::ForeignOrigin, "web pages of other sites may not use this API")
     }
 
     pub(super) fn no_token() -> Self {
         let detail = "send the content of admin.token_file as Authorization: Bearer …";
-        Self::new(StatusCode::UNAUTHORIZED, "no_token", detail)
+        Self::new(StatusCode::UNAUTHORIZED, Code::NoToken, detail)
     }
 
     pub(super) fn wrong_token() -> Self {
         let detail = "the bearer token is not the one in admin.token_file";
-        Self::new(StatusCode::UNAUTHORIZED, "wrong_token", detail)
+        Self::new(StatusCode::UNAUTHORIZED, Code::WrongToken, detail)
+    }
+
+    /// A better remedy than the code's own.
+    pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
     }
 
     pub(super) fn at_line(mut self, line: usize) -> Self {
@@ -77,12 +86,15 @@ impl Problem {
     }
 
     pub(super) fn respond(self) -> Response<Body> {
+        let entry = self.code.entry();
         let mut problem = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("error"),
             "status": self.status.as_u16(),
-            "code": self.code,
+            "code": self.code.as_str(),
             "detail": self.detail,
+            "who_acts": entry.who.as_str(),
+            "fix": self.fix.as_deref().unwrap_or(entry.remedy),
         });
         if let (Some(line), Value::Object(members)) = (self.line, &mut problem) {
             members.insert("line".to_owned(), json!(line));
@@ -104,14 +116,14 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         let detail = error.to_string();
         match error.fault {
-            SubmitFault::NoSuchPeer(_) => Self::new(StatusCode::NOT_FOUND, "no_such_peer", detail),
-            SubmitFault::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_event", detail),
-            SubmitFault::NotSent(_) => Self::new(StatusCode::BAD_REQUEST, "type_not_sent", detail),
-            SubmitFault::Conflict(_) => Self::new(StatusCode::CONFLICT, "jti_conflict", detail),
-            SubmitFault::OutboxFull { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "outbox_full", detail),
-            SubmitFault::StorageFull => Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_full", detail),
-            SubmitFault::StorageFailed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_failed", detail),
-            SubmitFault::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail),
+            SubmitFault::NoSuchPeer(_) => Self::new(StatusCode::NOT_FOUND, Code::NoSuchPeer, detail),
+            SubmitFault::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, Code::InvalidEvent, detail),
+            SubmitFault::NotSent(_) => Self::new(StatusCode::BAD_REQUEST, Code::TypeNotSent, detail),
+            SubmitFault::Conflict(_) => Self::new(StatusCode::CONFLICT, Code::JtiConflict, detail),
+            SubmitFault::OutboxFull { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::OutboxFull, detail),
+            SubmitFault::StorageFull => Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StorageFull, detail),
+            SubmitFault::StorageFailed => Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StorageFailed, detail),
+            SubmitFault::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Stopping, detail),
         }
     }
 }
@@ -120,9 +132,9 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         let detail = error.to_string();
         match error {
-            store::Error::Full => Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_full", detail),
-            store::Error::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail),
-            _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_failed", detail),
+            store::Error::Full => Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StorageFull, detail),
+            store::Error::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, detail),
+            _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StorageFailed, detail),
         }
     }
 }

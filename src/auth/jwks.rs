@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::Clock;
+use crate::codes::Code;
 use crate::random::Random;
 use crate::set::Digest;
 use crate::wire::net::{Backoff, Client, Limits};
@@ -267,7 +268,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
                 }
                 if state.snapshot.is_none() || state.digest != digest {
                     for reason in parsed.skipped.iter().take(SKIPPED_LOGGED_MAX) {
-                        tracing::warn!(peer = %partner, reason, "a key of the partner is not usable");
+                        tracing::warn!(peer = %partner, code = %Code::PartnerKeyUnusable, reason, "a key of the partner is not usable");
                     }
                 }
                 if state.trouble.take().is_some() {
@@ -279,7 +280,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
             Err(fault) => {
                 if state.trouble.is_none() {
                     let held = state.count;
-                    tracing::warn!(peer = %partner, fault, held, "the partner's keys cannot be fetched; those held stay valid");
+                    tracing::warn!(peer = %partner, code = %Code::PartnerKeysUnreachable, fault, held, "the partner's keys cannot be fetched; those held stay valid");
                 }
                 state.trouble = Some(fault);
             }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::auth::{Secret, SecretError};
+use crate::codes::Code;
 use crate::config::{self, Config, Peer, is_slug};
 use crate::wire::net::{Allow, Target};
 
@@ -59,6 +60,7 @@ fn peer(add: &Add) -> Result<Peer, Error> {
     let text = set::read(&add.card)?;
     let bad = |what: String| {
         Error::new(Exit::ConfigInvalid, format!("{} is no card: {what}", add.card.display()))
+            .code(Code::CardInvalid)
             .expected("one [[peer]] block, as `pushpull peer card` prints it")
             .who_acts("the partner who made the card")
     };
@@ -136,7 +138,7 @@ impl Tokens {
 /// Makes a bearer file from a given one, or anew. A file that is there is kept: false.
 fn write(file: &Path, given: Option<&Path>) -> Result<bool, Error> {
     let failed = |error: SecretError| match error {
-        SecretError::Exists { .. } => Error::new(Exit::Conflict, error.to_string()),
+        SecretError::Exists { .. } => Error::new(Exit::Conflict, error.to_string()).code(Code::FileExists),
         _ => Error::failed(error.to_string()),
     };
     let Some(given) = given else {
@@ -182,7 +184,7 @@ async fn store(peer: &Peer, site: &Site, config: &Config, global: &Global) -> Re
 
 /// Adds the block to the file, which is replaced as a whole: at any moment there is a complete one.
 fn append(peer: &Peer, site: &Site) -> Result<(), Error> {
-    let failed = |error: std::io::Error| Error::failed(format!("cannot write {}: {error}", site.file.display()));
+    let failed = |error: std::io::Error| Error::unwritable(&site.file, &error);
     let mut text = std::fs::read_to_string(&site.file).map_err(failed)?;
     if !text.ends_with('\n') {
         text.push('\n');

@@ -87,6 +87,12 @@ pub enum Command {
         /// Only this partner
         peer: Option<String>,
     },
+    /// What a code of an error means, who has to act and what to do
+    #[command(after_help = "Examples:\n  pushpull explain invalid_audience\n  pushpull explain      # lists all codes")]
+    Explain {
+        /// The code, as it stands in brackets behind `error`, in the API's `code`, or in a log line
+        code: Option<String>,
+    },
     /// Sign, read and verify SETs without a daemon
     Set {
         /// What to do.

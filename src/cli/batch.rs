@@ -30,9 +30,7 @@ pub(super) async fn run(send: &Send, file: &Path, global: &Global) -> Result<Exi
         Box::new(BufReader::new(tokio::io::stdin()))
     } else {
         let opened = tokio::fs::File::open(file).await;
-        Box::new(BufReader::new(
-            opened.map_err(|error| Error::failed(format!("cannot read {}: {error}", file.display())))?,
-        ))
+        Box::new(BufReader::new(opened.map_err(|error| Error::unreadable(file, &error))?))
     };
     let mut daemon = Submitter { client: site::client(global)?, retry_for: send.retry_for };
     let batch_max = send.batch as usize;
@@ -57,7 +55,7 @@ pub(super) async fn run(send: &Send, file: &Path, global: &Global) -> Result<Exi
     }
     drop(lines);
     if let Ok(Err(error)) = reader.await {
-        return Err(Error::failed(format!("cannot read {}: {error}", file.display())));
+        return Err(Error::unreadable(file, &error));
     }
     Ok(match (accepted, failed) {
         (_, 0) => Exit::Done,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
+use crate::codes::Code;
 use crate::config::{Config, Peer, TlsMode, is_loopback};
 use crate::wire::net::{Pin, Target};
 
@@ -91,6 +92,7 @@ fn pin(config: &Config) -> Result<Option<String>, Error> {
     let (TlsMode::SelfSigned, Some(cert)) = (config.server.tls.mode, &config.server.tls.cert) else { return Ok(None) };
     let unusable = |fault: &dyn std::fmt::Display| {
         Error::failed(format!("the certificate {} cannot be read: {fault}", cert.display()))
+            .code(Code::KeyUnusable)
             .fix("`pushpull init` makes one; server.tls.cert names it")
     };
     let pem = std::fs::read(cert).map_err(|error| unusable(&error))?;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::auth::Secret;
+use crate::codes::{Code, Who};
 
 use super::output::clean;
 use super::{Error, Exit};
@@ -192,12 +193,18 @@ impl Response {
             _ => (Exit::Failed, None),
         };
         let error = Error::new(exit, self.detail());
-        let error = match problem.get("code").and_then(Value::as_str) {
-            Some(code) => error.found(format!("HTTP {}, code {}", self.status.as_u16(), clean(code))),
-            None => error.found(format!("HTTP {}", self.status.as_u16())),
+        let text = |name: &str| problem.get(name).and_then(Value::as_str);
+        let error = match (text("code"), text("code").and_then(Code::find)) {
+            (_, Some(code)) => error.code(code),
+            // A newer daemon knows codes that we do not.
+            (Some(code), None) => error.found(format!("HTTP {}, code {}", self.status.as_u16(), clean(code))),
+            (None, None) => error.found(format!("HTTP {}", self.status.as_u16())),
         };
-        let fix = problem.get("fix").and_then(Value::as_str).map(clean).or(fix.map(str::to_owned));
-        match fix {
+        let error = match text("who_acts") {
+            Some(who) if who != Who::You.as_str() => error.who_acts(clean(who)),
+            _ => error,
+        };
+        match text("fix").map(clean).or(fix.map(str::to_owned)) {
             Some(fix) => error.fix(fix),
             None => error,
         }
@@ -254,8 +261,8 @@ mod tests {
     fn a_problem_document_is_shown_with_its_code_and_without_control_characters() {
         let body = r#"{"code":"unknown-peer","detail":"there is no peer \u001b[2Jglobx","title":"not found"}"#;
         let text = answer(404, body).into_error().to_string();
-        assert!(text.starts_with("error: there is no peer \\u{1b}[2Jglobx"), "{text}");
-        assert!(text.contains("code unknown-peer"), "{text}");
+        assert!(text.starts_with("error[not_found]: there is no peer \\u{1b}[2Jglobx"), "{text}");
+        assert!(text.contains("code unknown-peer"), "a code of a newer daemon is shown all the same: {text}");
     }
 
     #[test]

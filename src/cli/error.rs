@@ -2,7 +2,10 @@
 //! and what helps. Never a secret, never a subject.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
+
+use crate::codes::{Code, Who};
 
 /// The fixed exit codes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +42,26 @@ pub enum Exit {
     Terminated = 143,
 }
 
+impl Exit {
+    /// The code of an error that says nothing closer.
+    fn code(self) -> Code {
+        match self {
+            Self::Usage => Code::Usage,
+            Self::ConfigInvalid => Code::ConfigInvalid,
+            Self::Unreachable => Code::DaemonUnreachable,
+            Self::NotAllowed => Code::NotAllowed,
+            Self::NotFound => Code::NotFound,
+            Self::Conflict => Code::Conflict,
+            Self::PartnerRefused => Code::RefusedByPeer,
+            Self::TimedOut => Code::TimedOut,
+            Self::PartlyDone => Code::PartlyDone,
+            Self::StorageFailed => Code::StorageFailed,
+            Self::Interrupted | Self::Terminated => Code::StoppedAtOnce,
+            Self::Done | Self::Failed => Code::Failed,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -50,19 +73,37 @@ impl From<Exit> for ExitCode {
 pub struct Error {
     /// The exit code.
     pub exit: Exit,
+    /// The stable code.
+    pub code: Code,
     what: String,
     details: Vec<(&'static str, String)>,
 }
 
 impl Error {
-    /// An error that says what is wrong.
+    /// An error that says what is wrong. Its code is the general one of the exit code, unless [`Error::code`] names another.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), details: Vec::new() }
+        Self { exit, code: exit.code(), what: what.into(), details: Vec::new() }
     }
 
     /// A failure of no special kind, as most input and output errors are.
     pub fn failed(what: impl Into<String>) -> Self {
         Self::new(Exit::Failed, what)
+    }
+
+    /// A file that cannot be read.
+    pub(super) fn unreadable(file: &Path, fault: &dyn fmt::Display) -> Self {
+        Self::failed(format!("cannot read {}: {fault}", file.display())).code(Code::FileUnreadable)
+    }
+
+    /// A file or directory that cannot be made or written.
+    pub(super) fn unwritable(file: &Path, fault: &dyn fmt::Display) -> Self {
+        Self::failed(format!("cannot write {}: {fault}", file.display())).code(Code::FileUnwritable)
+    }
+
+    /// A closer code.
+    #[must_use]
+    pub fn code(self, code: Code) -> Self {
+        Self { code, ..self }
     }
 
     /// What would have been right.
@@ -103,12 +144,30 @@ impl Error {
         self.details.push((name, text.into()));
         self
     }
+
+    /// What the code says where the error itself does not: who acts, and what to do.
+    fn known_by_code(&self) -> Vec<(&'static str, String)> {
+        let entry = self.code.entry();
+        let said = |wanted: &str| self.details.iter().any(|(name, _)| *name == wanted);
+        let mut more = Vec::new();
+        // The general codes know nothing that the message does not.
+        if matches!(self.code, Code::Failed | Code::ConfigInvalid) {
+            return more;
+        }
+        if !said("who acts") && entry.who != Who::You {
+            more.push(("who acts", entry.who.to_string()));
+        }
+        if !said("fix") {
+            more.push(("fix", entry.remedy.to_owned()));
+        }
+        more
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.what)?;
-        for (name, text) in &self.details {
+        write!(f, "error[{}]: {}", self.code, self.what)?;
+        for (name, text) in self.details.iter().chain(&self.known_by_code()) {
             for (index, line) in text.lines().enumerate() {
                 write!(f, "\n   {:<9} {line}", if index == 0 { name } else { "" })?;
             }
@@ -134,5 +193,20 @@ impl From<std::io::Error> for Error {
             std::io::ErrorKind::BrokenPipe => Self::new(Exit::Done, ""),
             _ => Self::failed(format!("cannot write the result: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_its_code_who_acts_and_what_to_do_even_where_only_the_code_knows() {
+        let text = Error::new(Exit::PartnerRefused, "globex refused it").to_string();
+        assert!(text.starts_with("error[refused_by_peer]: globex refused it\n"), "{text}");
+        assert!(text.contains("\n   who acts  you and the partner\n") && text.contains("\n   fix "), "{text}");
+        let own = Error::new(Exit::NotFound, "no key").code(Code::NoSuchKey).fix("look there").to_string();
+        assert_eq!(own, "error[no_such_key]: no key\n   fix       look there");
+        assert_eq!(Error::failed("it is so").to_string(), "error[failed]: it is so");
     }
 }

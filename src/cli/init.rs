@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::auth::Secret;
 use crate::clock::{Clock as _, SystemClock};
+use crate::codes::Code;
 use crate::config::{self, Environment};
 use crate::set::SigningKey;
 use crate::wire::net::{Pin, Target, mint};
@@ -95,6 +96,7 @@ impl Files {
 
 fn exists(file: &Path) -> Error {
     Error::new(Exit::Conflict, format!("{} exists already, and nothing is overwritten", file.display()))
+        .code(Code::FileExists)
         .found("an earlier configuration, or part of one")
         .fix("choose another directory, or move that file away")
 }
@@ -139,7 +141,7 @@ fn names(init: &Init) -> Vec<String> {
 
 /// Makes a directory with this mode, unless there is one.
 pub(super) fn directory(path: &Path, mode: u32) -> Result<(), Error> {
-    let failed = |error| Error::failed(format!("cannot make the directory {}: {error}", path.display()));
+    let failed = |error| Error::unwritable(path, &error);
     if path.is_dir() {
         return Ok(());
     }
@@ -150,7 +152,7 @@ pub(super) fn directory(path: &Path, mode: u32) -> Result<(), Error> {
 pub(super) fn create(file: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::AlreadyExists => exists(file),
-        _ => Error::failed(format!("cannot write {}: {error}", file.display())),
+        _ => Error::unwritable(file, &error),
     };
     let mut handle = OpenOptions::new().write(true).create_new(true).mode(mode).open(file).map_err(failed)?;
     let written = handle

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::auth::keyring::{Undecided, is_kid, next_kid};
 use crate::auth::{KeyStatus, Rotation, key_files};
+use crate::codes::Code;
 use crate::config::Config;
 use crate::set::{Algorithm, SigningKey};
 
@@ -87,10 +88,12 @@ pub(super) fn new(algorithm: Algorithm, kid: Option<&str>, global: &Global) -> R
             Exit::Conflict,
             format!("{} exists already, and no key is overwritten", file.display()),
         )
+        .code(Code::FileExists)
         .fix("choose another --kid, or leave it out"));
     }
     if rotation.get(&kid).is_some() {
         return Err(Error::new(Exit::Conflict, format!("there was a key {kid:?} before"))
+            .code(Code::KeyNameUsed)
             .expected("a name that stands for one key for ever: partners may remember the old one")
             .fix("choose another --kid, or leave it out"));
     }
@@ -197,10 +200,8 @@ fn needs_daemon(error: Error) -> Error {
 type Files = std::collections::BTreeMap<String, std::path::PathBuf>;
 
 fn files(config: &Config) -> Result<Files, Error> {
-    key_files(&config.keys.dir).map_err(|error| {
-        Error::failed(format!("cannot read the key directory {}: {error}", config.keys.dir.display()))
-            .fix("make a key with `pushpull key new`")
-    })
+    key_files(&config.keys.dir)
+        .map_err(|error| Error::unreadable(&config.keys.dir, &error).fix("make a key with `pushpull key new`"))
 }
 
 fn rotation(config: &Config) -> Result<Rotation, Error> {
@@ -215,9 +216,9 @@ pub(super) fn signing(config: &Config, kid: Option<&str>) -> Result<SigningKey, 
         let active = config.keys.active.as_deref();
         rotation(config)?.decide(files.keys().map(String::as_str), active, config.keys.publish_wait).map_err(|why| {
             match why {
-                Undecided::NoSuchKey(_) => {
-                    Error::new(Exit::NotFound, why.to_string()).expected(format!("one of {names}"))
-                }
+                Undecided::NoSuchKey(_) => Error::new(Exit::NotFound, why.to_string())
+                    .code(Code::NoSuchKey)
+                    .expected(format!("one of {names}")),
                 _ => Error::new(Exit::ConfigInvalid, why.to_string())
                     .expected(format!("one of {names}"))
                     .fix("set keys.active, or name one with --kid"),
@@ -229,7 +230,9 @@ pub(super) fn signing(config: &Config, kid: Option<&str>) -> Result<SigningKey, 
         None => decided()?.signs,
     };
     let file = files.get(&kid).ok_or_else(|| {
-        Error::new(Exit::NotFound, format!("there is no key {kid:?}")).expected(format!("one of {names}"))
+        Error::new(Exit::NotFound, format!("there is no key {kid:?}"))
+            .code(Code::NoSuchKey)
+            .expected(format!("one of {names}"))
     })?;
     read(&kid, file)
 }
@@ -238,10 +241,13 @@ pub(super) fn signing(config: &Config, kid: Option<&str>) -> Result<SigningKey, 
 pub(super) fn read(kid: &str, file: &Path) -> Result<SigningKey, Error> {
     let unusable = |fault: &dyn std::fmt::Display| {
         Error::failed(format!("{} cannot be used: {fault}", file.display()))
+            .code(Code::KeyUnusable)
             .expected("a private key in PEM, PKCS#8: EC P-256, Ed25519 or RSA")
     };
     let pem = std::fs::read_to_string(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::new(Exit::NotFound, format!("there is no key file {}", file.display())),
+        std::io::ErrorKind::NotFound => {
+            Error::new(Exit::NotFound, format!("there is no key file {}", file.display())).code(Code::NoSuchKey)
+        }
         _ => unusable(&error),
     })?;
     SigningKey::from_pem(kid, &pem).map_err(|error| unusable(&error))

@@ -8,6 +8,7 @@ mod card;
 mod client;
 mod demo;
 mod error;
+mod explain;
 mod init;
 mod key;
 mod log;
@@ -19,6 +20,7 @@ mod set;
 mod signals;
 mod site;
 mod status;
+mod systemd;
 mod tail;
 mod version;
 
@@ -84,6 +86,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Error> {
             Some(file) => batch::run(&send, file, global).await,
             None => send::run(&send, global).await,
         },
+        Some(Command::Explain { code }) => explain::run(code.as_deref(), global.json),
         Some(Command::Tail(tail)) => tail::run(&tail, global).await,
         Some(Command::Status { peer }) => status::run(peer.as_deref(), global).await,
         Some(Command::Set { command }) => match command {

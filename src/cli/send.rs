@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::codes::Code;
 use crate::set::events;
 use crate::set::subject::Subject;
 
@@ -154,6 +155,7 @@ fn not_acked(peer: &str, jti: &str, record: &Value) -> Error {
             ));
     }
     Error::new(Exit::PartnerRefused, format!("{jti} became a dead letter: {peer} never took it"))
+        .code(Code::GivenUp)
         .found(if err.is_empty() { "no answer".to_owned() } else { err })
         .who_acts("the partner, if its server is down; else you")
         .fix(format!("pushpull peer verify {peer}"))

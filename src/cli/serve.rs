@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use crate::admin::{Admin, router};
 use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
+use crate::codes::Code;
 use crate::config::Config;
 use crate::store::{self, Sqlite};
 use crate::transceiver::Transceiver;
@@ -18,6 +19,7 @@ use crate::transport::server::Server;
 use super::args::{Global, Serve};
 use super::signals::{Signal, Signals};
 use super::site::Site;
+use super::systemd::Manager;
 use super::{Error, Exit, assemble, log, output};
 
 /// How long a stop may take before what is left is dropped; it stays queued on disk.
@@ -66,7 +68,12 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
         ready_ms = u64::try_from(clock.now().mono.as_millis()).unwrap_or(u64::MAX),
         "ready"
     );
-    let exit = until_stopped(&transceiver, &mut signals).await;
+    let manager = Manager::of_process();
+    manager.ready();
+    let exit = tokio::select! {
+        exit = until_stopped(&transceiver, &mut signals, manager) => exit,
+        never = manager.attend(&transceiver) => match never {},
+    };
     let _ = quit.send(true);
     let _ = serving.await;
     drop(transceiver);
@@ -82,13 +89,14 @@ pub(super) fn check(site: &Site) -> Result<Config, Error> {
 }
 
 /// Runs until a signal or the store ends it.
-async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit {
+async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals, manager: Manager) -> Exit {
     tokio::select! {
         why = transceiver.failed() => {
-            error!(why, "storage failed: stopped to protect the data; start again once the disk is sound");
+            error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data; start again once the disk is sound");
             return Exit::StorageFailed;
         }
         signal = stop(signals) => {
+            manager.stopping(GRACE);
             info!(signal = signal.name(), grace_seconds = GRACE.as_secs(), "stopping: answering what is owed");
         }
     }
@@ -98,11 +106,11 @@ async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit
             Exit::Done
         }
         why = transceiver.failed() => {
-            error!(why, "storage failed: stopped to protect the data");
+            error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data");
             Exit::StorageFailed
         }
         signal = stop(signals) => {
-            warn!(signal = signal.name(), "stopped at once; what is not settled stays queued");
+            warn!(code = %Code::StoppedAtOnce, signal = signal.name(), "stopped at once; what is not settled stays queued");
             signal.exit()
         }
     }
@@ -112,7 +120,7 @@ async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals) -> Exit
 async fn stop(signals: &mut Signals) -> Signal {
     loop {
         match signals.next().await {
-            Signal::Hangup => warn!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
+            Signal::Hangup => info!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
             signal => return signal,
         }
     }
@@ -139,6 +147,7 @@ async fn close(store: Arc<Sqlite>) {
 async fn bind(address: std::net::SocketAddr, key: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
         Error::failed(format!("{key}: cannot listen on {address}: {error}"))
+            .code(Code::CannotListen)
             .who_acts("you")
             .fix(format!("stop what listens there, or choose another {key}"))
     })

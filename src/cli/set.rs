@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::codes::Code;
 use crate::config::{self, Config};
 use crate::set::nearest::nearest;
 use crate::set::{self, Defaults, Jti, KeySet, Policy, Profile, Report, events};
@@ -32,6 +33,7 @@ pub(super) fn sign(key_file: Option<&Path>, kid: Option<&str>, claims: &Path, gl
     let text = read(claims)?;
     let claims: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
         Error::failed(format!("the claims are no JSON object: {error}"))
+            .code(Code::InvalidEvent)
             .expected("one JSON object with the claims of a SET")
     })?;
     let claims = complete(claims, config.as_ref());
@@ -78,8 +80,9 @@ fn complete(claims: Map<String, Value>, config: Option<&Config>) -> Map<String, 
 
 pub(super) fn decode(file: &Path) -> Result<Exit, Error> {
     let compact = read(file)?;
-    let (header, claims) = set::decode(compact.trim())
-        .map_err(|refusal| Error::failed(format!("this is no SET: {}", output::clean(&refusal.description))))?;
+    let (header, claims) = set::decode(compact.trim()).map_err(|refusal| {
+        Error::failed(format!("this is no SET: {}", output::clean(&refusal.description))).code(Code::NotASet)
+    })?;
     output::line(&pretty(&json!({ "header": header, "claims": claims })))?;
     Ok(Exit::Done)
 }
@@ -167,7 +170,8 @@ async fn against(name: &str, global: &Global) -> Result<(Policy, KeySet), Error>
 
 fn no_such_peer(name: &str, config: &Config) -> Error {
     let names: Vec<&str> = config.peers.iter().map(|peer| peer.name.as_str()).collect();
-    let error = Error::new(Exit::NotFound, format!("there is no peer {name:?} in the configuration"));
+    let error =
+        Error::new(Exit::NotFound, format!("there is no peer {name:?} in the configuration")).code(Code::NoSuchPeer);
     let error = match nearest(name, names.iter().copied()) {
         Some(near) => error.fix(format!("did you mean {near}?")),
         None => error,
@@ -178,6 +182,7 @@ fn no_such_peer(name: &str, config: &Config) -> Error {
 async fn fetch(uri: &str, peer: &config::Peer, config: &Config) -> Result<KeySet, Error> {
     let failed = |fault: &dyn std::fmt::Display| {
         Error::new(Exit::PartnerRefused, format!("the keys of {} cannot be fetched: {fault}", peer.name))
+            .code(Code::PartnerKeysUnreachable)
             .who_acts("the partner, if its server is down; else you")
     };
     let target = Target::parse(uri).map_err(|error| failed(&error))?;
@@ -196,10 +201,10 @@ async fn fetch(uri: &str, peer: &config::Peer, config: &Config) -> Result<KeySet
 }
 
 fn key_set(file: &Path) -> Result<KeySet, Error> {
-    let bytes =
-        std::fs::read(file).map_err(|error| Error::failed(format!("cannot read {}: {error}", file.display())))?;
+    let bytes = std::fs::read(file).map_err(|error| Error::unreadable(file, &error))?;
     KeySet::parse(&bytes).map_err(|fault| {
         Error::failed(format!("{} is no JWK Set: {fault}", file.display()))
+            .code(Code::KeyUnusable)
             .expected("{\"keys\": […]}, as at /jwks.json")
     })
 }
@@ -207,11 +212,12 @@ fn key_set(file: &Path) -> Result<KeySet, Error> {
 /// A whole file, or stdin.
 pub(super) fn read(file: &Path) -> Result<String, Error> {
     if file.as_os_str() != "-" {
-        return std::fs::read_to_string(file)
-            .map_err(|error| Error::failed(format!("cannot read {}: {error}", file.display())));
+        return std::fs::read_to_string(file).map_err(|error| Error::unreadable(file, &error));
     }
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(|error| Error::failed(format!("cannot read stdin: {error}")))?;
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| Error::failed(format!("cannot read stdin: {error}")).code(Code::FileUnreadable))?;
     Ok(text)
 }
 

@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 use super::handle::{ArrivalRoom, SendError};
 use super::restraint::Restraint;
 use crate::clock::Clock;
+use crate::codes::Code;
 use crate::peer::{
     Act, Audit, Direction, Ending, Fate, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId, SlotSpec,
     Stats, Step, Transmission, Write,
@@ -241,7 +242,7 @@ impl Actor {
                 }
                 Err(store::Error::Full) => {
                     if !full {
-                        error!(peer = %self.name, "the disk is full: nothing is acked or accepted until there is room");
+                        error!(peer = %self.name, code = %Code::StorageFull, "the disk is full: nothing is acked or accepted until there is room");
                     }
                     full = true;
                     tokio::time::sleep(FULL_PAUSE).await;
@@ -283,12 +284,12 @@ impl Actor {
             Outcome::Refused(error) => {
                 if let Some(count) = self.restraints.settled_refused.admit(1, now) {
                     let err = shown(&error.err);
-                    warn!(peer = %self.name, %jti, count, err, "the partner refused a SET; it is kept as a dead letter");
+                    warn!(peer = %self.name, code = %Code::RefusedByPeer, %jti, count, err, "the partner refused a SET; it is kept as a dead letter");
                 }
             }
             Outcome::Dead(cause) => {
                 if let Some(count) = self.restraints.settled_dead.admit(1, now) {
-                    warn!(peer = %self.name, %jti, count, ?cause, "gave up on a SET that was never answered; it is kept as a dead letter");
+                    warn!(peer = %self.name, code = %Code::GivenUp, %jti, count, ?cause, "gave up on a SET that was never answered; it is kept as a dead letter");
                 }
             }
         }
@@ -300,7 +301,7 @@ impl Actor {
         match audit {
             Audit::JtiConflict(count, jti) => {
                 if let Some(count) = held.conflict.admit(*count, now) {
-                    warn!(peer, %jti, count, "known jtis came with other bytes; the first verdicts stand");
+                    warn!(peer, code = %Code::ContentChanged, %jti, count, "known jtis came with other bytes; the first verdicts stand");
                 }
             }
             Audit::UnknownVerdicts(count) => {
@@ -310,24 +311,26 @@ impl Actor {
             }
             Audit::Refused(count, jti, code) => {
                 if let Some(count) = held.refused.admit(*count, now) {
-                    warn!(peer, %jti, count, err = code.as_str(), "refused SETs; this is one of them");
+                    warn!(peer, code = %Code::SetRefused, %jti, count, err = code.as_str(), "refused SETs; this is one of them");
                 }
             }
             Audit::RefusalsSuppressed(count) => {
                 if let Some(count) = held.suppressed.admit(*count, now) {
-                    warn!(peer, count, "too many SETs to refuse; these got no verdict");
+                    warn!(peer, code = %Code::RefusalsSuppressed, count, "too many SETs to refuse; these got no verdict");
                 }
             }
             Audit::InboxFull(count) => {
                 if let Some(count) = held.no_room.admit(*count, now) {
                     warn!(
                         peer,
-                        count, "no room for received SETs, they were neither stored nor acked: confirm the inbox"
+                        code = %Code::InboxFull,
+                        count,
+                        "no room for received SETs, they were neither stored nor acked: confirm the inbox"
                     );
                 }
             }
             Audit::Damaged(count) => {
-                error!(peer, count, "rows of the outbox are damaged and will not be sent: restore the database file");
+                error!(peer, code = %Code::DataDamaged, count, "rows of the outbox are damaged and will not be sent: restore the database file");
             }
         }
     }

@@ -16,6 +16,7 @@ use super::actor::{Actor, Restraints};
 use super::handle::Handle;
 use super::inbox::Inbox;
 use crate::clock::Clock;
+use crate::codes::Code;
 use crate::peer::{self, Peer, PeerId};
 use crate::store::{self, Handed, Journal};
 
@@ -115,7 +116,7 @@ impl Supervisor {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             if first {
-                error!(%error, "the store has failed, stopping to protect the data");
+                error!(code = %Code::StorageFailed, %error, "the store has failed, stopping to protect the data");
                 *failure = Some(error.to_string());
             }
             first
@@ -143,12 +144,12 @@ impl Supervisor {
             match running.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    error!(peer = %name, %error, "the conversation has ended; it goes on when it is next needed");
+                    error!(peer = %name, code = %Code::Unavailable, %error, "the conversation has ended; it goes on when it is next needed");
                     this.note_failure(&error);
                 }
                 // The panic itself is on stderr. What was not durable has had no effect.
                 Err(_) => {
-                    error!(peer = %name, "the conversation has ended by a fault of this program (panic); it goes on from the store when it is next needed")
+                    error!(peer = %name, code = %Code::InternalFault, "the conversation has ended by a fault of this program (panic); it goes on from the store when it is next needed")
                 }
             }
         });

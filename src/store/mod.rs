@@ -108,6 +108,13 @@ pub trait Journal: Send + Sync + 'static {
     /// taken from a SET that waits in an outbox.
     fn purge(&self, memory_before: Wall) -> Pending<'_, bool>;
 
+    /// Writes something small durably, in the same way as a commit: it returns when the store still turns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]: it turns, and waits for room.
+    fn probe(&self) -> Pending<'_, ()>;
+
     /// The `seq` of the newest inbox row (0: none yet); changes with every commit that adds some.
     fn inbox_tail(&self) -> watch::Receiver<u64>;
 

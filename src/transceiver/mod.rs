@@ -189,6 +189,12 @@ impl Transceiver {
         self.0.journal.healthy() && !self.is_stopping()
     }
 
+    /// Writes something small to the store, durably: it returns when the process and its store still turn, also when the
+    /// disk is full. For a watchdog.
+    pub async fn probe(&self) -> Result<(), store::Error> {
+        self.0.journal.probe().await.inspect_err(|error| self.0.supervisor.note_failure(error))
+    }
+
     /// Waits until the store has failed for good, and says why. The process must end then (exit code 70).
     pub async fn failed(&self) -> String {
         self.0.supervisor.failed().await

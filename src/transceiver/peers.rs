@@ -15,6 +15,7 @@ use super::event::Event;
 use super::submit::{Submission, SubmitError};
 use super::{Inner, Transceiver};
 use crate::auth::{Parsed, PartnerKeys, TokenTaken};
+use crate::codes::Code;
 use crate::engine::{Inspector, Partner};
 use crate::peer::{Act, Outcome};
 use crate::set::{Draft, Jti, KeySet, Policy, Profile, SetErr, events};
@@ -229,7 +230,7 @@ impl Inner {
 /// Runs a task of a peer to its end, and again should it panic: nobody else would notice that it is gone.
 async fn persist<F: Future<Output = ()>>(peer: Arc<str>, task: &'static str, start: impl Fn() -> F) {
     while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
-        error!(peer = %peer, task, "ended by a fault of this program (panic); it is started again");
+        error!(peer = %peer, code = %Code::InternalFault, task, "ended by a fault of this program (panic); it is started again");
         tokio::time::sleep(AGAIN).await;
     }
 }

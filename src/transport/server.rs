@@ -6,6 +6,7 @@ mod doors;
 mod pace;
 mod socket;
 
+use crate::codes::Code;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -133,6 +134,7 @@ impl Server {
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!(
+                            code = %Code::CannotAccept,
                             listener = self.name,
                             %error,
                             "no connection can be accepted: is the limit of open files too low? Trying on"

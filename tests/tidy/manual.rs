@@ -1,5 +1,6 @@
 //! The manual keeps up with the code: configuration keys and their defaults, admin API, exit codes.
 
+use pushpull::codes::Code;
 use pushpull::config;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -103,15 +104,13 @@ fn routes(source: &str) -> Vec<String> {
     source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
 }
 
-/// The string behind each `StatusCode::…, `: the code of a problem.
+/// What stands behind each ` Code::`, as it is shown: the code of a problem.
 fn codes(source: &str) -> Vec<String> {
-    let code = |rest: &str| {
-        let (status, rest) = rest.split_once(", \"")?;
-        let named = status.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-        let code = rest.split('"').next()?;
-        (named && code.chars().all(|c| c.is_ascii_lowercase() || c == '_')).then(|| code.to_owned())
+    let shown = |rest: &str| {
+        let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+        Code::ALL.iter().find(|code| format!("{code:?}") == name).map(|code| code.as_str().to_owned())
     };
-    source.split("StatusCode::").skip(1).filter_map(code).collect()
+    source.split(" Code::").skip(1).filter_map(shown).collect()
 }
 
 #[cfg(test)]
@@ -137,10 +136,8 @@ mod tests {
         assert_eq!(keys::<config::Store>(), ["url"]);
         assert_eq!(routes(".route(\"/a\", get(x)).route(\"/b/{c}\", post(y))"), ["/a", "/b/{c}"]);
         assert_eq!(
-            codes(
-                "new(StatusCode::NOT_FOUND, \"no_such\", x); f(StatusCode::OK, &json!({\"a\": 1})); (StatusCode::OK, \"yes or no\")"
-            ),
-            ["no_such"]
+            codes("new(StatusCode::NOT_FOUND, Code::NoSuchPeer, x); f(StatusCode::OK, Code::find)"),
+            ["no_such_peer"]
         );
     }
 }

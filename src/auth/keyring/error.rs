@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Undecided;
+use super::status::listed;
 use crate::set::{KeyError, KeySet};
 
 /// Why a key cannot be changed like that.
@@ -11,31 +12,28 @@ use crate::set::{KeyError, KeySet};
 #[non_exhaustive]
 pub enum Error {
     /// There is none of this name.
-    #[error("there is no key {0:?}: `pushpull key ls` shows those there are")]
+    #[error("there is no key {0:?}")]
     NoSuchKey(String),
     /// The name is taken, or was: partners may remember what it stood for.
-    #[error("there is or was a key {0:?}, and a name stands for one key for ever: choose another kid, or leave it out")]
+    #[error("there is or was a key {0:?}")]
     Taken(String),
     /// The name cannot be one.
     #[error("{0:?} cannot be a kid: expected 1 to 128 of A-Z, a-z, 0-9, -, _ and ., not starting with a dot")]
     Name(String),
     /// The key signs.
-    #[error("{0} signs: make another key sign first, with `pushpull key rotate`")]
+    #[error("{0} is the key that signs")]
     Signs(String),
     /// The key has been taken out already, or is about to be.
-    #[error("{0} has been rotated away and cannot sign again: `pushpull key rotate` makes a new key")]
+    #[error("{0} has been rotated away and does not sign again")]
     RotatedAway(String),
     /// Another rotation has not ended.
-    #[error(
-        "a rotation to {0} is under way: wait for it (`pushpull key ls`), end it at once with `pushpull key rotate \
-         --now`, or call it off with `pushpull key retire {0}`"
-    )]
+    #[error("a rotation to {0} is under way")]
     UnderWay(String),
     /// The keys are in a directory, and this one is not.
     #[error("the keys are kept in a directory: put the new one there, and rotate to its name")]
     KeptElsewhere,
     /// Another rotation has ended just now.
-    #[error("another rotation has just ended: look at `pushpull key ls`, and rotate again if you still want to")]
+    #[error("another rotation has just ended")]
     Busy,
     /// Unsettled SETs are signed with it.
     #[error("{}", in_use(kid, peers.as_deref()))]
@@ -46,7 +44,7 @@ pub enum Error {
         peers: Option<Vec<String>>,
     },
     /// A JWK Set takes no more keys.
-    #[error("{max} keys are published, and partners read no more: retire one first", max = KeySet::KEYS_MAX)]
+    #[error("{max} keys are published, and partners read no more", max = KeySet::KEYS_MAX)]
     TooMany,
     /// Nothing says which key signs.
     #[error(transparent)]
@@ -70,18 +68,8 @@ pub enum Error {
 fn in_use(kid: &str, peers: Option<&[String]>) -> String {
     let who = match peers {
         None => "what was submitted last is still being stored".to_owned(),
-        Some(peers) => format!("{} still {} some: {}", count(peers.len()), has(peers.len()), peers.join(", ")),
+        Some([peer]) => format!("1 peer still has some: {peer}"),
+        Some(peers) => format!("{} peers still have some: {}", peers.len(), listed(peers)),
     };
-    format!(
-        "unsettled SETs are signed with {kid}; {who}. It retires by itself when they are settled. With --now it goes at \
-         once, and partners that have not verified those SETs yet refuse them as invalid_key"
-    )
-}
-
-fn count(peers: usize) -> String {
-    if peers == 1 { "1 peer".to_owned() } else { format!("{peers} peers") }
-}
-
-fn has(peers: usize) -> &'static str {
-    if peers == 1 { "has" } else { "have" }
+    format!("unsettled SETs are signed with {kid}: {who}")
 }

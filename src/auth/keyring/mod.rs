@@ -29,6 +29,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock::Wall;
+use crate::codes::Code;
 use crate::set::SigningKey;
 
 pub use error::Error;
@@ -286,10 +287,10 @@ impl KeyRing {
             let is_it = SigningKey::from_pem(kid, &pem).is_ok_and(|file| file.public_jwk().to_json() == key.jwk);
             if !is_it {
                 let file = path.display();
-                warn!(code = "key_name_used", kid, %file, "a key of this name was retired: the file is not used, name it otherwise");
+                warn!(code = %Code::KeyNameUsed, kid, %file, "a key of this name was retired: the file is not used, name it otherwise");
             } else if let Err(error) = folder::remove_key(folder, kid) {
                 let file = path.display();
-                warn!(code = "keys_unwritable", kid, %file, %error, "the private file of a retired key cannot be removed: remove it");
+                warn!(code = %Code::KeysUnwritable, kid, %file, %error, "the private file of a retired key cannot be removed: remove it");
             }
         }
     }
@@ -310,7 +311,7 @@ impl Kept {
     /// Says once that the directory cannot be written, until it can.
     fn report(&mut self, error: &Error) {
         if !std::mem::replace(&mut self.in_trouble, true) {
-            warn!(code = "keys_unwritable", %error, "the state of the keys cannot be kept; it is tried again");
+            warn!(code = %Code::KeysUnwritable, %error, "the state of the keys cannot be kept; it is tried again");
         }
     }
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, Kept, KeyRing, Rotation, State, folder, is_kid, next_kid, publics, read_keys, status, tell_stale};
 use crate::clock::Wall;
+use crate::codes::Code;
 use crate::set::{Algorithm, KeySet, SigningKey};
 
 /// What a rotation leads to.
@@ -103,7 +104,7 @@ impl KeyRing {
         let algorithm = kept.rotation.get(&kid).map(|key| key.algorithm().to_owned()).unwrap_or_default();
         if at_once {
             warn!(
-                code = "key_not_fetched_yet",
+                code = %Code::KeyNotFetchedYet,
                 kid,
                 from,
                 "a key signs before partners could fetch it, by order: those that cache our keys may refuse its SETs"
@@ -140,7 +141,7 @@ impl KeyRing {
             }
             (Retire::Done, false) => info!(kid, "a key is not published any more, and its private file is gone"),
             (Retire::Done, true) => {
-                warn!(kid, "a key is not published any more, by order: partners refuse unsettled SETs that it signed")
+                warn!(code = %Code::KeyWithdrawn, kid, "a key is not published any more, by order: partners refuse unsettled SETs that it signed")
             }
         }
         Ok(end)

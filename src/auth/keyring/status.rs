@@ -163,7 +163,7 @@ fn shown(left: Duration) -> String {
 }
 
 /// The first few names; a thousand would fill the screen.
-fn listed(peers: &[String]) -> String {
+pub(super) fn listed(peers: &[String]) -> String {
     const SHOWN: usize = 3;
     match peers.len().checked_sub(SHOWN) {
         None | Some(0) => peers.join(", "),

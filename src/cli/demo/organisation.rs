@@ -228,5 +228,8 @@ async fn run(args: &[&std::ffi::OsStr]) -> Result<String, Error> {
     if ended.status.success() {
         return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
     }
-    Err(Error::failed(String::from_utf8_lossy(&ended.stderr).trim_start_matches("error: ").trim().to_owned()))
+    // What it says is an error of this form already.
+    let text = String::from_utf8_lossy(&ended.stderr);
+    let text = text.split_once("]: ").map_or(&*text, |(_, text)| text);
+    Err(Error::failed(text.trim()))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::schema::{self, Meta};
 use super::seen::{Key, Look};
 use super::{Sqlite, reader};
 use crate::clock::Wall;
@@ -62,6 +63,10 @@ impl Journal for Sqlite {
 
     fn purge(&self, memory_before: Wall) -> Pending<'_, bool> {
         Box::pin(self.purge_some(memory_before))
+    }
+
+    fn probe(&self) -> Pending<'_, ()> {
+        Box::pin(self.ask(1, |batch| schema::save_meta(batch.conn, Meta::Probe, &[])))
     }
 
     fn inbox_tail(&self) -> watch::Receiver<u64> {

@@ -39,6 +39,8 @@ pub(super) enum Meta {
     Salt = 1,
     /// Where the inbox ends and what was purged of it, as of the last purge.
     Inbox = 2,
+    /// Nothing: it is written to see that the store still writes.
+    Probe = 3,
 }
 
 /// What a file is to us.

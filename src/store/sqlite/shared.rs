@@ -12,6 +12,7 @@ use super::batch::Effects;
 use super::kept::{Ends, Position};
 use super::reader::Readers;
 use super::seen::Seen;
+use crate::codes::Code;
 use crate::peer::PeerId;
 use crate::store::Error;
 
@@ -138,7 +139,7 @@ impl Shared {
     /// A damaged inbox row was met. Said once for each.
     pub(super) fn report_damaged(&self, seq: u64) {
         if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(seq) {
-            tracing::error!(seq, database = %self.path.display(), "an inbox row is damaged: it is kept, but not handed out");
+            tracing::error!(code = %Code::DataDamaged, seq, database = %self.path.display(), "an inbox row is damaged: it is kept, but not handed out");
         }
     }
 
@@ -158,7 +159,7 @@ impl Shared {
             if healthy {
                 tracing::info!(database = %self.path.display(), "the disk has room again");
             } else {
-                tracing::error!(database = %self.path.display(), "the disk is full: free some space, nothing is lost");
+                tracing::error!(code = %Code::StorageFull, database = %self.path.display(), "the disk is full: free some space, nothing is lost");
             }
         }
         is_news
@@ -181,7 +182,7 @@ impl Shared {
             format!("{}: {why}", self.path.display())
         });
         if first {
-            tracing::error!("the store has failed: {why}");
+            tracing::error!(code = %Code::StorageFailed, why, "the store has failed");
         }
         Error::Fatal(why.clone())
     }

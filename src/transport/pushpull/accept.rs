@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::{info, warn};
 
 use super::{Config, SUBPROTOCOL, websocket};
+use crate::codes::Code;
 use crate::engine::Partner;
 use crate::transport::reply;
 
@@ -44,7 +45,7 @@ pub fn upgrade(
             Ok(io) => TokioIo::new(io),
             Err(error) => {
                 if told.is_some() {
-                    warn!(peer = %partner.name, %error, "the WebSocket handshake broke off");
+                    warn!(peer = %partner.name, code = %Code::LinkDown, %error, "the WebSocket handshake broke off");
                 }
                 return;
             }

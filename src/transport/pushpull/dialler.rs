@@ -18,6 +18,7 @@ use super::initiator::Initiator;
 use super::{Config, SUBPROTOCOL, websocket};
 use crate::auth::Secret;
 use crate::clock::Clock;
+use crate::codes::Code;
 use crate::engine::Partner;
 use crate::wire::net::{Backoff, Client, Dialer, Pin, Stream, Target};
 
@@ -216,7 +217,7 @@ fn down(partner: &Partner, why: &str) {
         link.exchanged_at = None;
     });
     if news {
-        warn!(peer = %partner.name, transport = "websocket", why, "link down");
+        warn!(peer = %partner.name, code = %Code::LinkDown, transport = "websocket", why, "link down");
     }
 }
 
@@ -224,6 +225,6 @@ fn socketless(partner: &Partner, why: &str) {
     let mut news = false;
     partner.update_link(|link| news = link.note_socketless(why));
     if news {
-        warn!(peer = %partner.name, transport = "websocket", why, "no WebSocket, using HTTP");
+        warn!(peer = %partner.name, code = %Code::NoWebsocket, transport = "websocket", why, "no WebSocket, using HTTP");
     }
 }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::{Config, encode};
 use crate::auth::Secret;
+use crate::codes::Code;
 use crate::engine::{Handle, Partner, Slot};
 use crate::peer::{Ending, Transmission, WaitsFor};
 use crate::wire;
@@ -187,7 +188,7 @@ impl Initiator {
             link.exchanged_at = None;
         });
         if news {
-            warn!(peer = %self.partner.name, transport = "http", why, "link down");
+            warn!(peer = %self.partner.name, code = %Code::LinkDown, transport = "http", why, "link down");
         }
     }
 }

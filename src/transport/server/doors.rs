@@ -1,5 +1,6 @@
 //! Counts connections, in total and by address, and turns away those over the limits.
 
+use crate::codes::Code;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,7 +72,7 @@ impl Inner {
     fn turned_away(&self, message: &'static str) {
         self.open.send_if_modified(|count| {
             if !std::mem::replace(&mut count.full, true) {
-                tracing::warn!(listener = self.name, open = count.connections, "{message}");
+                tracing::warn!(code = %Code::ConnectionsFull, listener = self.name, open = count.connections, "{message}");
             }
             false
         });
