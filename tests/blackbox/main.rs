@@ -8,5 +8,7 @@ mod common;
 mod admin_api;
 mod http_surface;
 mod initiator;
+mod our_keys;
+mod partner_keys;
 mod refusals;
 mod two_partners;

@@ -116,7 +116,8 @@ fn an_old_key_stays_until_its_last_set_is_settled_and_caches_have_expired() {
 
 #[test]
 fn nobody_takes_the_end_of_a_queue_for_known_while_something_signed_is_on_its_way_there() {
-    let ring = Site::new(&["acme-1"]).open(None);
+    let site = Site::new(&["acme-1"]);
+    let ring = site.open(None);
     let signer = ring.signer();
     ring.rotate(new_key(), true, NOW).unwrap();
     assert!(ring.unmarked().is_empty(), "somebody is still submitting");
@@ -152,7 +153,8 @@ fn what_is_queued_again_keeps_its_key() {
 
 #[test]
 fn a_hold_on_the_active_key_outlives_a_rotation() {
-    let ring = Site::new(&["acme-1"]).open(None);
+    let site = Site::new(&["acme-1"]);
+    let ring = site.open(None);
     let hold = ring.hold("acme-1").unwrap().unwrap();
     ring.rotate(new_key(), true, NOW).unwrap();
     assert!(ring.unmarked().is_empty());
@@ -275,7 +277,8 @@ fn one_rotation_at_a_time_which_can_be_hurried_and_called_off() {
 
 #[test]
 fn a_key_that_signs_or_is_needed_is_not_taken_out() {
-    let ring = Site::new(&["acme-1"]).open(None);
+    let site = Site::new(&["acme-1"]);
+    let ring = site.open(None);
     assert!(matches!(ring.retire("acme-1", true, NOW), Err(Error::Signs(_))));
     assert!(matches!(ring.retire("acme-7", true, NOW), Err(Error::NoSuchKey(_))));
     ring.rotate(new_key(), true, NOW).unwrap();
@@ -394,7 +397,8 @@ fn a_new_key_is_of_the_kind_of_the_one_before_unless_told_otherwise() {
 
 #[test]
 fn fetches_are_counted_from_when_a_key_is_published() {
-    let ring = Site::new(&["acme-1"]).open(None);
+    let site = Site::new(&["acme-1"]);
+    let ring = site.open(None);
     ring.note_fetch(NOW);
     ring.rotate(new_key(), false, NOW).unwrap();
     let seen =
