@@ -22,8 +22,8 @@ const LIST_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn ls(global: &Global) -> Result<Exit, Error> {
     let asked = tokio::time::timeout(LIST_WITHIN, from_daemon(global)).await;
-    let keys = match asked {
-        Ok(Ok(keys)) => keys,
+    let (keys, note) = match asked {
+        Ok(Ok(keys)) => (keys, None),
         // Whoever names a daemon wants that one's answer.
         Ok(Err(error)) if global.admin.is_some() => return Err(error),
         _ => {
@@ -32,8 +32,8 @@ pub(super) async fn ls(global: &Global) -> Result<Exit, Error> {
             let keys = KeyStatus::look(dir, config.keys.active.as_deref(), config.keys.publish_wait);
             let keys =
                 keys.map_err(|error| Error::failed(error.to_string()).fix("make a key with `pushpull key new`"))?;
-            output::note(&format!("no daemon of ours answers; this is what the files in {} say", dir.display()));
-            keys.iter().map(KeyStatus::to_json).collect()
+            let note = format!("no daemon of ours answers; this is what the files in {} say", dir.display());
+            (keys.iter().map(KeyStatus::to_json).collect(), Some(note))
         }
     };
     if global.json {
@@ -42,6 +42,7 @@ pub(super) async fn ls(global: &Global) -> Result<Exit, Error> {
         let rows: Vec<_> = keys.iter().map(row).collect();
         output::line(&output::table(&["KID", "ALG", "STATE", "SINCE", "FETCHED", "WAITS FOR"], &rows))?;
     }
+    note.iter().for_each(|note| output::note(note));
     Ok(Exit::Done)
 }
 
