@@ -181,3 +181,89 @@ impl Inner {
         names.iter().map(|(id, name)| (*id, Arc::clone(name))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::set::{Algorithm, KeySet, SigningKey, events::Filter};
+    use crate::store::Memory;
+    use crate::transceiver::{Event, KeySource, PeerConfig};
+
+    /// With these peers, which never come.
+    async fn transceiver(peers: &[&str]) -> Transceiver {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, _) = SigningKey::generate(Algorithm::EdDsa, "k-1").unwrap();
+        let file = folder.path().join("jwks.json");
+        std::fs::write(&file, KeySet::of([key.public_jwk()]).to_json().to_string()).unwrap();
+        let builder = Transceiver::builder("https://us.example").signing_key(key);
+        let transceiver = builder.store(Arc::new(Memory::new())).start().await.unwrap();
+        for name in peers {
+            let peer = PeerConfig {
+                name: (*name).to_owned(),
+                issuer: format!("https://{name}.example"),
+                keys: KeySource::File(file.clone()),
+                audience: None,
+                dial: None,
+                accept_tokens: Vec::new(),
+                send: Filter::all(),
+                accept: Filter::all(),
+            };
+            transceiver.add_peer(peer).await.unwrap();
+        }
+        transceiver
+    }
+
+    fn event() -> Event {
+        Event::new("caep:session-revoked", json!({"format": "opaque", "id": "x"}))
+    }
+
+    fn ends(ends: &[(&str, u64)]) -> Option<BTreeMap<String, u64>> {
+        Some(ends.iter().map(|(peer, end)| ((*peer).to_owned(), *end)).collect())
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_a_mailbox_is_before_the_end_of_its_queue() {
+        let transceiver = transceiver(&["a", "b"]).await;
+        transceiver.send("a", event()).await.unwrap();
+        let mut given_up = Box::pin(transceiver.send("a", event()));
+        assert!(given_up.as_mut().now_or_never().is_none(), "it is in the mailbox");
+        drop(given_up);
+        assert_eq!(transceiver.0.ends_of_queues().await, ends(&[("a", 3)]), "and b has nothing to wait for");
+    }
+
+    #[tokio::test]
+    async fn a_submission_holds_the_key_that_signed_it_until_all_of_it_is_stored() {
+        let transceiver = transceiver(&["a"]).await;
+        let keys = &transceiver.0.keys;
+        let mut submitting = Box::pin(transceiver.send("a", event()));
+        assert!(submitting.as_mut().now_or_never().is_none(), "it is signed and not stored");
+        let (next, _) = SigningKey::generate(Algorithm::EdDsa, "k-2").unwrap();
+        keys.rotate(Rotate::Given(next), true, transceiver.0.clock.now().wall).unwrap();
+        assert!(keys.unmarked().is_empty(), "nobody knows yet where its SETs will stand");
+        submitting.await.unwrap();
+        assert_eq!(keys.unmarked().len(), 1);
+        assert_eq!(transceiver.0.ends_of_queues().await, ends(&[("a", 2)]));
+    }
+
+    #[tokio::test]
+    async fn a_retired_key_waits_for_no_peer_whose_queue_went_on_beyond_it() {
+        let transceiver = transceiver(&["a"]).await;
+        transceiver.send("a", event()).await.unwrap();
+        let (next, _) = SigningKey::generate(Algorithm::EdDsa, "k-2").unwrap();
+        transceiver.rotate_key(Rotate::Given(next), true).await.unwrap();
+        transceiver.0.mark_keys().await;
+        transceiver.send("a", event()).await.unwrap();
+        let refused = transceiver.retire_key("k-1", false).await;
+        assert!(matches!(refused, Err(Error::InUse { peers: Some(peers), .. }) if peers == ["a"]));
+        let id = transceiver.0.names.read().unwrap().keys().copied().next().unwrap();
+        let (jti, digest) = ("".into(), crate::set::Digest::default());
+        let (outcome, at) = (crate::peer::Outcome::Acked, crate::clock::Wall(0));
+        let settle = crate::peer::Write::Settle { seq: 1, jti, digest, accepted_at: at, outcome, at, attempts: 0 };
+        transceiver.0.journal.commit(id, store::Epoch(1), Arc::new(vec![settle])).await.unwrap();
+        assert_eq!(transceiver.retire_key("k-1", false).await.unwrap(), Retire::Done);
+        assert!(!transceiver.is_published("k-1") && transceiver.is_published("k-2"));
+    }
+}

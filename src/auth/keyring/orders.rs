@@ -117,14 +117,14 @@ impl KeyRing {
     }
 
     /// Takes a key out of what is published, if no unsettled SET needs it or with `at_once` in any case. Its private file
-    /// goes with it. A key that was to sign next is called off. Durable when it returns. Blocks.
+    /// goes with it. A key that was to sign next is called off; one that is retired stays so. Durable when it returns. Blocks.
     pub fn retire(&self, kid: &str, at_once: bool, now: Wall) -> Result<Retire, Error> {
         let mut kept = self.kept();
         let mut rotation = kept.rotation.clone();
         let Some(key) = rotation.get(kid) else { return Err(Error::NoSuchKey(kid.to_owned())) };
         let end = match &key.state {
             State::Active => return Err(Error::Signs(kid.to_owned())),
-            State::Retired => return Err(Error::RotatedAway(kid.to_owned())),
+            State::Retired => return Ok(Retire::Done),
             State::Next { may_have_signed: true, .. } if !at_once => Retire::Begun,
             State::Retiring { marks, .. } if !at_once && !key.is_settled() => {
                 let peers = marks.as_ref().map(|marks| marks.keys().cloned().collect());
@@ -132,10 +132,11 @@ impl KeyRing {
             }
             State::Next { .. } | State::Retiring { .. } => Retire::Done,
         };
+        let is_needed = !key.is_settled() && !matches!(key.state, State::Next { may_have_signed: false, .. });
         rotation.set(kid, if end == Retire::Done { State::Retired } else { State::retiring() }, now);
         self.change(&mut kept, rotation)?;
         self.sweep(&kept);
-        match (end, at_once) {
+        match (end, is_needed) {
             (Retire::Begun, _) => {
                 info!(kid, "a key retires; it stays published until what it may have signed is settled")
             }
