@@ -13,13 +13,17 @@ use crate::common::http::Message;
 use crate::common::partner::Partner;
 use crate::common::{soon, until};
 
-const QUICK: &str = "[keys]\npublish_wait = \"600ms\"\n[delivery]\nretry_first = \"200ms\"\nretry_max = \"1s\"";
-
 /// A daemon and a partner that comes to it, or does not.
-async fn scene() -> (Partner, Daemon) {
+async fn scene_with(publish_wait: &str) -> (Partner, Daemon) {
     let partner = Partner::new("globex");
-    let daemon = Plan::new(false).with(QUICK).with_peer(&partner, "").start().await;
+    let config =
+        format!("[keys]\npublish_wait = \"{publish_wait}\"\n[delivery]\nretry_first = \"200ms\"\nretry_max = \"1s\"");
+    let daemon = Plan::new(false).with(&config).with_peer(&partner, "").start().await;
     (partner, daemon)
+}
+
+async fn scene() -> (Partner, Daemon) {
+    scene_with("600ms").await
 }
 
 /// What partners see of our keys.
@@ -77,7 +81,7 @@ fn jtis(name: &str, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_rotation_publishes_first_signs_later_and_keeps_the_old_key_as_long_as_it_is_needed() {
-    let (globex, daemon) = scene().await;
+    let (globex, daemon) = scene_with("2s").await;
     daemon.send("globex", "before").await;
     let before = globex.fetch(&daemon, "before").await;
     assert_eq!(kid_of(&before), "us-1");
@@ -101,7 +105,7 @@ async fn a_rotation_publishes_first_signs_later_and_keeps_the_old_key_as_long_as
     let refused = retire(&daemon, "us-1", false).await;
     assert_eq!((refused.status(), &refused.json()["code"]), (409, &json!("key_in_use")));
     assert!(refused.text().contains("1 peer still has some: globex"), "{}", refused.text());
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(published(&daemon).await, ["us-1", "us-2"]);
     assert!(daemon.dir().join("keys/us-1.pem").exists());
     globex.exchange(&daemon, &json!({"ack": ["before"]})).await;
@@ -140,16 +144,7 @@ async fn what_waits_for_a_partner_that_is_away_can_be_verified_when_it_comes_bac
     // Every cache time has passed several times; none of it may count while SETs wait.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(published(&daemon).await, ["us-1", "us-2", "us-3", "us-4", "us-5"]);
-    let mut given: BTreeMap<String, String> = BTreeMap::new();
-    let giving = async {
-        while given.len() < all.len() {
-            let object = globex.exchange(&daemon, &json!({})).await;
-            for (jti, compact) in object["sets"].as_object().into_iter().flatten() {
-                given.insert(jti.clone(), compact.as_str().unwrap().to_owned());
-            }
-        }
-    };
-    soon("everything that waited", giving).await;
+    let given = everything(&globex, &daemon, &all).await;
     let keys = jwks(&daemon).await;
     let mut signers = Vec::new();
     for jti in &all {
@@ -161,6 +156,49 @@ async fn what_waits_for_a_partner_that_is_away_can_be_verified_when_it_comes_bac
     globex.exchange(&daemon, &json!({"ack": all})).await;
     until("the old keys to go", async || (published(&daemon).await == ["us-5"]).then_some(())).await;
     assert_eq!(daemon.totals("globex").await["acked"], all.len());
+}
+
+#[tokio::test]
+async fn a_kill_at_any_moment_of_a_rotation_leaves_one_key_that_signs_and_every_set_verifiable() {
+    let (globex, mut daemon) = scene().await;
+    let mut all = Vec::new();
+    for round in 0..14 {
+        all.push(daemon.send("globex", &format!("round-{round}")).await);
+        let order = json!({"now": round % 3 != 2});
+        let ordered = daemon.admin("POST", "/api/v1/keys/rotate", Some(&order));
+        let _ = tokio::time::timeout(Duration::from_millis(round * 3), ordered).await;
+        daemon.kill().await;
+        daemon.restart().await;
+        let (states, published) = (states(&daemon).await, published(&daemon).await);
+        let active: Vec<_> = states.iter().filter_map(|state| state.strip_suffix(" active")).collect();
+        assert!(active.len() == 1 && published.contains(&active[0].to_owned()), "{states:?} {published:?}");
+    }
+    let given = everything(&globex, &daemon, &all).await;
+    let keys = jwks(&daemon).await;
+    for (jti, compact) in &given {
+        assert!(verifies(compact, &keys, &globex), "{jti}, signed with {}", kid_of(compact));
+    }
+    assert!(keys["keys"].as_array().unwrap().len() > 3, "some of the rotations took place: {keys}");
+    globex.exchange(&daemon, &json!({"ack": all})).await;
+    until("all but what is to come to go", async || {
+        states(&daemon).await.iter().all(|state| !state.ends_with(" retiring")).then_some(())
+    })
+    .await;
+}
+
+/// All that waits for this partner, by jti.
+async fn everything(partner: &Partner, daemon: &Daemon, jtis: &[String]) -> BTreeMap<String, String> {
+    let giving = async {
+        let mut given = BTreeMap::new();
+        while given.len() < jtis.len() {
+            let object = partner.exchange(daemon, &json!({})).await;
+            for (jti, compact) in object["sets"].as_object().into_iter().flatten() {
+                given.insert(jti.clone(), compact.as_str().unwrap().to_owned());
+            }
+        }
+        given
+    };
+    soon("everything that waited", giving).await
 }
 
 #[tokio::test]
@@ -184,7 +222,7 @@ async fn a_stolen_key_can_be_taken_out_at_once_with_what_that_costs() {
 
 #[tokio::test]
 async fn orders_that_make_no_sense_are_refused_with_their_codes() {
-    let (_, daemon) = scene().await;
+    let (_, daemon) = scene_with("20m").await;
     let post = async |path: &str, order: Value| {
         let answer = daemon.admin("POST", path, Some(&order)).await;
         (answer.status(), answer.json()["code"].as_str().unwrap_or_default().to_owned())
