@@ -283,7 +283,7 @@ impl KeyRing {
         let Some(folder) = &self.folder else { return };
         for (kid, key) in kept.rotation.keys().filter(|(_, key)| key.state == State::Retired) {
             let path = folder::key_file(folder, kid);
-            let Ok(pem) = std::fs::read_to_string(&path) else { continue };
+            let Ok(pem) = std::fs::read_to_string(&path).map(Zeroizing::new) else { continue };
             let is_it = SigningKey::from_pem(kid, &pem).is_ok_and(|file| file.public_jwk().to_json() == key.jwk);
             if !is_it {
                 let file = path.display();
@@ -305,7 +305,10 @@ impl Kept {
     fn signer(&self, changed: &Arc<Notify>) -> Result<Signer, Error> {
         let kid = self.rotation.active().ok_or(Undecided::NoKey)?;
         let key = self.keys.get(kid).ok_or_else(|| Error::NoSuchKey(kid.to_owned()))?;
-        Ok(Signer { key: Arc::clone(key), in_use: Arc::new(InUse(Arc::clone(changed))) })
+        // Somebody may hold it already.
+        let held = self.uses.get(kid).and_then(|usage| usage.in_use.upgrade());
+        let in_use = held.unwrap_or_else(|| Arc::new(InUse(Arc::clone(changed))));
+        Ok(Signer { key: Arc::clone(key), in_use })
     }
 
     /// Says once that the directory cannot be written, until it can.

@@ -163,6 +163,19 @@ fn a_hold_on_the_active_key_outlives_a_rotation() {
 }
 
 #[test]
+fn a_hold_outlives_that_its_key_signs_for_a_while() {
+    let site = Site::new(&["acme-1", "acme-2"]);
+    let ring = site.open(Some("acme-1"));
+    let hold = ring.hold("acme-2").unwrap().expect("it is published, and may have signed before");
+    ring.rotate(to("acme-2"), true, NOW).unwrap();
+    ring.rotate(new_key(), true, NOW).unwrap();
+    let unmarked = |ring: &KeyRing| ring.unmarked().into_iter().map(|one| one.kid).collect::<Vec<_>>();
+    assert_eq!(unmarked(&ring), ["acme-1"]);
+    drop(hold);
+    assert_eq!(unmarked(&ring), ["acme-1", "acme-2"]);
+}
+
+#[test]
 fn a_rotation_goes_on_after_a_crash_at_any_point() {
     let site = Site::new(&["acme-1"]);
     let ring = site.open(Some("acme-1"));
