@@ -9,6 +9,8 @@ mod folder;
 mod name;
 mod orders;
 mod rotation;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod tending;
 #[cfg(test)]
