@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::set::Algorithm;
 
-const WAIT: Duration = Duration::from_secs(20);
+/// As the ring in memory has it.
+const WAIT: Duration = PUBLISH_WAIT;
 const NOW: Wall = Wall(1_795_000_000_000);
 const PEERS: [&str; 3] = ["a", "b", "c"];
 
@@ -32,7 +33,8 @@ enum Op {
     Report,
     /// The queues are asked how far they are settled.
     Ask,
-    Advance(u64),
+    /// So many hundredths of the wait pass.
+    Advance(u32),
     Crash,
 }
 
@@ -49,7 +51,7 @@ fn ops() -> impl Strategy<Value = Op> {
         6 => Just(Op::Look),
         6 => Just(Op::Report),
         6 => Just(Op::Ask),
-        4 => (1..120u64).prop_map(Op::Advance),
+        4 => (1..500u32).prop_map(Op::Advance),
         1 => Just(Op::Crash),
     ]
 }
@@ -63,7 +65,9 @@ enum Guard {
 }
 
 struct World {
-    site: tempfile::TempDir,
+    /// Without it all is in memory, which is quick, and there is no crash.
+    site: Option<tempfile::TempDir>,
+    made: u32,
     ring: Arc<KeyRing>,
     /// Place and signing key of what is unsettled, by peer.
     queues: [BTreeMap<u64, String>; PEERS.len()],
@@ -74,17 +78,30 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
-        let site = tempfile::tempdir().unwrap();
-        let (_, pem) = SigningKey::generate(Algorithm::EdDsa, "k-1").unwrap();
-        folder::write_key(site.path(), "k-1", &pem).unwrap();
-        let ring = Self::open(&site);
+    fn new(on_disk: bool) -> Self {
+        let (key, pem) = SigningKey::generate(Algorithm::EdDsa, "k-1").unwrap();
+        let site = on_disk.then(|| tempfile::tempdir().unwrap());
+        let ring = match &site {
+            Some(site) => {
+                folder::write_key(site.path(), "k-1", &pem).unwrap();
+                Self::open(site)
+            }
+            None => KeyRing::of(vec![key], None, NOW).unwrap(),
+        };
         let (queues, dead, under_way, looked) = Default::default();
-        Self { site, ring, queues, next_seq: [1; PEERS.len()], dead, under_way, looked }
+        Self { site, made: 1, ring, queues, next_seq: [1; PEERS.len()], dead, under_way, looked }
     }
 
     fn open(site: &tempfile::TempDir) -> Arc<KeyRing> {
         KeyRing::open(site.path(), Some("k-1"), WAIT, NOW).unwrap()
+    }
+
+    fn next_key(&mut self) -> Rotate {
+        if self.site.is_some() {
+            return Rotate::Named(None, None);
+        }
+        self.made += 1;
+        Rotate::Given(SigningKey::generate(Algorithm::EdDsa, &format!("k-{}", self.made)).unwrap().0)
     }
 
     fn happen(&mut self, op: Op) {
@@ -115,7 +132,10 @@ impl World {
                     self.under_way.push_back(UnderWay(peer, kid, Guard::Held(held)));
                 }
             }
-            Op::Rotate(at_once) => drop(self.ring.rotate(Rotate::Named(None, None), at_once, NOW)),
+            Op::Rotate(at_once) => {
+                let next = self.next_key();
+                let _ = self.ring.rotate(next, at_once, NOW);
+            }
             Op::Retire(which) => {
                 let kids: Vec<String> = self.ring.statuses().into_iter().map(|key| key.kid).collect();
                 let _ = self.ring.retire(&kids[which % kids.len()], false, NOW);
@@ -135,11 +155,13 @@ impl World {
                 let first = |peer: usize| self.queues[peer].keys().next().copied();
                 self.ring.settled(&(0..PEERS.len()).map(|peer| (PEERS[peer].to_owned(), first(peer))).collect());
             }
-            Op::Advance(seconds) => self.ring.advance(Duration::from_secs(seconds), NOW),
+            Op::Advance(hundredths) => self.ring.advance(WAIT / 100 * hundredths, NOW),
             Op::Crash => {
-                self.under_way.clear();
-                self.looked = None;
-                self.ring = Self::open(&self.site);
+                if let Some(site) = &self.site {
+                    self.under_way.clear();
+                    self.looked = None;
+                    self.ring = Self::open(site);
+                }
             }
             Op::Store(..) | Op::Resend(_) => {}
         }
@@ -178,16 +200,29 @@ impl World {
     }
 }
 
+fn live(on_disk: bool, ops: Vec<Op>) {
+    let mut world = World::new(on_disk);
+    for op in ops {
+        world.happen(op);
+        world.check();
+    }
+    world.quiet();
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn the_key_of_every_unsettled_set_is_published_whatever_happens(ops in vec(ops(), 1..250)) {
-        let mut world = World::new();
-        for op in ops {
-            world.happen(op);
-            world.check();
-        }
-        world.quiet();
+        live(false, ops);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_key_of_every_unsettled_set_is_published_also_after_crashes(ops in vec(ops(), 1..150)) {
+        live(true, ops);
     }
 }
