@@ -112,6 +112,7 @@ impl From<Error> for Problem {
             Error::InUse { .. } => (StatusCode::CONFLICT, Code::KeyInUse),
             Error::TooMany => (StatusCode::CONFLICT, Code::TooManyKeys),
             Error::Unwritable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::KeysUnwritable),
+            Error::Exposed(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::ConfigPermissions),
             Error::Key(..) | Error::Unreadable(_) | Error::Undecided(_) | Error::KeptElsewhere => {
                 (StatusCode::INTERNAL_SERVER_ERROR, Code::KeyUnusable)
             }

@@ -12,6 +12,7 @@ use crate::auth::{KeyRing, Secret};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Config, Environment, TlsMode, Transport};
 use crate::engine;
+use crate::private;
 use crate::set::events::Filter;
 use crate::store::Sqlite;
 use crate::transceiver::{AddError, DialConfig, KeySource, PeerConfig, Transceiver};
@@ -204,8 +205,9 @@ fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
     let (TlsMode::SelfSigned | TlsMode::Files, Some(cert), Some(key)) = (tls.mode, &tls.cert, &tls.key) else {
         return Ok(None);
     };
-    let read = |path: &Path| std::fs::read(path).map_err(invalid(&path.display().to_string()));
-    server_config(&read(cert)?, &read(key)?).map(Some).map_err(invalid("server.tls"))
+    let chain = std::fs::read(cert).map_err(invalid(&cert.display().to_string()))?;
+    let key = private::read(key).map_err(invalid(&key.display().to_string()))?;
+    server_config(&chain, &key).map(Some).map_err(invalid("server.tls"))
 }
 
 /// Names what is wrong with the configuration.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Undecided;
 use super::status::listed;
+use crate::private::Exposed;
 use crate::set::{KeyError, KeySet};
 
 /// Why a key cannot be changed like that.
@@ -52,6 +53,9 @@ pub enum Error {
     /// A key cannot be made or read.
     #[error("{0}: {1}")]
     Key(String, KeyError),
+    /// Others can read or replace a private key, or what says which one signs.
+    #[error("{0}")]
+    Exposed(Exposed),
     /// The key directory cannot be read.
     #[error("{0}")]
     Unreadable(String),

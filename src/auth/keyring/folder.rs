@@ -8,6 +8,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Rotation;
+use crate::private;
 
 /// Where the state of the keys is kept, in the key directory.
 pub const ROTATION_FILE: &str = "rotation.json";
@@ -31,10 +32,12 @@ impl Rotation {
     /// What has been so far in this key directory; nothing if there never was a rotation.
     pub fn read(directory: &Path) -> Result<Self, String> {
         let file = directory.join(ROTATION_FILE);
-        let text = match std::fs::read(&file) {
+        // Whoever can write it can have a key of their own published as ours.
+        let text = match private::read(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(format!("{}: {error}", file.display())),
+            Err(private::Error::File(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(private::Error::File(error)) => return Err(format!("{}: {}", file.display(), private::said(&error))),
+            Err(private::Error::Exposed(exposed)) => return Err(exposed.to_string()),
         };
         serde_json::from_slice(&text).map_err(|error| {
             format!("{}: damaged ({error}): restore it, or remove it and say in keys.active who signs", file.display())

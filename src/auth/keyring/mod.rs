@@ -17,7 +17,6 @@ mod tending;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -32,6 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Wall;
 use crate::codes::Code;
+use crate::private;
 use crate::set::SigningKey;
 
 pub use error::Error;
@@ -331,13 +331,16 @@ impl Published {
 
 /// The private keys of a directory that are, or may become, of use.
 fn read_keys(directory: &Path, rotation: &Rotation) -> Result<BTreeMap<String, Arc<SigningKey>>, Error> {
-    let unreadable = |path: &Path, error: io::Error| Error::Unreadable(format!("{}: {error}", path.display()));
+    let unreadable = |path: &Path, error: private::Error| match error {
+        private::Error::Exposed(exposed) => Error::Exposed(exposed),
+        private::Error::File(error) => Error::Unreadable(format!("{}: {}", path.display(), private::said(&error))),
+    };
     let mut keys = BTreeMap::new();
-    for (kid, path) in key_files(directory).map_err(|error| unreadable(directory, error))? {
+    for (kid, path) in key_files(directory).map_err(|error| unreadable(directory, error.into()))? {
         if rotation.is_rotated_away(&kid) {
             continue;
         }
-        let pem = Zeroizing::new(std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?);
+        let pem = Zeroizing::new(private::read_to_string(&path).map_err(|error| unreadable(&path, error))?);
         let key = SigningKey::from_pem(&kid, &pem).map_err(|error| Error::Key(path.display().to_string(), error))?;
         keys.insert(kid, Arc::new(key));
     }

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::{Error, Kept, KeyRing, Rotation, State, folder, is_kid, next_kid, publics, read_keys, status, tell_stale};
 use crate::clock::Wall;
 use crate::codes::Code;
+use crate::private;
 use crate::set::{Algorithm, KeySet, SigningKey};
 
 /// What a rotation leads to.
@@ -207,10 +208,11 @@ impl KeyRing {
     fn key_of_file(&self, kid: &str) -> Result<Option<SigningKey>, Error> {
         let Some(folder) = &self.folder else { return Ok(None) };
         let path = folder::key_file(folder, kid);
-        match std::fs::read_to_string(&path).map(Zeroizing::new) {
+        match private::read_to_string(&path).map(Zeroizing::new) {
             Ok(pem) => SigningKey::from_pem(kid, &pem).map(Some).map_err(|error| Error::Key(kid.to_owned(), error)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::Unreadable(format!("{}: {error}", path.display()))),
+            Err(private::Error::Exposed(exposed)) => Err(Error::Exposed(exposed)),
+            Err(private::Error::File(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(private::Error::File(error)) => Err(Error::Unreadable(format!("{}: {error}", path.display()))),
         }
     }
 
