@@ -198,7 +198,9 @@ fn several_keys_need_a_word_about_who_signs_and_a_rotated_key_has_lost_it() {
         let key =
             |state: &str| json!({"state": state, "since_ms": 1, "jwk": {"kty": "EC"}, "marks": null, "settled_ms": 0});
         let text = json!({"keys": {"acme-1": key(first), "acme-2": key(second)}}).to_string();
-        std::fs::write(dir.path().join("keys/rotation.json"), text).unwrap();
+        let file = dir.path().join("keys/rotation.json");
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     };
     let signer = || {
         let claims = run_with(dir.path(), &["set", "sign", "-f", "-"], "{\"events\":{\"https://e.example\":{}}}");

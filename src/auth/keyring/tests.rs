@@ -20,7 +20,7 @@ impl Site {
 
     fn add(&self, kid: &str) {
         let (_, pem) = SigningKey::generate(Algorithm::Es256, kid).unwrap();
-        std::fs::write(self.file(kid), pem.as_bytes()).unwrap();
+        write(&self.file(kid), pem.as_bytes(), 0o600);
     }
 
     fn file(&self, kid: &str) -> PathBuf {
@@ -35,6 +35,11 @@ impl Site {
     fn try_open(&self, active: Option<&str>) -> Result<Arc<KeyRing>, Error> {
         KeyRing::open(self.0.path(), active, WAIT, NOW)
     }
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) {
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn new_key() -> Rotate {
@@ -206,7 +211,7 @@ fn a_key_file_that_a_crash_left_behind_is_removed_and_a_namesake_is_not_used() {
     let ring = site.open(None);
     ring.rotate(new_key(), true, NOW).unwrap();
     ring.retire("acme-1", true, NOW).unwrap();
-    std::fs::write(site.file("acme-1"), pem).unwrap();
+    write(&site.file("acme-1"), &pem, 0o600);
     drop(site.open(None));
     assert!(!site.file("acme-1").exists());
     site.add("acme-1");
@@ -349,7 +354,7 @@ fn rereading_takes_new_files_drops_gone_ones_and_changes_nothing_when_one_is_bad
     let signer = ring.signer();
     site.add("spare");
     assert_eq!(ring.reread(Some("acme-1"), WAIT, NOW).unwrap(), ["key spare: new, next"]);
-    std::fs::write(site.file("bad"), "no key").unwrap();
+    write(&site.file("bad"), b"no key", 0o600);
     assert!(ring.reread(Some("acme-1"), WAIT, NOW).is_err());
     assert_eq!(published(&ring), ["acme-1", "spare"]);
     std::fs::remove_file(site.file("bad")).unwrap();
@@ -380,9 +385,24 @@ fn a_retiring_key_is_published_even_when_its_private_file_is_gone() {
 #[test]
 fn a_damaged_state_is_told_from_none() {
     let site = Site::new(&["acme-1"]);
-    std::fs::write(site.0.path().join(ROTATION_FILE), "{\"keys\": {\"acme-1\"").unwrap();
+    write(&site.0.path().join(ROTATION_FILE), b"{\"keys\": {\"acme-1\"", 0o600);
     let error = site.try_open(None).err().expect("it is damaged").to_string();
     assert!(error.contains(ROTATION_FILE) && error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn a_key_or_a_state_that_others_can_get_at_is_not_used() {
+    let site = Site::new(&["acme-1"]);
+    let ring = site.open(None);
+    let pem = std::fs::read(site.file("acme-1")).unwrap();
+    write(&site.file("acme-2"), &pem, 0o644);
+    assert!(matches!(ring.rotate(to("acme-2"), false, NOW), Err(Error::Exposed(_))));
+    assert!(matches!(ring.reread(None, WAIT, NOW), Err(Error::Exposed(_))));
+    assert!(matches!(site.try_open(None), Err(Error::Exposed(_))));
+    std::fs::remove_file(site.file("acme-2")).unwrap();
+    let state = site.0.path().join(ROTATION_FILE);
+    write(&state, &std::fs::read(&state).unwrap(), 0o666);
+    assert!(site.try_open(None).is_err(), "whoever can write it could have a key of theirs published as ours");
 }
 
 #[test]
