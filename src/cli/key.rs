@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::auth::keyring::{Undecided, is_kid, next_kid};
+use crate::auth::keyring::{self, Undecided, is_kid, next_kid};
 use crate::auth::{KeyStatus, Rotation, key_files};
 use crate::codes::Code;
 use crate::config::Config;
@@ -31,8 +31,12 @@ pub(super) async fn ls(global: &Global) -> Result<Exit, Error> {
             let config = Site::of(global).load()?;
             let dir = &config.keys.dir;
             let keys = KeyStatus::look(dir, config.keys.active.as_deref(), config.keys.publish_wait);
-            let keys =
-                keys.map_err(|error| Error::failed(error.to_string()).fix("make a key with `pushpull key new`"))?;
+            let keys = keys.map_err(|error| match error {
+                keyring::Error::Exposed(exposed) => exposed.into(),
+                error => Error::failed(error.to_string())
+                    .code(Code::KeyUnusable)
+                    .fix("mend or move the file that it names, or make a key with `pushpull key new`"),
+            })?;
             let note = format!("no daemon of ours answers; this is what the files in {} say", dir.display());
             (keys.iter().map(KeyStatus::to_json).collect(), Some(note))
         }
