@@ -86,13 +86,13 @@ async fn a_rotation_costs_no_set(scene: &Scene, mut link: Link<'_>) {
 
 #[tokio::test]
 async fn a_rotation_while_the_keys_cannot_be_fetched_costs_no_set_over_http() {
-    let scene = Scene::new("200ms").await;
+    let scene = Scene::new("1s").await;
     a_rotation_costs_no_set(&scene, Link::http(&scene.daemon, &scene.partner)).await;
 }
 
 #[tokio::test]
 async fn a_rotation_while_the_keys_cannot_be_fetched_costs_no_set_over_websocket() {
-    let scene = Scene::new("200ms").await;
+    let scene = Scene::new("1s").await;
     let link = Link::websocket(&scene.daemon, &scene.partner).await;
     a_rotation_costs_no_set(&scene, link).await;
 }
@@ -156,13 +156,13 @@ async fn a_withdrawn_key_is_told_from_an_outage(scene: &Scene, mut link: Link<'_
 
 #[tokio::test]
 async fn a_withdrawn_key_is_told_from_an_outage_over_http() {
-    let scene = Scene::new("200ms").await;
+    let scene = Scene::new("1s").await;
     a_withdrawn_key_is_told_from_an_outage(&scene, Link::http(&scene.daemon, &scene.partner)).await;
 }
 
 #[tokio::test]
 async fn a_withdrawn_key_is_told_from_an_outage_over_websocket() {
-    let scene = Scene::new("200ms").await;
+    let scene = Scene::new("1s").await;
     let link = Link::websocket(&scene.daemon, &scene.partner).await;
     a_withdrawn_key_is_told_from_an_outage(&scene, link).await;
 }
