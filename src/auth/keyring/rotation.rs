@@ -123,7 +123,9 @@ impl Rotation {
         let signs = |kid: &str| Ok(Decision { signs: kid.to_owned(), then: None });
         match (configured.filter(|kid| !self.is_rotated_away(kid)), current) {
             (Some(kid), _) if !usable.contains(&kid) => Err(Undecided::NoSuchKey(kid.to_owned())),
-            (Some(kid), Some(current)) if kid != current && !self.is_known_to_partners(kid, publish_wait) => {
+            (Some(kid), Some(current))
+                if kid != current && !publish_wait.is_zero() && !self.is_known_to_partners(kid, publish_wait) =>
+            {
                 Ok(Decision { signs: current.to_owned(), then: Some(kid.to_owned()) })
             }
             (Some(kid), _) | (None, Some(kid)) => signs(kid),

@@ -345,6 +345,9 @@ fn naming_another_key_in_the_configuration_is_a_rotation_that_waits() {
     assert!(ring.reread(Some("acme-2"), WAIT, NOW).unwrap().is_empty());
     assert!(ring.reread(Some("acme-1"), WAIT, NOW).unwrap().is_empty(), "rotated away: it does not come back");
     assert_eq!(signs(&ring), "acme-2");
+    site.add("acme-3");
+    ring.reread(Some("acme-3"), Duration::ZERO, NOW).unwrap();
+    assert_eq!(signs(&ring), "acme-3", "without a wait it signs at once");
 }
 
 #[test]
