@@ -1,16 +1,17 @@
-//! `/api/v1/peers`: how they fare, adding, pausing, verifying.
+//! `/api/v1/peers`: how they fare, adding, removing, pausing, verifying.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::problem::{Problem, json_response};
-use super::{AddFault, Admin, body};
+use super::{AddFault, Admin, RemoveFault, Terms, body};
 use crate::codes::{self, Code};
+use crate::quantity::parse_duration;
 use crate::transceiver::{PeerStatus, SubmitFault, VerifyError};
 
 /// How long a verification event may take.
@@ -34,7 +35,7 @@ pub(super) async fn add(State(admin): State<Arc<Admin>>, request: Request<Body>)
         Ok(addition) => addition,
         Err(problem) => return problem.respond(),
     };
-    match (admin.add_peer)(name.clone(), definition).await {
+    match admin.steward.add_peer(name.clone(), definition).await {
         Ok(()) => json_response(StatusCode::CREATED, &json!({ "name": name })),
         Err(AddFault::Invalid(why)) => Problem::new(StatusCode::BAD_REQUEST, Code::InvalidPeer, why).respond(),
         Err(AddFault::Conflict(why)) => Problem::conflict(why).respond(),
@@ -49,6 +50,83 @@ async fn addition(request: Request<Body>) -> Result<(String, Value), Problem> {
     let definition = definition.ok_or_else(|| Problem::invalid("definition: expected the keys of a [[peer]] block"))?;
     body::nothing_else(&object, "name and definition")?;
     Ok((name, definition))
+}
+
+/// Removes a peer that was added at run time.
+pub(super) async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
+    let terms = match terms(query.as_deref().unwrap_or_default()) {
+        Ok(terms) => terms,
+        Err(problem) => return problem.respond(),
+    };
+    match admin.steward.remove_peer(name.clone(), terms).await {
+        Ok(removal) => json_response(
+            StatusCode::OK,
+            &json!({
+                "name": name,
+                "queued": removal.removed.queued,
+                "dead_letters": removal.removed.dead,
+                "definition": removal.definition,
+            }),
+        ),
+        Err(fault) => kept(&name, fault).respond(),
+    }
+}
+
+fn terms(query: &str) -> Result<Terms, Problem> {
+    let mut terms = Terms::default();
+    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match (&*key, &*value) {
+            ("drain", value) => {
+                let drain = parse_duration(value);
+                terms.drain = Some(drain.ok_or_else(|| Problem::invalid("drain: expected a duration such as 30s"))?);
+            }
+            ("keep_queue", "true") => terms.keep_queue = true,
+            ("keep_queue", "false") => terms.keep_queue = false,
+            ("keep_queue", _) => return Err(Problem::invalid("keep_queue: expected true or false")),
+            _ => return Err(Problem::invalid(format!("{key:?}: unknown; known are drain and keep_queue"))),
+        }
+    }
+    Ok(terms)
+}
+
+/// Why a peer was not removed.
+fn kept(name: &str, fault: RemoveFault) -> Problem {
+    let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
+    match fault {
+        RemoveFault::NoSuchPeer => Problem::no_such_peer(name),
+        RemoveFault::InFile(place) => {
+            let detail = format!("peer {name} stands in {place}: it was not added at run time");
+            conflict(Code::PeerInFile, detail)
+        }
+        RemoveFault::HasQueue(queued) => {
+            let fix = format!(
+                "send them first: `pushpull peer rm {name} --drain 10m`; or keep them for a peer of that name: --keep-queue"
+            );
+            conflict(Code::PeerHasQueue, format!("{} for {name}, which was not removed", waiting(queued))).fix(fix)
+        }
+        RemoveFault::Paused(queued) => {
+            let detail = format!("{} for {name}, which is paused: they would never leave", waiting(queued));
+            conflict(Code::PeerHasQueue, detail).fix(format!("`pushpull peer resume {name}`, or --keep-queue"))
+        }
+        RemoveFault::NotDrained(queued) => {
+            let detail = format!("{} for {name} when the time was over; it was not removed", still_waiting(queued));
+            let fix = format!("see why they do not leave: `pushpull status {name}`; or keep them: --keep-queue");
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, Code::TimedOut, detail).fix(fix)
+        }
+        RemoveFault::Unavailable(why) => Problem::unavailable(why),
+    }
+}
+
+fn waiting(queued: u64) -> String {
+    if queued == 1 { "1 SET waits".to_owned() } else { format!("{queued} SETs wait") }
+}
+
+fn still_waiting(queued: u64) -> String {
+    if queued == 1 { "1 SET still waited".to_owned() } else { format!("{queued} SETs still waited") }
 }
 
 pub(super) async fn pause(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response<Body> {

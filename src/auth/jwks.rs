@@ -40,6 +40,14 @@ pub struct Snapshot<K> {
     pub started_at: Duration,
 }
 
+/// A key file that was read again.
+#[derive(Debug)]
+pub struct Reread<K> {
+    started_at: Duration,
+    parsed: Parsed<K>,
+    digest: Digest,
+}
+
 /// Where keys come from.
 #[derive(Debug)]
 enum Source {
@@ -96,7 +104,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         Arc::new(Self::new(partner, Source::Url(client), parse, refresh, clock))
     }
 
-    /// Keys of a file, which is read now and at every [`PartnerKeys::reload`]. Blocks.
+    /// Keys of a file, which is read now and at every [`PartnerKeys::reread`]. Blocks.
     pub fn from_file(partner: &str, path: &Path, parse: Parse<K>, clock: Arc<dyn Clock>) -> Result<Arc<Self>, String> {
         let keys = Self::new(partner, Source::File(path.to_owned()), parse, Duration::MAX, clock);
         let outcome = read_file(path).and_then(|bytes| keys.read(&bytes))?;
@@ -119,13 +127,18 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         Self { partner, source, parse, refresh, retry_first: RETRY_FIRST, clock, state, ended }
     }
 
-    /// Reads a key file again; when that fails, the keys read before stay. Does nothing for a URL. Blocks.
-    pub fn reload(&self) -> Result<(), String> {
-        let Source::File(path) = &self.source else { return Ok(()) };
+    /// Reads a key file again, to be taken over by [`PartnerKeys::adopt`]: so far nothing has changed. None for a URL.
+    /// Blocks.
+    pub fn reread(&self) -> Result<Option<Reread<K>>, String> {
+        let Source::File(path) = &self.source else { return Ok(None) };
         let started_at = self.clock.now().mono;
-        let outcome = read_file(path).and_then(|bytes| self.read(&bytes));
-        self.settle(started_at, outcome);
-        self.trouble().map_or(Ok(()), Err)
+        let (parsed, digest) = read_file(path).and_then(|bytes| self.read(&bytes))?;
+        Ok(Some(Reread { started_at, parsed, digest }))
+    }
+
+    /// From now on the keys that were read again are the partner's, and no others.
+    pub fn adopt(&self, reread: Reread<K>) {
+        self.settle(reread.started_at, Ok((reread.parsed, reread.digest)));
     }
 
     /// The keys held, however old; `None` until the first fetch has succeeded. A file always counts as just read.

@@ -1,6 +1,5 @@
 //! `pushpull serve`: the daemon, from its configuration to its orderly end.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::transport::server::Server;
 use super::args::{Global, Serve};
 use super::signals::{Signal, Signals};
 use super::site::Site;
+use super::steward::Steward;
 use super::systemd::Manager;
 use super::{Error, Exit, assemble, log, output};
 
@@ -32,23 +32,20 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
         return report(&site, global.json);
     }
     let config = check(&site)?;
-    log::start(&config.log)?;
+    let level = log::start(&config.log)?;
     let mut signals = Signals::new()?;
     let store = open_store(&config).await?;
     let partners = bind(config.server.listen, "server.listen").await?;
     let operators = bind(config.admin.listen, "admin.listen").await?;
     let (listen, admin_listen) = (partners.local_addr(), operators.local_addr());
 
-    let directory: Arc<Path> = site.directory().into();
-    let environment = Arc::new(site.environment.clone());
-    let config = Arc::new(config);
-    let transceiver = assemble::transceiver(&config, &environment, Arc::clone(&store), partners).await?;
-    let added = assemble::kept_peers(&transceiver, &config, &environment, &directory).await?;
+    let transceiver = assemble::transceiver(&config, Arc::clone(&store), partners).await?;
+    let manager = Manager::of_process();
+    let steward = Steward::begin(transceiver.clone(), site, config.clone(), level, manager).await?;
     transceiver.open();
-    let add_peer = assemble::add_peer(transceiver.clone(), Arc::clone(&config), environment, directory);
     let token = Secret::read_file(&config.admin.token_file)
         .map_err(|error| Error::new(Exit::ConfigInvalid, format!("admin.token_file: {error}")))?;
-    let admin = Admin::new(transceiver.clone(), &token, &config.admin.hosts, add_peer);
+    let admin = Admin::new(transceiver.clone(), &token, &config.admin.hosts, Arc::new(steward.clone()));
     let (quit, mut quitting) = tokio::sync::watch::channel(false);
     let serving = Server::new("admin", router(admin)).run(
         operators,
@@ -64,19 +61,19 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
         issuer = config.server.issuer,
         listen = shown(listen),
         admin = shown(admin_listen),
-        peers = config.peers.len() + added,
+        peers = transceiver.peer_names().len(),
         ready_ms = u64::try_from(clock.now().mono.as_millis()).unwrap_or(u64::MAX),
         "ready"
     );
-    let manager = Manager::of_process();
     manager.ready();
     let exit = tokio::select! {
-        exit = until_stopped(&transceiver, &mut signals, manager) => exit,
+        exit = until_stopped(&transceiver, &mut signals, manager, &steward) => exit,
+        never = steward.heed_hangups() => match never {},
         never = manager.attend(&transceiver) => match never {},
     };
     let _ = quit.send(true);
     let _ = serving.await;
-    drop(transceiver);
+    drop((transceiver, steward));
     close(store).await;
     Ok(exit)
 }
@@ -87,13 +84,13 @@ pub(super) fn check(site: &Site) -> Result<Config, Error> {
 }
 
 /// Runs until a signal or the store ends it.
-async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals, manager: Manager) -> Exit {
+async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals, manager: Manager, steward: &Steward) -> Exit {
     tokio::select! {
         why = transceiver.failed() => {
             error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data; start again once the disk is sound");
             return Exit::StorageFailed;
         }
-        signal = stop(signals) => {
+        signal = stop(signals, steward) => {
             manager.stopping(GRACE);
             info!(signal = signal.name(), grace_seconds = GRACE.as_secs(), "stopping: answering what is owed");
         }
@@ -107,25 +104,25 @@ async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals, manager
             error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data");
             Exit::StorageFailed
         }
-        signal = stop(signals) => {
+        signal = stop(signals, steward) => {
             warn!(code = %Code::StoppedAtOnce, signal = signal.name(), "stopped at once; what is not settled stays queued");
             signal.exit()
         }
     }
 }
 
-/// Waits for a signal to stop.
-async fn stop(signals: &mut Signals) -> Signal {
+/// Waits for a signal to stop. Others are passed on.
+async fn stop(signals: &mut Signals, steward: &Steward) -> Signal {
     loop {
         match signals.next().await {
-            Signal::Hangup => info!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
+            Signal::Hangup => steward.hangup(),
             signal => return signal,
         }
     }
 }
 
 async fn open_store(config: &Config) -> Result<Arc<Sqlite>, Error> {
-    let Some(path) = config.store.path().map(Path::to_owned) else {
+    let Some(path) = config.store.path().map(std::path::Path::to_owned) else {
         return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
     };
     let name = path.display().to_string();

@@ -4,6 +4,7 @@
 mod amounts;
 mod check;
 mod complaint;
+pub mod diff;
 mod document;
 mod environment;
 mod excerpt;

@@ -1,8 +1,10 @@
 //! What a transport needs to know of one partner: how to reach its actor, how to judge what it sends, how it fares.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::handle::{ArrivalRoom, Handle, Stopped};
@@ -19,7 +21,9 @@ pub struct Partner {
     /// Its number in our store.
     pub id: PeerId,
     supervisor: Arc<Supervisor>,
-    inspector: Inspector,
+    inspector: ArcSwap<Inspector>,
+    /// It is no partner of ours any more.
+    retired: AtomicBool,
     link: watch::Sender<Link>,
     /// Of lines about connections that it opens.
     restraint: Mutex<Restraint>,
@@ -62,17 +66,41 @@ fn replace(place: &mut Option<String>, why: &str) -> bool {
 impl Partner {
     /// A partner whose actor is started when it is first needed.
     pub fn new(name: Arc<str>, id: PeerId, supervisor: Arc<Supervisor>, inspector: Inspector) -> Self {
-        Self { name, id, supervisor, inspector, link: watch::Sender::new(Link::default()), restraint: Mutex::default() }
+        Self {
+            name,
+            id,
+            supervisor,
+            inspector: ArcSwap::from_pointee(inspector),
+            retired: AtomicBool::new(false),
+            link: watch::Sender::new(Link::default()),
+            restraint: Mutex::default(),
+        }
     }
 
-    /// Reaches its actor.
+    /// Reaches its actor. That of a retired partner has ended.
     pub fn handle(&self) -> Handle {
-        self.supervisor.handle(self.id, &self.name)
+        self.supervisor.handle(self.id, &self.name, &self.retired)
     }
 
     /// Its published keys and our policy.
-    pub fn inspector(&self) -> &Inspector {
-        &self.inspector
+    pub fn inspector(&self) -> Arc<Inspector> {
+        self.inspector.load_full()
+    }
+
+    /// Judges by other keys or another policy from the next object on.
+    pub fn set_inspector(&self, inspector: Inspector) {
+        self.inspector.store(Arc::new(inspector));
+    }
+
+    /// Ends its conversation for good: no new SETs leave, owed verdicts still do, for up to `within`. What is unsettled
+    /// stays queued; another [`Partner`] of the same number goes on with it.
+    pub async fn retire(&self, within: Duration) {
+        self.supervisor.retire(self.id, &self.retired, within).await;
+    }
+
+    /// Whether it is no partner of ours any more.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
     }
 
     /// Judges an object and brings it to the actor. `patience` bounds the wait for newer keys.
@@ -84,7 +112,7 @@ impl Partner {
         room: ArrivalRoom,
         patience: Duration,
     ) -> Result<(), Stopped> {
-        let inspected: Inspected = self.inspector.inspect(object, patience).await;
+        let inspected: Inspected = self.inspector().inspect(object, patience).await;
         handle.arrived(slot, inspected, room).await
     }
 

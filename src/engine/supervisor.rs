@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
@@ -63,10 +63,15 @@ impl Supervisor {
         Arc::new(Self { config, journal, clock, actors: DashMap::new(), draining: AtomicBool::new(false), failure })
     }
 
-    /// The handle of this peer's actor, which is started if it is not running. `name` is for logs. Never waits.
-    pub fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>) -> Handle {
+    /// The handle of this peer's actor, which is started if it is not running, unless the peer has retired. `name` is for
+    /// logs. Never waits.
+    pub(super) fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>, retired: &AtomicBool) -> Handle {
         // The guard lives in this function alone, which does not wait.
-        let mut entry = self.actors.entry(id).or_insert_with(|| self.start(id, name));
+        let entry = self.actors.entry(id);
+        if retired.load(Ordering::SeqCst) {
+            return Handle::ended_already(self.config.arrivals_bytes_max, Arc::clone(&self.clock));
+        }
+        let mut entry = entry.or_insert_with(|| self.start(id, name));
         if !entry.is_running() && !self.draining.load(Ordering::SeqCst) && self.failure.borrow().is_none() {
             *entry = self.start(id, name);
         }
@@ -76,6 +81,33 @@ impl Supervisor {
     /// The handle of this peer's actor, if it is running.
     pub fn running(&self, id: PeerId) -> Option<Handle> {
         self.actors.get(&id).map(|entry| entry.clone()).filter(Handle::is_running)
+    }
+
+    /// Ends this peer's actor, in order as far as it can be done in this time: no new SETs leave, owed verdicts still do.
+    /// None is started for this partner any more; when this returns, another one of the same peer may have its own.
+    pub(super) async fn retire(&self, id: PeerId, retired: &AtomicBool, within: Duration) {
+        // Under the guard, so that whoever starts an actor at the same time has done so before, or finds the flag.
+        let running = match self.actors.entry(id) {
+            Entry::Occupied(entry) => {
+                retired.store(true, Ordering::SeqCst);
+                Some(entry.get().clone())
+            }
+            Entry::Vacant(_) => {
+                retired.store(true, Ordering::SeqCst);
+                None
+            }
+        };
+        let Some(handle) = running else { return };
+        let ending = async {
+            handle.drain().await;
+            handle.ended().await;
+        };
+        if tokio::time::timeout(within, ending).await.is_err() {
+            // A commit that was begun takes effect or not, as after a crash; nothing else is lost.
+            handle.abort();
+            handle.ended().await;
+        }
+        self.actors.remove_if(&id, |_, handle| !handle.is_running());
     }
 
     /// The store.
@@ -137,9 +169,8 @@ impl Supervisor {
 
     fn start(self: &Arc<Self>, id: PeerId, name: &Arc<str>) -> Handle {
         let (sender, mailbox) = mpsc::channel(self.config.mailbox_max);
-        let handle = Handle::new(sender, self.config.arrivals_bytes_max, Arc::clone(&self.clock));
         let (this, name) = (Arc::clone(self), Arc::clone(name));
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let running = AssertUnwindSafe(this.run(id, Arc::clone(&name), mailbox)).catch_unwind();
             match running.await {
                 Ok(Ok(())) => {}
@@ -153,7 +184,7 @@ impl Supervisor {
                 }
             }
         });
-        handle
+        Handle::new(sender, task.abort_handle(), self.config.arrivals_bytes_max, Arc::clone(&self.clock))
     }
 
     async fn run(

@@ -1,6 +1,7 @@
 //! The library's front door: a Transceiver with its peers, its inbox and its end. Puts the floors below together.
 
 mod builder;
+mod change;
 mod event;
 mod keys;
 mod peers;
@@ -18,8 +19,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
+pub use change::{ChangeError, Changed, Changes, Closed, Removed};
 pub use event::Event;
-pub use peers::{AddError, Verified, VerifyError};
+pub use peers::{Verified, VerifyError};
 pub use received::{Inbox, Received};
 pub use status::{EventRecord, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
@@ -67,13 +69,16 @@ struct Inner {
     clock: Arc<dyn Clock>,
     dialer: Arc<Dialer>,
     directory: Arc<Directory>,
-    pushpull: Arc<pushpull::Config>,
-    policy: Limits,
+    pushpull: Arc<ArcSwap<pushpull::Config>>,
+    /// Held while peers come, change or go.
+    changing: tokio::sync::Mutex<()>,
     peers: RwLock<HashMap<String, Arc<Entry>>>,
     /// Names of all peers that ever had a number, for what the store still holds of them.
     names: RwLock<HashMap<PeerId, Arc<str>>>,
     /// Shutting down: nothing is accepted any more.
     stopping: AtomicBool,
+    /// How the listener speaks TLS; none if it does not.
+    tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
     /// Turns true when partners may be served.
     open: watch::Sender<bool>,
     /// Turns true when dialling and listening have to end.
@@ -83,12 +88,6 @@ struct Inner {
     server: std::sync::Mutex<Option<JoinHandle<()>>>,
     janitor: std::sync::Mutex<Option<JoinHandle<()>>>,
     key_keeper: std::sync::Mutex<Option<JoinHandle<()>>>,
-}
-
-/// Limits on SETs, ours and theirs.
-struct Limits {
-    jti_bytes_max: usize,
-    set_bytes_max: usize,
 }
 
 impl Transceiver {
@@ -110,8 +109,10 @@ impl Transceiver {
         let (quiet, stop) = (watch::Sender::new(false), watch::Sender::new(false));
         let open = watch::Sender::new(!builder.closed);
         let directory = Arc::new(Directory::default());
-        let config = Arc::new(builder.pushpull);
+        let config = Arc::new(ArcSwap::from_pointee(builder.pushpull));
         let clock = builder.clock;
+        let tls = builder.public.as_ref().and_then(|public| public.tls.clone());
+        let tls = tls.map(|tls| Arc::new(ArcSwap::new(tls)));
         let inner = Arc::new(Inner {
             audience: builder.audience.unwrap_or_else(|| builder.issuer.clone()),
             issuer: builder.issuer,
@@ -123,11 +124,12 @@ impl Transceiver {
             clock,
             dialer: Arc::new(Dialer::new(builder.allow)),
             directory: Arc::clone(&directory),
-            policy: Limits { jti_bytes_max: config.limits.jti_bytes_max, set_bytes_max: builder.set_bytes_max },
             pushpull: Arc::clone(&config),
+            changing: tokio::sync::Mutex::default(),
             peers: RwLock::default(),
             names: RwLock::new(names),
             stopping: AtomicBool::new(false),
+            tls,
             open,
             quiet,
             stop,
@@ -145,8 +147,8 @@ impl Transceiver {
                 stop: this.0.stop.subscribe(),
             };
             let mut server = Server::new("partners", router(Arc::new(app)));
-            if let Some(tls) = public.tls {
-                server = server.with_tls(Arc::new(ArcSwap::new(tls)));
+            if let Some(tls) = &this.0.tls {
+                server = server.with_tls(Arc::clone(tls));
             }
             let mut quiet = this.0.quiet.subscribe();
             let stop = async move {
@@ -182,6 +184,13 @@ impl Transceiver {
     /// Begins to serve partners, all of which have been added; only needed after [`Builder::closed`].
     pub fn open(&self) {
         self.0.open.send_replace(true);
+    }
+
+    /// Presents another certificate, from the next connection on. It changes nothing where no TLS is spoken.
+    pub fn set_tls(&self, tls: Arc<rustls::ServerConfig>) {
+        if let Some(current) = &self.0.tls {
+            current.store(tls);
+        }
     }
 
     /// False while the store cannot take anything, or during shutdown.

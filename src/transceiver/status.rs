@@ -172,8 +172,9 @@ impl Inner {
         };
         let link = entry.partner.link();
         let now = self.clock.now();
-        let recent =
-            |at: Option<Duration>| at.is_some_and(|at| now.mono.saturating_sub(at) < self.pushpull.speak_interval * 4);
+        let recent = |at: Option<Duration>| {
+            at.is_some_and(|at| now.mono.saturating_sub(at) < self.pushpull.load().speak_interval * 4)
+        };
         let (up, transport) = if link.sockets > 0 {
             (true, "websocket")
         } else if link.exchanged_at.is_some() || recent(link.requested_at) {

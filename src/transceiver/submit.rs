@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::event::{Event, Unsigned};
@@ -39,6 +40,9 @@ pub enum SubmitFault {
     /// No peer of this name.
     #[error("there is no peer {0:?}: pushpull peer ls shows those there are")]
     NoSuchPeer(String),
+    /// The peer is about to be removed, and what is queued for it is sent first.
+    #[error("{0} is about to be removed and takes nothing more: its queue is being emptied")]
+    Leaving(String),
     /// It cannot become a SET.
     #[error("{0}")]
     Invalid(String),
@@ -133,7 +137,11 @@ impl Transceiver {
                     }
                     _ => first,
                 };
-                SubmitError { index, fault: error.into() }
+                let fault = match error {
+                    SendError::Stopped => entries[first].0.stopped(),
+                    error => error.into(),
+                };
+                SubmitError { index, fault }
             })?;
         }
         drop(signer);
@@ -152,6 +160,9 @@ impl Inner {
 
     fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
         let entry = self.find(&submission.peer)?;
+        if entry.closed.load(Ordering::SeqCst) > 0 {
+            return Err(SubmitFault::Leaving(submission.peer));
+        }
         let invalid = |error: Incomplete| SubmitFault::Invalid(error.to_string());
         let unsigned = match submission.event {
             Event::Draft(draft) => Unsigned::new(draft.into_claims().map_err(invalid)?),
@@ -162,7 +173,7 @@ impl Inner {
             issuer: &self.issuer,
             audience: entry.config.audience.as_deref().unwrap_or(&entry.config.issuer),
             now: self.clock.now().wall,
-            jti_bytes_max: self.policy.jti_bytes_max,
+            jti_bytes_max: self.pushpull.load().limits.jti_bytes_max,
         };
         let (jti, claims) = complete(unsigned.claims, defaults).map_err(invalid)?;
         if claims.get("iss").and_then(serde_json::Value::as_str) != Some(&self.issuer) {
@@ -182,15 +193,15 @@ impl Inner {
     /// A SET of somebody else's: it only has to be one. Whether it is any good is for the partner to say.
     fn check_signed(&self, entry: Arc<Entry>, compact: String) -> Result<Checked, SubmitFault> {
         let compact = compact.trim();
-        if compact.len() > self.policy.set_bytes_max {
-            let max = self.policy.set_bytes_max;
+        if compact.len() > self.pushpull.load().limits.set_bytes_max {
+            let max = self.pushpull.load().limits.set_bytes_max;
             return Err(SubmitFault::Invalid(format!("set: longer than {max} bytes (limits.set_bytes_max)")));
         }
         let (_, claims) =
             decode(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
         let jti = claims.get("jti").and_then(serde_json::Value::as_str).filter(|jti| !jti.is_empty());
         let jti = Jti::from(jti.ok_or_else(|| SubmitFault::Invalid("set: it has no jti".to_owned()))?);
-        let max = self.policy.jti_bytes_max;
+        let max = self.pushpull.load().limits.jti_bytes_max;
         if jti.as_str().len() > max {
             return Err(SubmitFault::Invalid(format!("jti: longer than {max} bytes (limits.jti_bytes_max)")));
         }
@@ -228,8 +239,9 @@ impl Inner {
     async fn room(&self, checked: &[Checked], groups: &[Vec<usize>]) -> Result<(), SubmitError> {
         for group in groups {
             let index = group.first().copied().unwrap_or_default();
-            let stats = checked[index].entry.partner.handle().stats().await;
-            let stats = stats.map_err(|_| SubmitError { index, fault: SubmitFault::Stopped })?;
+            let entry = &checked[index].entry;
+            let stats = entry.partner.handle().stats().await;
+            let stats = stats.map_err(|_| SubmitError { index, fault: entry.stopped() })?;
             if group.len() as u64 > stats.room {
                 let max = stats.counts.queued + stats.room;
                 return Err(SubmitError { index, fault: SubmitFault::OutboxFull { max } });
@@ -240,7 +252,7 @@ impl Inner {
 
     async fn sign(&self, signer: &Arc<Signer>, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
         let signer = Arc::clone(signer);
-        let max = self.policy.set_bytes_max;
+        let max = self.pushpull.load().limits.set_bytes_max;
         let signed = self
             .pool
             .map(Queue::Signing, checked, move |one| {

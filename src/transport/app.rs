@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -20,7 +21,7 @@ pub struct App {
     /// Who may call.
     pub directory: Arc<Directory>,
     /// Limits and intervals of push-pull.
-    pub pushpull: Arc<pushpull::Config>,
+    pub pushpull: Arc<ArcSwap<pushpull::Config>>,
     /// Our keys, whose public halves `/jwks.json` shows.
     pub keys: Arc<KeyRing>,
     /// For when they were fetched.
@@ -43,14 +44,14 @@ async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) 
         // Only browsers send it, and no page in a browser is a Transceiver.
         return reply::error(StatusCode::FORBIDDEN, "access_denied", "browsers may not use this endpoint");
     }
-    let partner = match app.directory.caller(request.headers()) {
-        Ok(partner) => partner,
+    let (partner, pass) = match app.directory.caller(request.headers()) {
+        Ok(caller) => caller,
         Err(refusal) => return refusal,
     };
-    let config = Arc::clone(&app.pushpull);
+    let config = app.pushpull.load_full();
     match *request.method() {
         Method::POST => pushpull::exchange(partner, config, request).await,
-        Method::GET => pushpull::upgrade(partner, config, request, app.stop.clone()),
+        Method::GET => pushpull::upgrade(partner, pass, config, request, app.stop.clone()),
         _ => reply::method_not_allowed("POST"),
     }
 }

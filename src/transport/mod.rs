@@ -7,4 +7,4 @@ mod reply;
 pub mod server;
 
 pub use app::{App, router};
-pub use directory::Directory;
+pub use directory::{Departing, Directory, Pass};

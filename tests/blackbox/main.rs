@@ -12,4 +12,7 @@ mod initiator;
 mod our_keys;
 mod partner_keys;
 mod refusals;
+mod reload;
+mod reload_under_load;
+mod run_time_peers;
 mod two_partners;

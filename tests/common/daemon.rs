@@ -207,6 +207,27 @@ impl Daemon {
         self.process().log.lock().unwrap().clone()
     }
 
+    /// SIGHUP; returns at once.
+    pub(crate) fn hang_up(&self) {
+        self.process().signal("-HUP");
+    }
+
+    /// Changes the text of the configuration file.
+    pub(crate) fn edit(&self, change: impl FnOnce(String) -> String) {
+        let path = self.dir.path().join("pushpull.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        write(&path, &change(text));
+    }
+
+    /// Has it reread its configuration, which is sound: what changed, and what needs a restart.
+    pub(crate) async fn reload(&self) -> (Vec<String>, Vec<String>) {
+        let answer = self.admin("POST", "/api/v1/reload", None).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let texts =
+            |value: &Value| value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        (texts(&answer.json()["changes"]), texts(&answer.json()["restart"]))
+    }
+
     /// SIGTERM; returns at once.
     pub(crate) fn terminate(&self) {
         self.process().signal("-TERM");

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::{Config, SUBPROTOCOL, websocket};
 use crate::codes::Code;
 use crate::engine::Partner;
-use crate::transport::reply;
+use crate::transport::{Pass, reply};
 
 /// WebSockets of one partner at the same time. Both of its nodes, and a few that it does not yet know to be dead.
 const SOCKETS_MAX: usize = 8;
@@ -26,6 +26,7 @@ const SOCKETS_MAX: usize = 8;
 /// Answers `GET /pushpull` of a partner that has identified itself: 101 and a WebSocket, or why not.
 pub fn upgrade(
     partner: Arc<Partner>,
+    pass: Pass,
     config: Arc<Config>,
     mut request: Request<Body>,
     stop: watch::Receiver<bool>,
@@ -55,7 +56,7 @@ pub fn upgrade(
         if let Some(count) = told {
             info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
         }
-        let why = websocket::run(socket, seat, config, stop).await.why;
+        let why = websocket::run(socket, seat, config, stop, Some(pass)).await.why;
         if told.is_some() {
             info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
         }

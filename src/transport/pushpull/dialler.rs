@@ -83,8 +83,8 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
-                let farewell = websocket::run(socket, partner.seat(), Arc::clone(&config), stop.clone()).await;
-                if *stop.borrow() {
+                let farewell = websocket::run(socket, partner.seat(), Arc::clone(&config), stop.clone(), None).await;
+                if *stop.borrow() || partner.is_retired() {
                     return;
                 }
                 if since.elapsed() >= GOOD {

@@ -19,6 +19,7 @@ use super::{Config, encode};
 use crate::engine::{Handle, Partner, Seat, Slot};
 use crate::peer::{Ending, SlotId};
 use crate::set::acts_on_display;
+use crate::transport::Pass;
 
 /// How a connection ended.
 pub(super) struct Farewell {
@@ -44,12 +45,14 @@ pub(super) fn settings(config: &Config) -> WebSocketConfig {
         .max_frame_size(Some(config.limits.object_bytes_max))
 }
 
-/// Runs a connection until either side ends it. `stop` turning true closes it as going away.
+/// Runs a connection until either side ends it. `stop` turning true closes it as going away; a `pass` that is revoked,
+/// as not authorised any more.
 pub(super) async fn run<S>(
     socket: WebSocketStream<S>,
     seat: Seat,
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
+    pass: Option<Pass>,
 ) -> Farewell
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -57,7 +60,9 @@ where
     let partner = Arc::clone(seat.partner());
     let handle = partner.handle();
     let Ok(mut slot) = handle.open_slot(config.socket_spec(), None).await else {
-        return Farewell { why: "shutting down".to_owned(), broke_off: false };
+        let end = stopped(pass.as_ref());
+        let _ = timeout(CLOSING, part(socket, &end)).await;
+        return end.farewell();
     };
     partner.update_link(|link| (link.trouble, link.socketless) = (None, None));
     let (sink, stream) = socket.split();
@@ -70,8 +75,9 @@ where
         slot: slot.id(),
         alive,
         inspections: JoinSet::new(),
+        pass: pass.clone(),
     };
-    let mut writer = Writer { sink, config, stop };
+    let mut writer = Writer { sink, config, stop, pass };
     let end = {
         let writing = writer.run(&mut slot, heard);
         tokio::select! {
@@ -128,6 +134,7 @@ struct Reader<S> {
     /// Tells the writer, which owns the slot, that the partner was heard.
     alive: mpsc::Sender<()>,
     inspections: JoinSet<()>,
+    pass: Option<Pass>,
 }
 
 impl<S> Reader<S>
@@ -137,7 +144,14 @@ where
     async fn run(&mut self) -> End {
         loop {
             let silence_max = self.config.ping_interval * 2;
-            let message = match timeout_at(Instant::now() + silence_max, self.stream.next()).await {
+            let coming = timeout_at(Instant::now() + silence_max, self.stream.next());
+            let message = tokio::select! {
+                biased;
+                // The writer still says what is owed, and closes.
+                () = revoked(&mut self.pass) => return std::future::pending().await,
+                message = coming => message,
+            };
+            let message = match message {
                 Err(_) => return End::Theirs(None, format!("nothing was heard for {} s", silence_max.as_secs())),
                 Ok(None) => return End::Theirs(None, "end of stream".to_owned()),
                 Ok(Some(Err(error))) => return blame(error),
@@ -172,8 +186,7 @@ where
             let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
             End::Ours(code, malformed.to_string())
         })?;
-        let stopped = |_| End::Ours(CloseCode::Away, "shutting down".to_owned());
-        let room = self.handle.arrival_room(text.len()).await.map_err(stopped)?;
+        let room = self.handle.arrival_room(text.len()).await.map_err(|_| stopped(self.pass.as_ref()))?;
         while self.inspections.len() >= INSPECTIONS_MAX {
             self.inspections.join_next().await;
         }
@@ -191,6 +204,7 @@ struct Writer<S> {
     sink: SplitSink<WebSocketStream<S>, Message>,
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
+    pass: Option<Pass>,
 }
 
 impl<S> Writer<S>
@@ -200,11 +214,11 @@ where
     async fn run(&mut self, slot: &mut Slot, mut heard: mpsc::Receiver<()>) -> End {
         let mut ping = tokio::time::interval_at(Instant::now() + self.config.ping_interval, self.config.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut stop = self.stop.clone();
+        let (mut stop, mut pass) = (self.stop.clone(), self.pass.clone());
         loop {
             let message = tokio::select! {
                 object = slot.next() => match object {
-                    None => return End::Ours(CloseCode::Away, "shutting down".to_owned()),
+                    None => return stopped(self.pass.as_ref()),
                     Some(object) => match Utf8Bytes::try_from(encode(&object, None)) {
                         Ok(text) => Message::Text(text),
                         Err(error) => return End::Ours(CloseCode::Error, error.to_string()),
@@ -216,6 +230,7 @@ where
                 }
                 _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
                 _ = stop.wait_for(|stop| *stop) => return End::Ours(CloseCode::Away, "shutting down".to_owned()),
+                () = expelled(&mut pass) => return stopped(pass.as_ref()),
             };
             let speaks = matches!(message, Message::Text(_));
             // `send` is feed and flush in one: an object already holds everything there was to say.
@@ -226,6 +241,32 @@ where
                 Ok(Ok(())) => {}
             }
         }
+    }
+}
+
+/// The end of a connection whose conversation has ended, or whose token means nothing any more.
+fn stopped(pass: Option<&Pass>) -> End {
+    match pass {
+        Some(pass) if pass.is_revoked() => {
+            End::Ours(CloseCode::Policy, "not authorised any more: this token means nothing here".to_owned())
+        }
+        _ => End::Ours(CloseCode::Away, "shutting down".to_owned()),
+    }
+}
+
+/// Waits until what came with this pass is not taken in any more. What we dialled ourselves has none.
+async fn revoked(pass: &mut Option<Pass>) {
+    match pass {
+        Some(pass) => pass.revoked().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the connection has to close.
+async fn expelled(pass: &mut Option<Pass>) {
+    match pass {
+        Some(pass) => pass.expelled().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -24,7 +25,7 @@ use crate::set::acts_on_display;
 /// Opens connections. One serves the whole process; TLS sessions are resumed among the connections of one dialer.
 #[derive(Debug)]
 pub struct Dialer {
-    allow: Allow,
+    allow: ArcSwap<Allow>,
     resolver: Arc<dyn Resolve>,
     connect_timeout: Duration,
     extra_roots: Vec<CertificateDer<'static>>,
@@ -115,7 +116,7 @@ impl Dialer {
     /// A dialer that connects to public addresses and the allowed ones, and waits 10 seconds for a connection.
     pub fn new(allow: Allow) -> Self {
         Self {
-            allow,
+            allow: ArcSwap::from_pointee(allow),
             resolver: Arc::new(SystemResolver),
             connect_timeout: Duration::from_secs(10),
             extra_roots: Vec::new(),
@@ -134,6 +135,11 @@ impl Dialer {
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
+    }
+
+    /// From now on connections may be opened to these addresses and public ones. Open ones stay.
+    pub fn set_allow(&self, allow: Allow) {
+        self.allow.store(Arc::new(allow));
     }
 
     /// Trusts these authorities beside the system's, where no pin is given.
@@ -199,7 +205,7 @@ impl Attempt<'_> {
 
     fn permitted(&self, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, ConnectError> {
         let secure = self.target.is_secure();
-        let allow = &self.dialer.allow;
+        let allow = self.dialer.allow.load();
         let fine = |ip: IpAddr| if secure { allow.permits(ip) } else { ip.is_loopback() && allow.covers(ip) };
         let permitted: Vec<_> = addresses.iter().copied().filter(|address| fine(address.ip())).collect();
         match addresses.first() {
