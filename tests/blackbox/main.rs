@@ -12,6 +12,8 @@ mod exposition;
 mod http_surface;
 mod initiator;
 mod metrics;
+mod our_keys;
+mod partner_keys;
 mod refusals;
 mod reload;
 mod reload_under_load;
