@@ -140,6 +140,10 @@ impl Handle {
         self.mailbox.closed().await;
     }
 
+    pub(super) async fn post(&self, message: Message) -> Result<(), Stopped> {
+        self.mailbox.send(message).await.map_err(|_| Stopped)
+    }
+
     pub(super) fn is_running(&self) -> bool {
         !self.mailbox.is_closed()
     }

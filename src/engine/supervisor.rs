@@ -1,6 +1,6 @@
 //! Starts a peer's actor when it is first needed, and ends all of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -179,6 +179,7 @@ impl Supervisor {
             accepting: HashMap::new(),
             callers: Vec::new(),
             operators: Vec::new(),
+            redriving: VecDeque::new(),
             reading: None,
             wake: Some(Duration::ZERO),
             restraints: Restraints::default(),
