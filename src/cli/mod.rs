@@ -12,7 +12,6 @@ mod explain;
 mod init;
 mod key;
 mod log;
-
 mod output;
 mod peer;
 mod send;
