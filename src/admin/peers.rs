@@ -102,6 +102,7 @@ fn shown(peer: &PeerStatus) -> Value {
         "dead": peer.dead,
         "received": peer.received,
         "rejected": peer.rejected,
+        "dead_letters": peer.dead_letters,
     });
     if let (Some(trouble), Value::Object(members)) = (&peer.trouble, &mut value) {
         members.insert("trouble".to_owned(), json!(trouble));

@@ -1,9 +1,11 @@
 //! The library's front door: a Transceiver with its peers, its inbox and its end. Puts the floors below together.
 
 mod builder;
+mod dead_letters;
 mod event;
 mod peers;
 mod received;
+mod redrive;
 mod status;
 mod submit;
 
@@ -17,9 +19,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
+pub use dead_letters::{Advice, Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve, quoted};
 pub use event::Event;
 pub use peers::{AddError, Verified, VerifyError};
 pub use received::{Inbox, Received};
+pub use redrive::{Bulk, RedriveFault, Remedy};
 pub use status::{EventRecord, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 
@@ -55,6 +59,8 @@ struct Inner {
     issuer: String,
     audience: String,
     key: Arc<SigningKey>,
+    /// The kids of our published keys.
+    published: Vec<String>,
     journal: Arc<dyn Journal>,
     registry: Arc<dyn Registry>,
     supervisor: Arc<Supervisor>,
@@ -95,6 +101,7 @@ impl Transceiver {
         let journal = builder.journal.ok_or(Error::Missing("a store"))?;
         let registry = builder.registry.ok_or(Error::Missing("a store"))?;
         let jwks = KeySet::of(builder.keys.iter().map(SigningKey::public_jwk)).to_json().to_string();
+        let published = builder.keys.iter().map(|key| key.kid().to_owned()).collect();
         let active = builder.active;
         let key = builder
             .keys
@@ -112,6 +119,7 @@ impl Transceiver {
             audience: builder.audience.unwrap_or_else(|| builder.issuer.clone()),
             issuer: builder.issuer,
             key: Arc::new(key),
+            published,
             supervisor: Supervisor::new(builder.engine, Arc::clone(&journal), Arc::clone(&clock)),
             journal,
             registry,

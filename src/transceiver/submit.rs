@@ -68,7 +68,7 @@ pub enum SubmitFault {
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
 
 /// A submission that is checked and complete, but not signed.
-struct Checked {
+pub(super) struct Checked {
     entry: Arc<Entry>,
     jti: Jti,
     digest: Digest,
@@ -139,13 +139,13 @@ impl Transceiver {
 impl Inner {
     /// Ends when the disk is full. What was handed to an actor before is not lost then: it waits there for room, and
     /// whoever submitted it under a jti of its own may do so again.
-    async fn disk_filled(&self) {
+    pub(super) async fn disk_filled(&self) {
         while self.journal.healthy() {
             tokio::time::sleep(HEALTH_EVERY).await;
         }
     }
 
-    fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
+    pub(super) fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
         let entry = self.find(&submission.peer)?;
         let invalid = |error: Incomplete| SubmitFault::Invalid(error.to_string());
         let unsigned = match submission.event {
@@ -233,7 +233,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn sign(&self, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
+    pub(super) async fn sign(&self, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
         let key = Arc::clone(&self.key);
         let max = self.policy.set_bytes_max;
         let signed = self
