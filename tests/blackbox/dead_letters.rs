@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::daemon::{Daemon, Plan, event};
+use crate::common::daemon::{Daemon, Plan, program};
 use crate::common::http::Message;
 use crate::common::link::Link;
 use crate::common::partner::Partner;
@@ -13,7 +13,7 @@ const IMPATIENT: &str =
     "[delivery]\nretry_first = \"50ms\"\nretry_max = \"100ms\"\nattempts_max = 2\ngive_up_after = \"300ms\"\n";
 
 /// Nothing is sent twice while a test runs.
-const PATIENT: &str = "[delivery]\nretry_first = \"2m\"\n";
+pub(crate) const PATIENT: &str = "[delivery]\nretry_first = \"2m\"\n";
 
 fn claims_of(token: &str) -> Value {
     part(token, 1)
@@ -49,12 +49,19 @@ async fn dead_letters(daemon: &Daemon, query: &str) -> Vec<Value> {
 }
 
 /// The partner fetches these, which come in one go.
-async fn fetch_all(link: &mut Link<'_>, jtis: &[String]) {
+pub(crate) async fn fetch_all(link: &mut Link<'_>, jtis: &[String]) {
     link.fetch(jtis.last().unwrap()).await;
 }
 
 /// The partner refuses these; an honest SET goes along, so that there is an answer.
-async fn refuse(daemon: &Daemon, partner: &Partner, link: &mut Link<'_>, jtis: &[String], err: &str, number: u32) {
+pub(crate) async fn refuse(
+    daemon: &Daemon,
+    partner: &Partner,
+    link: &mut Link<'_>,
+    jtis: &[String],
+    err: &str,
+    number: u32,
+) {
     let errors: serde_json::Map<String, Value> =
         jtis.iter().map(|jti| (jti.clone(), json!({"err": err, "description": "we do not know that key"}))).collect();
     let own = format!("theirs-{number}");
@@ -340,43 +347,26 @@ async fn pages_of_dead_letters_cover_every_one_once() {
     is_problem(&daemon.admin("GET", "/api/v1/dead-letters?peer=nobody", None).await, 404, "no_such_peer");
 }
 
-/// An operator's first dead letter, by the commands alone.
 #[tokio::test]
-async fn the_commands_lead_from_the_refusal_to_the_ack() {
+async fn what_a_withdrawn_key_has_signed_is_not_resent_but_can_be_reissued() {
     let partner = Partner::new("globex");
-    let daemon = Plan::new(false).with(PATIENT).with_peer(&partner, "").start().await;
+    let mut daemon = Plan::new(false).with(IMPATIENT).with_peer(&partner, "").start().await;
     daemon.send("globex", "first").await;
-    let mut link = Link::http(&daemon, &partner);
-    link.fetch("first").await;
-    refuse(&daemon, &partner, &mut link, &["first".to_owned()], "invalid_key", 1).await;
-    let (_, shown) = daemon.cli(&["event", "show", "first"]).await;
-    assert!(
-        shown.contains("refused by globex: invalid_key") && shown.contains("pushpull dlq reissue first"),
-        "{shown}"
-    );
-    let (_, shown) = daemon.cli(&["dlq", "ls"]).await;
-    assert!(shown.starts_with("1 × invalid_key from globex, since "), "{shown}");
-    let (_, shown) = daemon.cli(&["dlq", "show", "first"]).await;
-    assert!(shown.contains("subject of first") && shown.contains("we do not know that key"), "{shown}");
-    let (code, shown) = daemon.cli(&["dlq", "resend", "first"]).await;
-    assert!(code == Some(7) && shown.contains("error[resend_refused]"), "{code:?} {shown}");
-    let (code, shown) = daemon.cli(&["dlq", "reissue", "--peer", "globex", "--reason", "invalid_key"]).await;
-    assert!(code == Some(2) && shown.contains("1 dead letters would be reissued"), "{code:?} {shown}");
-    let (code, shown) =
-        daemon.cli(&["dlq", "reissue", "--peer", "globex", "--reason", "invalid_key", "--yes", "--json"]).await;
-    assert_eq!(code, Some(0), "{shown}");
-    let new = serde_json::from_str::<Value>(&shown).unwrap()["dead_letters"][0]["reissued_as"].clone();
-    let new = new.as_str().unwrap();
-    link.fetch(new).await;
-    partner.exchange(&daemon, &json!({"ack": [new]})).await;
-    daemon.settled("globex", new, "acked").await;
-    let (_, shown) = daemon.cli(&["event", "show", "first"]).await;
-    assert!(shown.contains(&format!("reissued as {new}")), "{shown}");
-    let (code, _) = daemon.cli(&["dlq", "show", "first"]).await;
-    assert_eq!(code, Some(7));
-    let (code, shown) = daemon.cli(&["dlq", "discard", "nothing"]).await;
-    assert!(code == Some(6) && shown.contains("error[no_such_event]"), "{code:?} {shown}");
-    let answer = daemon.admin("POST", "/api/v1/events", Some(&event("globex", "first"))).await;
-    assert_eq!(answer.status(), 202, "the submission is known, and nothing is queued twice");
-    assert_eq!(daemon.totals("globex").await["queued"], 0);
+    let token = give_up(&daemon, &partner, "first").await;
+    daemon.kill().await;
+    let keys = daemon.dir().join("keys");
+    let old = std::fs::read_dir(&keys).unwrap().next().unwrap().unwrap().path();
+    let config = daemon.dir().join("pushpull.toml");
+    let made = program(&["key", "new", "--kid", "second", "-c", config.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    std::fs::remove_file(old).unwrap();
+    daemon.restart().await;
+    let letter = &dead_letters(&daemon, "").await[0];
+    assert_eq!((&letter["can_resend"], &letter["command"]), (&json!(false), &json!("pushpull dlq reissue first")));
+    let problem = is_problem(&act(&daemon, "first", "resend").await, 409, "key_not_published");
+    assert!(problem["fix"].as_str().unwrap().contains("pushpull dlq reissue first"), "{problem}");
+    let new = done(&daemon, "first", "reissue").await["reissued_as"].as_str().unwrap().to_owned();
+    let again = partner.fetch(&daemon, &new).await;
+    assert_eq!(part(&again, 0)["kid"], "second");
+    assert_eq!(claims_of(&again)["txn"], claims_of(&token)["txn"]);
 }

@@ -7,6 +7,7 @@ mod common;
 
 mod admin_api;
 mod dead_letters;
+mod dlq_commands;
 mod http_surface;
 mod initiator;
 mod refusals;

@@ -1,6 +1,7 @@
 //! What only a file can do: be locked, foreign, full, or left in the middle of something.
 
 mod damage;
+mod dead;
 
 use std::path::PathBuf;
 use std::sync::Arc;
