@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::actor::Actor;
 use super::handle::{Handle, Stopped};
-use crate::peer::{Act, DeadLetter, Direction, Fate, Input, Redrive, Redriven, Unfit};
+use crate::peer::{Act, DeadLetter, Direction, Fate, Input, Outcome, Redrive, Redriven, Remembered, Unfit};
 use crate::set::Jti;
 use crate::store;
 
@@ -80,24 +80,21 @@ impl Actor {
             return Ok(());
         }
         let page = self.journal.dead_letters_at(self.id, acts.iter().map(|act| act.seq).collect()).await?;
-        let mut letters: HashMap<u64, DeadLetter> =
+        let letters: HashMap<u64, DeadLetter> =
             page.letters.into_iter().map(|(_, letter)| (letter.memory.seq, letter)).collect();
         let damaged: Vec<u64> = page.damaged.iter().map(|place| place.seq).collect();
+        let jtis = acts.iter().map(|act| act.jti.clone()).collect();
+        let known = self.journal.known(self.id, Direction::Out, jtis).await?;
         let mut answers = Vec::with_capacity(acts.len());
-        for act in acts {
-            let letter = match letters.get(&act.seq) {
-                // Asked for twice in one call: the core knows.
-                Some(letter) => Ok(letter.clone()),
-                None => self.unread(&act, damaged.contains(&act.seq)).await?,
-            };
-            match letter {
-                Ok(letter) if letter.jti == act.jti => {
-                    letters.insert(act.seq, letter.clone());
-                    let act = Act::Redrive(Box::new(letter), act.how);
+        for (act, known) in acts.into_iter().zip(known) {
+            let letter = letters.get(&act.seq).filter(|letter| letter.jti == act.jti).cloned();
+            let is_damaged = damaged.contains(&act.seq);
+            match self.judged(act, letter, is_damaged, known) {
+                Ok((letter, how)) => {
+                    let act = Act::Redrive(Box::new(letter), how);
                     self.peer.handle_input(Input::Operator(act), self.clock.now());
                     answers.push(None);
                 }
-                Ok(_) => answers.push(Some(Err(RedriveError::Gone))),
                 Err(answer) => answers.push(Some(answer)),
             }
         }
@@ -106,21 +103,41 @@ impl Actor {
         Ok(())
     }
 
-    /// What is to be done, or answered, where no dead letter can be read.
-    async fn unread(&mut self, act: &Redriving, damaged: bool) -> Result<Result<DeadLetter, Answer>, store::Error> {
-        let known = self.journal.known(self.id, Direction::Out, vec![act.jti.clone()]).await?.pop().flatten();
-        let known = known.filter(|known| known.seq == act.seq);
-        Ok(match (known, &act.how) {
-            (Some(memory), Redrive::Discard) if damaged && matches!(memory.fate, Fate::Settled { .. }) => {
-                Ok(DeadLetter { jti: act.jti.clone(), compact: Arc::from(""), memory })
+    /// What the core is asked for, or the answer that is clear without it.
+    fn judged(
+        &mut self,
+        act: Redriving,
+        letter: Option<DeadLetter>,
+        is_damaged: bool,
+        known: Option<Remembered>,
+    ) -> Result<(DeadLetter, Redrive), Answer> {
+        // After a month its jti may have been forgotten, and then used again.
+        let newer = known.as_ref().is_some_and(|known| known.seq > act.seq);
+        let is_superseded = newer || self.accepting.contains_key(&act.jti);
+        let same = known.filter(|known| known.seq == act.seq);
+        let reissued = same.as_ref().and_then(|known| known.story.reissued_as().cloned());
+        match (letter, act.how, same) {
+            (Some(letter), Redrive::Discard, _) if is_superseded => Ok((letter, Redrive::Forget)),
+            (Some(_), ..) if is_superseded => Err(Err(RedriveError::Gone)),
+            (Some(letter), how, _) => {
+                let is_resent = matches!(how, Redrive::Resend) && self.peer.room() > 0;
+                let given_up = matches!(&letter.memory.fate, Fate::Settled { outcome: Outcome::Dead(_), .. });
+                if is_resent && given_up {
+                    // Until the store knows it as queued, a submission of the same is the same.
+                    self.accepting.insert(letter.jti.clone(), letter.memory.digest);
+                }
+                Ok((letter, how))
             }
-            _ if damaged => Err(Err(RedriveError::Damaged)),
-            (Some(memory), Redrive::Reissue(_)) => match memory.story.reissued_as() {
-                Some(jti) => Err(Ok(Redriven::Reissued(jti.clone()))),
+            (None, Redrive::Discard, Some(memory)) if is_damaged && matches!(memory.fate, Fate::Settled { .. }) => {
+                Ok((DeadLetter { jti: act.jti, compact: Arc::from(""), memory }, Redrive::Discard))
+            }
+            (None, ..) if is_damaged => Err(Err(RedriveError::Damaged)),
+            (None, Redrive::Reissue(_), _) => match reissued {
+                Some(jti) => Err(Ok(Redriven::Reissued(jti))),
                 None => Err(Err(RedriveError::Gone)),
             },
-            _ => Err(Err(RedriveError::Gone)),
-        })
+            (None, ..) => Err(Err(RedriveError::Gone)),
+        }
     }
 
     /// The core's next answer, now that what it rests on is durable.
@@ -144,5 +161,104 @@ impl Actor {
             // A caller that has gone away needs no answer.
             let _ = call.reply.send(call.answers.into_iter().flatten().collect());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{SystemClock, Wall};
+    use crate::engine::{Config, Supervisor};
+    use crate::peer::{DeathCause, OutboxRow, PeerId, Story, Write};
+    use crate::set::{Digest, SetErr, SignedSet};
+    use crate::store::{Epoch, Journal, Memory, Registry};
+
+    /// An actor whose peer has refused `r`, while `d` was given up: at the places 1 and 2.
+    async fn scene() -> (Arc<Memory>, PeerId, Handle) {
+        let store = Arc::new(Memory::new());
+        let id = store.peer_id("globex".to_owned()).await.unwrap();
+        let row = |seq, jti: &str| {
+            let digest = Digest::of(jti.as_bytes());
+            let (jti, compact, story) = (jti.into(), jti.into(), Story::default());
+            Write::Enqueue(OutboxRow { seq, jti, compact, digest, accepted_at: Wall(1), attempts: 0, story })
+        };
+        let settle = |seq, jti: &str, outcome| {
+            let (digest, jti, story) = (Digest::of(jti.as_bytes()), jti.into(), Story::default());
+            Write::Settle { seq, jti, digest, accepted_at: Wall(1), outcome, at: Wall(2), attempts: 3, story }
+        };
+        let refused = Outcome::Refused(SetErr { err: "invalid_key".to_owned(), description: String::new() });
+        let dead = Outcome::Dead(DeathCause::Age);
+        let writes = vec![row(1, "r"), row(2, "d"), settle(1, "r", refused), settle(2, "d", dead)];
+        store.commit(id, Epoch(1), Arc::new(writes)).await.unwrap();
+        let journal = Arc::clone(&store) as Arc<dyn Journal>;
+        let supervisor = Supervisor::new(Config::default(), journal, Arc::new(SystemClock::new()));
+        let handle = supervisor.handle(id, &"globex".into());
+        (store, id, handle)
+    }
+
+    fn signed(jti: &str) -> SignedSet {
+        SignedSet { jti: jti.into(), compact: "token".into(), digest: Digest::of(jti.as_bytes()) }
+    }
+
+    fn act(seq: u64, jti: &str, how: Redrive) -> Redriving {
+        Redriving { seq, jti: jti.into(), how }
+    }
+
+    #[tokio::test]
+    async fn each_act_is_answered_for_itself_and_in_order() {
+        let (store, id, handle) = scene().await;
+        let acts = vec![
+            act(1, "r", Redrive::Resend),
+            act(9, "x", Redrive::Discard),
+            act(1, "other", Redrive::Discard),
+            act(2, "d", Redrive::Resend),
+            act(1, "r", Redrive::Reissue(signed("r-2"))),
+        ];
+        let gone = || Err(RedriveError::Gone);
+        let answers = handle.redrive(acts).await.unwrap();
+        let reissued = || Ok(Redriven::Reissued("r-2".into()));
+        assert_eq!(answers, [Err(RedriveError::Answered), gone(), gone(), Ok(Redriven::Resent), reissued()]);
+        let again = vec![act(1, "r", Redrive::Reissue(signed("r-3"))), act(2, "d", Redrive::Resend)];
+        assert_eq!(handle.redrive(again).await.unwrap(), [reissued(), gone()], "the one that was made before");
+        let counts = store.recover(id).await.unwrap().counts;
+        assert_eq!((counts.queued, counts.dead_letters), (2, 0));
+        assert_eq!(handle.redrive(Vec::new()).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn two_callers_at_once_make_one_new_set() {
+        let (store, id, handle) = scene().await;
+        let one = handle.redrive(vec![act(1, "r", Redrive::Reissue(signed("a")))]);
+        let two = handle.redrive(vec![act(1, "r", Redrive::Reissue(signed("b")))]);
+        let (one, two) = tokio::join!(one, two);
+        assert_eq!((&one.unwrap(), store.recover(id).await.unwrap().counts.queued), (&two.unwrap(), 1));
+    }
+
+    #[tokio::test]
+    async fn a_jti_that_was_forgotten_and_used_again_is_not_queued_twice() {
+        let (store, id, handle) = scene().await;
+        while store.purge(Wall(100)).await.unwrap() {}
+        handle.send(vec![signed("d"), signed("r")], false).await.unwrap();
+        let acts = vec![
+            act(2, "d", Redrive::Resend),
+            act(1, "r", Redrive::Reissue(signed("r-2"))),
+            act(2, "d", Redrive::Discard),
+        ];
+        let gone = || Err(RedriveError::Gone);
+        assert_eq!(handle.redrive(acts).await.unwrap(), [gone(), gone(), Ok(Redriven::Discarded)]);
+        let known = store.known(id, Direction::Out, vec!["d".into()]).await.unwrap().pop().flatten().unwrap();
+        assert_eq!((known.fate, known.seq), (Fate::Queued, 3), "of the newer one nothing has changed");
+        let counts = store.recover(id).await.unwrap().counts;
+        assert_eq!((counts.queued, counts.dead_letters), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_submission_beside_a_resend_of_the_same_is_the_same() {
+        let (store, id, handle) = scene().await;
+        while store.purge(Wall(100)).await.unwrap() {}
+        let resend = handle.redrive(vec![act(2, "d", Redrive::Resend)]);
+        let (resent, sent) = tokio::join!(resend, handle.send(vec![signed("d")], false));
+        assert_eq!((resent.unwrap(), sent), (vec![Ok(Redriven::Resent)], Ok(())));
+        assert_eq!(store.recover(id).await.unwrap().counts.queued, 1);
     }
 }

@@ -58,6 +58,8 @@ pub enum Redrive {
     Reissue(SignedSet),
     /// Do away with it.
     Discard,
+    /// Do away with it and change nothing else: its jti was forgotten, and names another SET by now.
+    Forget,
 }
 
 /// A Communication Object whose SETs have been verified and looked up.

@@ -22,7 +22,7 @@ impl Peer {
             return match (before, how) {
                 (Redriven::Resent, Redrive::Resend)
                 | (Redriven::Reissued(_), Redrive::Reissue(_))
-                | (Redriven::Discarded, Redrive::Discard) => Ok(before.clone()),
+                | (Redriven::Discarded, Redrive::Discard | Redrive::Forget) => Ok(before.clone()),
                 _ => Err(Unfit::Gone),
             };
         }
@@ -51,6 +51,10 @@ impl Peer {
             Redrive::Discard => {
                 let memory = closed(letter.memory, Chapter::Discarded { at: now.wall });
                 self.lift(seq, letter.jti, Some(memory));
+                Redriven::Discarded
+            }
+            Redrive::Forget => {
+                self.lift(seq, letter.jti, None);
                 Redriven::Discarded
             }
         };

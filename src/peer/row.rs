@@ -156,8 +156,8 @@ pub enum Write {
         /// What it had gone through before.
         story: Story,
     },
-    /// The dead letter at this place is gone. What is then remembered of its jti; nothing new when the SET was queued
-    /// again, because [`Write::Enqueue`] says it.
+    /// The dead letter at this place is gone. What is then remembered of its jti; nothing new when it names a SET that is
+    /// queued, of which [`Write::Enqueue`] tells.
     Lift {
         /// Its place.
         seq: u64,

@@ -200,10 +200,10 @@ impl Inner {
         loop {
             let stretch = Stretch { after, up_to, rows_max: ROWS, bytes_max: BYTES_MAX / 2 };
             let page = self.journal.read_dead_letters(stretch).await?;
-            found.damaged += page.damaged.len();
             looked_at += page.letters.len() + page.damaged.len();
             for (id, letter) in page.letters {
                 if found.letters.len() >= max || bytes >= BYTES_MAX {
+                    found.damaged += page.damaged.iter().filter(|place| **place <= after).count();
                     found.next = Some(self.cursor(after, as_of));
                     return Ok(found);
                 }
@@ -215,6 +215,7 @@ impl Inner {
                     found.letters.push(shown);
                 }
             }
+            found.damaged += page.damaged.len();
             let Some(next) = page.next else { return Ok(found) };
             after = next;
             if looked_at >= SCAN_MAX || found.letters.len() >= max || bytes >= BYTES_MAX {

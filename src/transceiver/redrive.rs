@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tracing::info;
 
 use super::dead_letters::{Cursor, DeadLetter, Hindrance, Sieve};
 use super::event::Event;
@@ -346,7 +347,16 @@ impl Inner {
         let submit = |fault| RedriveFault::Submit(Arc::new(fault));
         let handle = self.supervisor.handle(id, &self.name_of(id));
         tokio::select! {
-            answers = handle.redrive(acts) => answers.map_err(|_| submit(SubmitFault::Stopped)),
+            answers = handle.redrive(acts) => {
+                let answers = answers.map_err(|_| submit(SubmitFault::Stopped))?;
+                // Who looks for the reason of a wave of SETs finds it here; which ones, `event show` tells.
+                for (done, kind) in [(Redriven::Resent, "resent"), (Redriven::Discarded, "discarded")] {
+                    told(&self.name_of(id), kind, answers.iter().flatten().filter(|answer| **answer == done).count());
+                }
+                let reissued = answers.iter().flatten().filter(|answer| matches!(answer, Redriven::Reissued(_)));
+                told(&self.name_of(id), "reissued", reissued.count());
+                Ok(answers)
+            }
             () = self.disk_filled() => Err(submit(SubmitFault::StorageFull)),
         }
     }
@@ -354,6 +364,12 @@ impl Inner {
     fn failed(&self, error: store::Error) -> RedriveFault {
         self.supervisor.note_failure(&error);
         RedriveFault::Submit(Arc::new(error.into()))
+    }
+}
+
+fn told(peer: &str, done: &str, count: usize) {
+    if count > 0 {
+        info!(peer, done, count, "dead letters were dealt with");
     }
 }
 
