@@ -96,7 +96,7 @@ pub(super) async fn a_resent_set_is_in_the_outbox_alone_with_its_story(mut fixtu
     for _ in 0..3 {
         commit(&fixture, a, resend(1, 2)).await;
         assert_eq!(read(&fixture, everything()).await, DeadPage::default());
-        assert_eq!(fixture.store().read_outbox(a, all()).await.unwrap().rows, [row.clone()]);
+        assert_eq!(fixture.store().read_outbox(a, all()).await.unwrap().rows, std::slice::from_ref(&row));
         let memory = known(&fixture, a, 1).await;
         assert_eq!((memory.seq, memory.since, memory.fate), (2, Wall(9_000), Fate::Queued));
         assert_eq!(memory.story, row.story);
