@@ -99,6 +99,7 @@ pub mod codes;
 pub mod config;
 pub mod engine;
 pub mod peer;
+pub mod private;
 pub mod quantity;
 pub mod random;
 pub mod set;

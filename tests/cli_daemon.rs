@@ -30,7 +30,7 @@ impl Daemon {
             }
         });
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("token"), "t0ken\n").expect("it is written");
+        private(&dir.path().join("token"), "t0ken\n");
         Self { address, asked, dir }
     }
 
@@ -94,6 +94,13 @@ fn converse(stream: TcpStream, asked: &Asked, script: &[(u16, Value)]) -> Option
             format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", text.len());
         writer.write_all(format!("{head}{text}").as_bytes()).ok()?;
     }
+}
+
+/// A file that only we may read; another would be refused.
+fn private(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).expect("it is written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, mode).expect("it is ours");
 }
 
 #[track_caller]
@@ -262,7 +269,7 @@ fn whoever_adds_a_peer_to_a_running_daemon_is_told_that_the_partners_token_needs
     let (_, notes) = ended(&daemon.run_with(&["peer", "add", "--card", "-"], card), 0);
     assert!(notes.contains("restart `pushpull serve`"), "{notes}");
     let given = daemon.dir.path().join("theirs");
-    std::fs::write(&given, "a-token-of-theirs\n").expect("it is written");
+    private(&given, "a-token-of-theirs\n");
     let card = card.replace("globex", "initech");
     let (_, notes) = ended(&daemon.run_with(&["peer", "add", "--card", "-", "--token", "theirs"], &card), 0);
     assert!(!notes.contains("restart"), "{notes}");

@@ -139,6 +139,7 @@ impl Tokens {
 fn write(file: &Path, given: Option<&Path>) -> Result<bool, Error> {
     let failed = |error: SecretError| match error {
         SecretError::Exists { .. } => Error::new(Exit::Conflict, error.to_string()).code(Code::FileExists),
+        SecretError::Exposed(exposed) => exposed.into(),
         _ => Error::failed(error.to_string()),
     };
     let Some(given) = given else {

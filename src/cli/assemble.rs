@@ -11,6 +11,7 @@ use crate::admin::{AddFault, AddPeer};
 use crate::auth::Secret;
 use crate::config::{self, Config, Environment, TlsMode, Transport, key_files};
 use crate::engine;
+use crate::private;
 use crate::set::{SigningKey, events::Filter};
 use crate::store::Sqlite;
 use crate::transceiver::{AddError, DialConfig, KeySource, PeerConfig, Transceiver};
@@ -196,7 +197,7 @@ fn keys(config: &Config) -> Result<Vec<SigningKey>, Error> {
     let files = key_files(&config.keys.dir).map_err(invalid("keys.dir"))?;
     let mut keys = Vec::with_capacity(files.len());
     for (kid, path) in files {
-        let pem = std::fs::read_to_string(&path).map_err(invalid(&path.display().to_string()))?;
+        let pem = private::read_to_string(&path).map_err(invalid(&path.display().to_string()))?;
         keys.push(SigningKey::from_pem(&kid, &pem).map_err(invalid(&path.display().to_string()))?);
     }
     Ok(keys)
@@ -207,8 +208,9 @@ fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
     let (TlsMode::SelfSigned | TlsMode::Files, Some(cert), Some(key)) = (tls.mode, &tls.cert, &tls.key) else {
         return Ok(None);
     };
-    let read = |path: &Path| std::fs::read(path).map_err(invalid(&path.display().to_string()));
-    server_config(&read(cert)?, &read(key)?).map(Some).map_err(invalid("server.tls"))
+    let chain = std::fs::read(cert).map_err(invalid(&cert.display().to_string()))?;
+    let key = private::read(key).map_err(invalid(&key.display().to_string()))?;
+    server_config(&chain, &key).map(Some).map_err(invalid("server.tls"))
 }
 
 /// Names what is wrong with the configuration.

@@ -11,7 +11,7 @@ use crate::admin::{Admin, router};
 use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
 use crate::codes::Code;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::store::{self, Sqlite};
 use crate::transceiver::Transceiver;
 use crate::transport::server::Server;
@@ -28,10 +28,10 @@ const GRACE: Duration = Duration::from_secs(20);
 pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
     let clock = SystemClock::new();
     let site = Site::of(global);
-    let config = check(&site)?;
     if args.check {
-        return report(&site, &config, global.json);
+        return report(&site, global.json);
     }
+    let config = check(&site)?;
     log::start(&config.log)?;
     let mut signals = Signals::new()?;
     let store = open_store(&config).await?;
@@ -83,9 +83,7 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
 
 /// The configuration, once it and the files it names are known to be sound.
 pub(super) fn check(site: &Site) -> Result<Config, Error> {
-    let config = site.load()?;
-    config.check_files(&site.file, &site.environment)?;
-    Ok(config)
+    Ok(config::check(&site.file, &site.environment)?)
 }
 
 /// Runs until a signal or the store ends it.
@@ -157,7 +155,16 @@ fn shown(address: std::io::Result<std::net::SocketAddr>) -> String {
     address.map_or_else(|_| "?".to_owned(), |address| address.to_string())
 }
 
-fn report(site: &Site, config: &Config, as_json: bool) -> Result<Exit, Error> {
+/// `--check`: the result is the list of faults, on stdout for programs, said as an error to people.
+fn report(site: &Site, as_json: bool) -> Result<Exit, Error> {
+    let config = match config::check(&site.file, &site.environment) {
+        Ok(config) => config,
+        Err(faults) if as_json => {
+            output::json(&faults.to_json())?;
+            return Ok(Exit::ConfigInvalid);
+        }
+        Err(faults) => return Err(faults.into()),
+    };
     if as_json {
         output::json(&serde_json::json!({ "ok": true, "config": site.file, "peers": config.peers.len() }))?;
     } else {

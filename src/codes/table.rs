@@ -54,6 +54,13 @@ codes! {
     CannotListen = "cannot_listen", You, "An address to listen on cannot be had.", "Stop what listens there, or choose another address.";
 
     // Configuration.
+    ConfigNotToml = "config_not_toml", You, "The configuration is no TOML at this place.", "Correct the line; texts need quotation marks, sections are `[name]`, peers `[[peer]]`.";
+    ConfigUnknownKey = "config_unknown_key", You, "There is no such key, or it belongs into another section.", "Take the key that is suggested, or remove it.";
+    ConfigBadValue = "config_bad_value", You, "A key has a value that it cannot have.", "Write what is expected.";
+    ConfigMissingKey = "config_missing_key", You, "A key is needed and missing.", "Write it where the message says.";
+    ConfigConflict = "config_conflict", You, "Two values of the configuration do not go together.", "Change one of the two.";
+    ConfigBadFile = "config_bad_file", You, "A file that the configuration names is not there, or not what it should be.", "Make or mend the file, or name another.";
+    ConfigPermissions = "config_permissions", You, "A key, a token, the database or their directory is open to others.", "Type the `chmod` that the message shows.";
     ConfigInvalid = "config_invalid", You, "The configuration cannot be used.", "`pushpull serve --check` names every fault with its line and its remedy.";
 
     // Keys, cards and tokens.

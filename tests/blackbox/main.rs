@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod address_filter;
 mod admin_api;
 mod dead_letters;
 mod dlq_commands;

@@ -61,6 +61,12 @@ impl Plan {
         self.with(&block)
     }
 
+    /// Runs it with no other range of private addresses allowed than this one.
+    pub(crate) async fn start_allowing(mut self, range: &str) -> Daemon {
+        self.config = self.config.replace("allow = [\"127.0.0.0/8\"]", &format!("allow = [\"{range}\"]"));
+        self.start().await
+    }
+
     /// Runs it, and waits until it is ready.
     pub(crate) async fn start(self) -> Daemon {
         write(&self.dir.path().join("pushpull.toml"), &self.config);

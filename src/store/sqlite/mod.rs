@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Error;
 use batch::Batch;
 use file::Use;
+pub use file::exposed as exposed_database;
 use kept::{Kept, Position, added};
 use reader::Readers;
 use schema::{Meta, State};

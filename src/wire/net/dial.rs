@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::filter::Allow;
 use super::pin::{Pin, PinMismatch};
+use super::resolve::{ADDRESSES_MAX, Resolve, SystemResolver};
 use super::stream::{Stream, tune};
 use super::target::Target;
 use super::tls::{self, pinned_config, public_config};
@@ -24,6 +25,7 @@ use crate::set::acts_on_display;
 #[derive(Debug)]
 pub struct Dialer {
     allow: Allow,
+    resolver: Arc<dyn Resolve>,
     connect_timeout: Duration,
     extra_roots: Vec<CertificateDer<'static>>,
     public: OnceCell<Arc<ClientConfig>>,
@@ -114,11 +116,18 @@ impl Dialer {
     pub fn new(allow: Allow) -> Self {
         Self {
             allow,
+            resolver: Arc::new(SystemResolver),
             connect_timeout: Duration::from_secs(10),
             extra_roots: Vec::new(),
             public: OnceCell::new(),
             pinned: Mutex::default(),
         }
+    }
+
+    /// Asks this resolver for the addresses of names. They pass the same filter.
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = resolver;
+        self
     }
 
     /// Waits this long for a connection: name, TCP and TLS together.
@@ -181,9 +190,10 @@ impl Attempt<'_> {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         let dns = |fault: String| ConnectError::Dns { host: self.host.clone(), fault };
-        let lookup = timeout_at(self.deadline, tokio::net::lookup_host((self.host.as_str(), port)));
+        let lookup = timeout_at(self.deadline, self.dialer.resolver.resolve(self.host.clone(), port));
         let found = lookup.await.map_err(|_| self.timed_out("the resolver"))?;
-        let found: Vec<_> = found.map_err(|error| dns(one_line(&error)))?.take(ADDRESSES_MAX).collect();
+        let mut found = found.map_err(|error| dns(one_line(&error)))?;
+        found.truncate(ADDRESSES_MAX);
         if found.is_empty() { Err(dns("it has no address".into())) } else { Ok(found) }
     }
 
@@ -281,9 +291,6 @@ fn unreachable_by(address: SocketAddr, error: &io::Error) -> ConnectError {
 fn one_line(error: &dyn std::error::Error) -> String {
     error.to_string().chars().map(|c| if acts_on_display(c) { ' ' } else { c }).take(300).collect()
 }
-
-/// More addresses than this for one name are no help.
-const ADDRESSES_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests;
