@@ -1,5 +1,6 @@
 //! The library's front door: a Transceiver with its peers, its inbox and its end. Puts the floors below together.
 
+mod advice;
 mod builder;
 mod dead_letters;
 mod event;
@@ -18,8 +19,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use advice::{Advice, quoted};
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
-pub use dead_letters::{Advice, Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve, quoted};
+pub use dead_letters::{Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve};
 pub use event::Event;
 pub use peers::{AddError, Verified, VerifyError};
 pub use received::{Inbox, Received};

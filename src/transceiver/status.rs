@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dead_letters::{Advice, advice, cause_of_death, quoted, reason};
+use super::advice::{Advice, advice, cause_of_death, quoted, reason};
 use super::peers::Entry;
 use super::{Inner, Transceiver};
 use crate::clock::Wall;

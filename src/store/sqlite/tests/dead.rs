@@ -134,8 +134,11 @@ async fn a_crash_while_it_is_brought_up_leaves_the_old_file_or_the_new_one() {
     assert!(whole.len() > 16 * 1024);
     for part in 0..=32 {
         let cut = Folder::new();
-        std::fs::write(cut.path(), &before).unwrap();
-        std::fs::write(log(&cut.path()), &whole[..whole.len() * part / 32]).unwrap();
+        // Copied, and then overwritten: files that others may read are refused.
+        for (path, bytes) in [(cut.path(), &before[..]), (log(&cut.path()), &whole[..whole.len() * part / 32])] {
+            std::fs::copy(folder.path(), &path).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
         is_brought_up(&cut.try_open().unwrap()).await;
     }
 }
