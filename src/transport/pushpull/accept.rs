@@ -93,7 +93,8 @@ fn check(version: Version, headers: &HeaderMap) -> Result<HeaderValue, Response<
         response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return Err(response);
     }
-    if !lists(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+    // Exactly: what we answer has to be a name that the partner wrote (RFC 6455 §4.1), and theirs might differ in case.
+    if !values(headers, SEC_WEBSOCKET_PROTOCOL).any(|value| value == SUBPROTOCOL) {
         return Err(bad("the Sec-WebSocket-Protocol header does not list pushpull"));
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
@@ -113,14 +114,15 @@ fn is_key(key: &HeaderValue) -> bool {
         && key[..22].iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/'))
 }
 
-/// Whether the header's comma-separated values hold this one, in any case.
+/// Whether the header's values hold this one, in any case.
 fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|value| value.trim().eq_ignore_ascii_case(wanted))
+    values(headers, name).any(|value| value.eq_ignore_ascii_case(wanted))
+}
+
+/// The header's comma-separated values, however many lines they are on.
+fn values(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 #[cfg(test)]
@@ -128,12 +130,16 @@ mod tests {
     use super::*;
 
     fn status(version: Version, more: &[(HeaderName, &'static str)]) -> Option<u16> {
+        offering("pushpull", version, more)
+    }
+
+    fn offering(subprotocols: &'static str, version: Version, more: &[(HeaderName, &'static str)]) -> Option<u16> {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             (UPGRADE, "websocket"),
             (CONNECTION, "keep-alive, Upgrade"),
             (SEC_WEBSOCKET_VERSION, "13"),
-            (SEC_WEBSOCKET_PROTOCOL, "pushpull"),
+            (SEC_WEBSOCKET_PROTOCOL, subprotocols),
             (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
         ] {
             headers.append(name, HeaderValue::from_static(value));
@@ -153,5 +159,14 @@ mod tests {
         assert_eq!(status(Version::HTTP_11, &[(TRANSFER_ENCODING, "chunked")]), Some(400));
         assert_eq!(status(Version::HTTP_11, &[(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==")]), Some(400));
         assert_eq!(status(Version::HTTP_11, &[(SEC_WEBSOCKET_VERSION, "8")]), Some(426));
+    }
+
+    #[test]
+    fn the_subprotocol_has_to_be_offered_by_the_very_name_that_is_answered() {
+        assert_eq!(offering("soap,pushpull", Version::HTTP_11, &[]), None);
+        assert_eq!(offering("soap", Version::HTTP_11, &[(SEC_WEBSOCKET_PROTOCOL, " pushpull ")]), None);
+        for other in ["", "soap", "Pushpull", "pushpull.v2", "push pull"] {
+            assert_eq!(offering(other, Version::HTTP_11, &[]), Some(400), "{other}");
+        }
     }
 }
