@@ -138,7 +138,8 @@ async fn day(level: &str) -> (Vec<String>, Seen, Daemon) {
         .at_level(level)
         .start()
         .await;
-    let private = std::fs::read_dir(daemon.dir().join("keys")).unwrap().next().unwrap().unwrap().path();
+    let mut files = std::fs::read_dir(daemon.dir().join("keys")).unwrap().map(|entry| entry.unwrap().path());
+    let private = files.find(|file| file.extension().is_some_and(|extension| extension == "pem")).unwrap();
     let pem = std::fs::read_to_string(private).unwrap();
     let mut secrets = vec![CANARY.to_owned(), daemon.admin_token().to_owned()];
     secrets.extend(in_base64(CANARY));

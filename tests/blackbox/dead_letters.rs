@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::daemon::{Daemon, Plan, program};
+use crate::common::daemon::{Daemon, Plan};
 use crate::common::http::Message;
 use crate::common::link::Link;
 use crate::common::partner::Partner;
@@ -350,17 +350,13 @@ async fn pages_of_dead_letters_cover_every_one_once() {
 #[tokio::test]
 async fn what_a_withdrawn_key_has_signed_is_not_resent_but_can_be_reissued() {
     let partner = Partner::new("globex");
-    let mut daemon = Plan::new(false).with(IMPATIENT).with_peer(&partner, "").start().await;
+    let daemon = Plan::new(false).with(IMPATIENT).with_peer(&partner, "").start().await;
     daemon.send("globex", "first").await;
     let token = give_up(&daemon, &partner, "first").await;
-    daemon.kill().await;
-    let keys = daemon.dir().join("keys");
-    let old = std::fs::read_dir(&keys).unwrap().next().unwrap().unwrap().path();
-    let config = daemon.dir().join("pushpull.toml");
-    let made = program(&["key", "new", "--kid", "second", "-c", config.to_str().unwrap()]);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    std::fs::remove_file(old).unwrap();
-    daemon.restart().await;
+    let rotated = daemon.admin("POST", "/api/v1/keys/rotate", Some(&json!({"kid": "second", "now": true}))).await;
+    assert_eq!(rotated.status(), 202, "{}", rotated.text());
+    let retired = daemon.admin("POST", "/api/v1/keys/us-1/retire", Some(&json!({"now": true}))).await;
+    assert_eq!(retired.status() / 100, 2, "{}", retired.text());
     let letter = &dead_letters(&daemon, "").await[0];
     assert_eq!((&letter["can_resend"], &letter["command"]), (&json!(false), &json!("pushpull dlq reissue first")));
     let problem = is_problem(&act(&daemon, "first", "resend").await, 409, "key_not_published");
