@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::bucket::Bucket;
 use super::handle::{ArrivalRoom, Handle, Stopped};
 use super::inspect::Inspector;
 use super::restraint::Restraint;
@@ -18,6 +19,10 @@ pub struct Partner {
     pub name: Arc<str>,
     /// Its number in our store.
     pub id: PeerId,
+    /// Pays for the requests that it makes.
+    pub requests: Bucket,
+    /// Pays for the messages that it sends by WebSocket.
+    pub messages: Bucket,
     supervisor: Arc<Supervisor>,
     inspector: Inspector,
     link: watch::Sender<Link>,
@@ -62,7 +67,16 @@ fn replace(place: &mut Option<String>, why: &str) -> bool {
 impl Partner {
     /// A partner whose actor is started when it is first needed.
     pub fn new(name: Arc<str>, id: PeerId, supervisor: Arc<Supervisor>, inspector: Inspector) -> Self {
-        Self { name, id, supervisor, inspector, link: watch::Sender::new(Link::default()), restraint: Mutex::default() }
+        Self {
+            name,
+            id,
+            requests: Bucket::default(),
+            messages: Bucket::default(),
+            supervisor,
+            inspector,
+            link: watch::Sender::new(Link::default()),
+            restraint: Mutex::default(),
+        }
     }
 
     /// Reaches its actor.
