@@ -118,6 +118,8 @@ fn limits(limits: &Limits, problems: &mut Vec<Problem>) {
         ("limits.set_bytes_max", limits.set_bytes_max, 512),
         ("limits.sets_per_object_max", limits.sets_per_object_max, 1),
         ("limits.jti_bytes_max", limits.jti_bytes_max, 36),
+        ("limits.requests_per_second_max", limits.requests_per_second_max as usize, 1),
+        ("limits.messages_per_second_max", limits.messages_per_second_max as usize, 1),
         ("limits.inbox_max", usize::try_from(limits.inbox_max).unwrap_or(usize::MAX), 1),
     ];
     at_least(&least, problems);

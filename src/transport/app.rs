@@ -46,6 +46,9 @@ async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) 
         Err(refusal) => return refusal,
     };
     let config = Arc::clone(&app.pushpull);
+    if let Err(refusal) = pushpull::admit(&partner, &config) {
+        return refusal;
+    }
     match *request.method() {
         Method::POST => pushpull::exchange(partner, config, request).await,
         Method::GET => pushpull::upgrade(partner, config, request, app.stop.clone()),
