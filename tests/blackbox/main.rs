@@ -6,6 +6,7 @@
 mod common;
 
 mod admin_api;
+mod floods;
 mod http_surface;
 mod initiator;
 mod refusals;
