@@ -13,7 +13,6 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use common::daemon::{Daemon, Plan};
@@ -38,6 +37,14 @@ const NOISE: Duration = Duration::from_millis(5);
 const KINDS: [&str; 5] =
     ["a head byte by byte", "a body byte by byte", "nothing", "part of a handshake", "a message byte by byte"];
 
+/// A slow connection, and what it goes on to say.
+struct Slow {
+    kind: &'static str,
+    since: Instant,
+    stream: Stream,
+    bytes: &'static [u8],
+}
+
 /// How a slow connection ended.
 struct End {
     kind: &'static str,
@@ -46,9 +53,9 @@ struct End {
 }
 
 /// Writes on, a byte at a time, until the daemon has closed the connection. What it says first is read and forgotten.
-async fn dribble(kind: &'static str, stream: Stream, bytes: &'static [u8]) -> End {
+async fn dribble(slow: Slow) -> End {
+    let Slow { kind, since, stream, bytes } = slow;
     let (mut reading, mut writing) = tokio::io::split(stream);
-    let began = Instant::now();
     let writer = async {
         let mut ticks = interval(DRIBBLE);
         for byte in bytes.iter().cycle().take(if bytes.is_empty() { 0 } else { usize::MAX }) {
@@ -67,16 +74,17 @@ async fn dribble(kind: &'static str, stream: Stream, bytes: &'static [u8]) -> En
     let ending = async {
         tokio::select! { () = writer => {} () = reader => {} }
     };
-    let after = timeout(CLOSED_WITHIN, ending).await.is_ok().then(|| began.elapsed());
+    let after = timeout(CLOSED_WITHIN, ending).await.is_ok().then(|| since.elapsed());
     End { kind, after }
 }
 
-/// Opens a slow connection of this kind, and leaves the rest to a task.
-async fn open(kind: usize, index: usize, daemon: &Daemon, attackers: &[Partner]) -> JoinHandle<End> {
+/// Opens a slow connection of this kind.
+async fn open(kind: usize, index: usize, daemon: &Daemon, attackers: &[Partner]) -> Slow {
+    let since = Instant::now();
     let attacker = &attackers[index / SOCKETS_OF_ONE];
     let secure = async || daemon.connect().await;
     let plain = async || Wire::new(TcpStream::connect(daemon.address()).await.unwrap());
-    let (wire, bytes): (Wire, &[u8]) = match kind {
+    let (wire, bytes): (Wire, &'static [u8]) = match kind {
         0 => (secure().await, b"GET /pushpull HTTP/1.1\r\nHost: localhost\r\nX-Long: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
         1 => {
             let mut wire = secure().await;
@@ -102,7 +110,7 @@ async fn open(kind: usize, index: usize, daemon: &Daemon, attackers: &[Partner])
             }
         }
     };
-    tokio::spawn(dribble(KINDS[kind], wire.stream, bytes))
+    Slow { kind: KINDS[kind], since, stream: wire.stream, bytes }
 }
 
 /// Measures from a SET to its ack for so long, as often as that goes.
@@ -163,7 +171,7 @@ async fn slow_connections_are_closed_and_slow_down_nobody() {
             async move { open(kind, index, &daemon, &attackers).await }
         }));
     let began = Instant::now();
-    let slow = opening.await;
+    let slow: Vec<_> = opening.await.into_iter().map(|slow| tokio::spawn(dribble(slow))).collect();
     let opened_in = began.elapsed();
     let during = latencies(&daemon, &healthy, &mut socket, "during", Duration::from_secs(5)).await;
     let still_open = slow.iter().filter(|task| !task.is_finished()).count();

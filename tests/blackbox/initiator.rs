@@ -5,8 +5,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::common::daemon::{Daemon, Plan};
 use crate::common::partner::{Partner, verdict};
@@ -15,19 +13,20 @@ use crate::common::socket::{Came, Socket};
 use crate::common::{PATIENCE, soon, until};
 
 /// Ask often, so that the tests are quick; but do not send again without cause.
-const DELIVERY: &str = "[delivery]\nspeak_interval = \"100ms\"\nretry_first = \"1m\"\nping_interval = \"500ms\"\n";
+pub(super) const DELIVERY: &str =
+    "[delivery]\nspeak_interval = \"100ms\"\nretry_first = \"1m\"\nping_interval = \"500ms\"\n";
 
-async fn dialling(transport: &str, delivery: &str) -> (Responder, Partner, Daemon) {
+pub(super) async fn dialling(transport: &str, delivery: &str) -> (Responder, Partner, Daemon) {
     to(Responder::listen().await, transport, delivery).await
 }
 
-async fn dialling_websockets() -> (Responder, Partner, Daemon) {
+pub(super) async fn dialling_websockets() -> (Responder, Partner, Daemon) {
     let responder = Responder::listen().await;
     responder.take_websockets();
     to(responder, "websocket", DELIVERY).await
 }
 
-async fn to(responder: Responder, transport: &str, delivery: &str) -> (Responder, Partner, Daemon) {
+pub(super) async fn to(responder: Responder, transport: &str, delivery: &str) -> (Responder, Partner, Daemon) {
     let partner = Partner::new("globex");
     let plan = Plan::new(false).with(delivery).with_peer(&partner, &responder.keys(transport));
     let daemon = plan.start().await;
@@ -155,73 +154,6 @@ async fn requests_are_what_the_draft_asks_for() {
     assert!(object["maxResponseEvents"].as_u64().is_some_and(|max| max > 0), "{object}");
     assert_eq!(object["sets"].as_object().unwrap().len(), 1);
     request.ack();
-    daemon.settled("globex", "event", "acked").await;
-}
-
-async fn a_partner_that_asks_for_patience_gets_it(status: u16, seconds: &str) {
-    let (mut responder, _, daemon) = dialling("http", DELIVERY).await;
-    daemon.send("globex", "event").await;
-    let request = responder.request_with("event").await;
-    let asked = tokio::time::Instant::now();
-    request.answer(status, &[("Retry-After", seconds)], "");
-    let mut again = responder.request().await;
-    let pause = again.at - asked;
-    assert!(pause >= Duration::from_millis(2900), "{status}: asked again after {pause:?}");
-    if again.jtis().is_empty() {
-        // The pause is over for the link a moment before the SET has been read again.
-        again.answer_object(&json!({}));
-        again = responder.request_with("event").await;
-    }
-    again.ack();
-    daemon.settled("globex", "event", "acked").await;
-}
-
-#[tokio::test]
-async fn an_overloaded_partner_gets_the_pause_that_it_asks_for() {
-    tokio::join!(
-        a_partner_that_asks_for_patience_gets_it(503, "3"),
-        a_partner_that_asks_for_patience_gets_it(429, "3")
-    );
-}
-
-#[tokio::test]
-async fn a_handshake_that_is_asked_for_patience_makes_http_wait_too() {
-    let responder = Responder::listen().await;
-    responder.refuse_websockets(429);
-    responder.add_to_handshakes("Retry-After: 3\r\n");
-    let (mut responder, _, daemon) = to(responder, "websocket", DELIVERY).await;
-    until("a handshake", async || (responder.handshakes_refused() > 0).then_some(())).await;
-    let asked = tokio::time::Instant::now();
-    daemon.send("globex", "event").await;
-    let request = responder.request().await;
-    assert!(request.at - asked >= Duration::from_millis(2500), "asked again after {:?}", request.at - asked);
-    request.answer_object(&json!({}));
-    responder.request_with("event").await.ack();
-    daemon.settled("globex", "event", "acked").await;
-}
-
-#[tokio::test]
-async fn an_overloaded_partner_is_not_dialled_again_at_once() {
-    let (mut responder, _, daemon) = dialling_websockets().await;
-    let (_, mut first) = responder.socket().await;
-    daemon.send("globex", "event").await;
-    first.object_with(|object| object["sets"].get("event").map(drop)).await;
-    let closed = tokio::time::Instant::now();
-    first.frame(Frame::Close(Some(CloseFrame { code: CloseCode::Again, reason: "".into() }))).await;
-    let (_, mut second) = responder.socket().await;
-    assert!(closed.elapsed() >= Duration::from_millis(1900), "dialled again after {:?}", closed.elapsed());
-    second.object_with(|object| object["sets"].get("event").map(drop)).await;
-    second.send(&json!({"ack": ["event"]})).await;
-    daemon.settled("globex", "event", "acked").await;
-}
-
-#[tokio::test]
-async fn an_absurd_retry_after_holds_no_set_for_ever() {
-    let (mut responder, _, daemon) = dialling("http", DELIVERY).await;
-    daemon.send("globex", "event").await;
-    let nonsense = [("Retry-After", "-5")];
-    responder.request_with("event").await.answer(503, &nonsense, "");
-    responder.request_with("event").await.ack();
     daemon.settled("globex", "event", "acked").await;
 }
 

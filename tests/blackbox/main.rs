@@ -9,5 +9,6 @@ mod admin_api;
 mod floods;
 mod http_surface;
 mod initiator;
+mod patience;
 mod refusals;
 mod two_partners;
