@@ -22,7 +22,6 @@ enum Place {
 struct Frame {
     last: bool,
     control: bool,
-    empty: bool,
 }
 
 /// What some bytes came to.
@@ -30,8 +29,8 @@ struct Frame {
 pub(super) struct News {
     /// Bytes of messages.
     pub(super) payload: usize,
-    /// Frames that came in the middle of a message and brought nothing of it.
-    pub(super) empty_frames: u32,
+    /// Frames that came in the middle of a message and did not end it.
+    pub(super) fragments: u32,
     /// A message, or a control frame between two, is complete.
     pub(super) message_ended: bool,
 }
@@ -86,9 +85,9 @@ impl Frames {
                     *len += 1;
                     let (header, len) = (*header, *len);
                     if len >= 2 && len == header_len(header[1]) {
-                        let frame = Frame { last: header[0] & 0x80 != 0, control: header[0] & 0x08 != 0, empty: false };
+                        let frame = Frame { last: header[0] & 0x80 != 0, control: header[0] & 0x08 != 0 };
                         match payload_len(&header) {
-                            0 => self.end(Frame { empty: true, ..frame }, &mut news),
+                            0 => self.end(frame, &mut news),
                             left => self.place = Place::Payload { left, frame },
                         }
                     }
@@ -117,8 +116,8 @@ impl Frames {
         }
         if !self.fragmented {
             news.message_ended = true;
-        } else if frame.control || frame.empty {
-            news.empty_frames = news.empty_frames.saturating_add(1);
+        } else {
+            news.fragments = news.fragments.saturating_add(1);
         }
     }
 }
@@ -194,12 +193,12 @@ mod tests {
         frames.follow(&frame(0x01, 10, true));
         assert!(frames.in_message());
         let news = frames.follow(&[frame(0x89, 5, true), frame(0x00, 0, true), frame(0x00, 3, true)].concat());
-        assert_eq!(news, News { payload: 3, empty_frames: 2, message_ended: false });
+        assert_eq!(news, News { payload: 3, fragments: 3, message_ended: false });
         assert!(frames.in_message());
         assert!(frames.follow(&frame(0x80, 0, true)).message_ended);
         assert!(!frames.in_message());
         let news = frames.follow(&frame(0x89, 5, true));
-        assert_eq!(news, News { payload: 0, empty_frames: 0, message_ended: true }, "a ping between messages");
+        assert_eq!(news, News { payload: 0, fragments: 0, message_ended: true }, "a ping between messages");
     }
 
     #[test]

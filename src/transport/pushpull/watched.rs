@@ -35,8 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The slowest rate of a message that is patiently read to its end, in bytes per second.
 const RATE_MIN: u32 = 16 << 10;
 
-/// What a frame in the middle of a message costs when it brings nothing of it: a flood of them is no progress either.
-const EMPTY_FRAME: Duration = Duration::from_millis(1);
+/// What a frame in the middle of a message costs: as much as sixteen bytes of it earn. A flood of frames that bring less
+/// would keep a core busy for hardly any progress.
+const FRAGMENT: Duration = Duration::from_millis(1);
 
 /// A stream that is watched. Only the time in which its reader waits counts, so a busy reader costs the partner nothing.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl<S> Watched<S> {
             self.patience.renew();
         }
         self.patience.earn(news.payload);
-        self.patience.spend(EMPTY_FRAME.saturating_mul(news.empty_frames));
+        self.patience.spend(FRAGMENT.saturating_mul(news.fragments));
         if self.frames.in_message() && self.patience.left().is_zero() { Err(GivenUp::TooSlow) } else { Ok(()) }
     }
 
@@ -218,10 +219,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_empty_fragments_is_no_progress() {
+    async fn a_flood_of_empty_or_tiny_fragments_is_no_progress() {
+        for then in [&[0x00, 0, 0x89, 0][..], &[0x00, 1, b'x'], &[0x00, 7, 1, 2, 3, 4, 5, 6, 7]] {
+            let (theirs, mut ours) = ends(LONG, SHORT);
+            repeat(theirs, &[0x01, 0], then, Duration::ZERO);
+            assert_eq!(verdict(&mut ours).await, Some(GivenUp::TooSlow));
+        }
         let (theirs, mut ours) = ends(LONG, SHORT);
-        repeat(theirs, &[0x01, 0], &[0x00, 0, 0x89, 0], Duration::ZERO);
-        assert_eq!(verdict(&mut ours).await, Some(GivenUp::TooSlow));
+        repeat(theirs, &[0x01, 0], &[[0x00, 100].as_slice(), &[b'x'; 100]].concat().leak()[..], Duration::ZERO);
+        assert!(tokio::time::timeout(SHORT * 5, verdict(&mut ours)).await.is_err(), "small ones are");
     }
 
     #[tokio::test]
