@@ -22,6 +22,21 @@ impl Wall {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
 
+    /// Reads what [`Wall::to_rfc3339`] writes.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let digits = |from: usize, to: usize| {
+            let part = text.get(from..to)?;
+            if part.bytes().all(|digit| digit.is_ascii_digit()) { part.parse::<u64>().ok() } else { None }
+        };
+        let (year, month, day) = (digits(0, 4)?, digits(5, 7)?, digits(8, 10)?);
+        let (hour, minute, second, millis) = (digits(11, 13)?, digits(14, 16)?, digits(17, 19)?, digits(20, 23)?);
+        let (shifted, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+        let days = 365 * shifted + shifted / 4 - shifted / 100 + shifted / 400 + (153 * month + 2) / 5 + day;
+        let days = days.checked_sub(719_469)?;
+        let at = Self((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis);
+        (at.to_rfc3339() == text).then_some(at)
+    }
+
     /// How long ago `earlier` was; zero when it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -142,6 +157,14 @@ mod tests {
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(Wall(millis).to_rfc3339(), text);
+            assert_eq!(Wall::from_rfc3339(text), Some(Wall(millis)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_of_ours_is_not_read() {
+        for text in ["", "yesterday", "2026-02-30T00:00:00.000Z", "1969-12-31T23:59:59.999Z", "2026-01-01T00:00:00Z"] {
+            assert_eq!(Wall::from_rfc3339(text), None, "{text}");
         }
     }
 

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 /// What a duration looks like, for error texts.
-const DURATION: &str = "a duration with its unit (ms, s, m, h, d), such as \"5s\" or \"72h\"";
+pub(crate) const DURATION: &str = "a duration with its unit (ms, s, m, h, d), such as \"5s\" or \"72h\"";
 
 /// What a size looks like, for error texts.
-const SIZE: &str = "a size with its unit (B, kB, MB, GB, KiB, MiB, GiB), such as \"4MiB\"";
+pub(crate) const SIZE: &str = "a size with its unit (B, kB, MB, GB, KiB, MiB, GiB), such as \"4MiB\"";
 
 /// What an address to listen on looks like, for error texts.
-const ADDRESS: &str = "an IP address and a port, such as \"0.0.0.0:8443\" or \"[::1]:8443\"";
+pub(crate) const ADDRESS: &str = "an IP address and a port, such as \"0.0.0.0:8443\" or \"[::1]:8443\"";
 
 /// Milliseconds per unit, the largest unit first.
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];

@@ -30,7 +30,7 @@ impl Daemon {
             }
         });
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("token"), "t0ken\n").expect("it is written");
+        private(&dir.path().join("token"), "t0ken\n");
         Self { address, asked, dir }
     }
 
@@ -96,6 +96,13 @@ fn converse(stream: TcpStream, asked: &Asked, script: &[(u16, Value)]) -> Option
     }
 }
 
+/// A file that only we may read; another would be refused.
+fn private(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).expect("it is written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, mode).expect("it is ours");
+}
+
 #[track_caller]
 fn ended(output: &Output, code: i32) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
@@ -154,10 +161,15 @@ fn refusals_of_the_daemon_have_their_exit_codes() {
 #[test]
 fn status_is_a_table_for_people_and_the_answer_itself_for_programs() {
     let answer = json!({"peers": [{"name": "globex", "link": "up", "transport": "websocket", "queued": 3, "in_flight": 2,
-        "oldest_seconds": 90, "owed": 0, "acked": 5, "refused": 0, "dead": 0, "received": 7}]});
+        "oldest_seconds": 90, "owed": 0, "acked": 5, "refused": 0, "dead": 0, "received": 7, "rejected": 0,
+        "advice": {"code": "no_websocket", "why": "the partner answered 404", "who_acts": "you and the partner", "fix": "ask it"}}]});
     let daemon = Daemon::play(vec![(200, answer.clone())]);
     let table = ended(&daemon.run(&["status"]), 0).0;
-    assert!(table.starts_with("PEER    LINK  TRANSPORT  QUEUED  IN-FLIGHT  OLDEST"), "{table}");
+    assert!(table.contains("\nPEER    LINK  TRANSPORT  QUEUED  IN-FLIGHT  OLDEST"), "{table}");
+    let over = |words: &str| table.lines().find_map(|line| line.find(words));
+    assert_eq!(over("TO THE PARTNER"), over("QUEUED"), "{table}");
+    assert_eq!(over("FROM THE PARTNER"), over("RECEIVED"), "{table}");
+    assert!(table.contains("\nglobex: the partner answered 404\n  fix   ask it\n"), "{table}");
     assert!(table.contains("globex  up    websocket       3          2  90 s"), "{table}");
     assert_eq!(lines(&ended(&daemon.run(&["peer", "ls", "--json"]), 0).0), [answer]);
 }
@@ -254,18 +266,18 @@ fn a_partner_can_be_picked_out_and_must_exist() {
 }
 
 #[test]
-fn whoever_adds_a_peer_to_a_running_daemon_is_told_that_the_partners_token_needs_a_restart() {
+fn whoever_adds_a_peer_to_a_running_daemon_is_told_that_the_partners_token_needs_a_reload() {
     let daemon = Daemon::play(vec![(201, json!({"name": "globex"}))]);
     ended(&daemon.run(&["init", "--issuer", "https://acme.example"]), 0);
     let card = "[[peer]]\nname = \"globex\"\nissuer = \"https://globex.example\"\njwks_uri = \"https://globex.example/jwks.json\"\n\
         endpoint = \"wss://globex.example/pushpull\"\n";
     let (_, notes) = ended(&daemon.run_with(&["peer", "add", "--card", "-"], card), 0);
-    assert!(notes.contains("restart `pushpull serve`"), "{notes}");
+    assert!(notes.contains("`pushpull reload`"), "{notes}");
     let given = daemon.dir.path().join("theirs");
-    std::fs::write(&given, "a-token-of-theirs\n").expect("it is written");
+    private(&given, "a-token-of-theirs\n");
     let card = card.replace("globex", "initech");
     let (_, notes) = ended(&daemon.run_with(&["peer", "add", "--card", "-", "--token", "theirs"], &card), 0);
-    assert!(!notes.contains("restart"), "{notes}");
+    assert!(!notes.contains("reload"), "{notes}");
 }
 
 #[test]
@@ -307,4 +319,58 @@ fn a_peer_is_not_written_into_the_file_when_the_daemon_breaks_off() {
     std::fs::write(dir.path().join("card"), card).expect("it is written");
     ended(&run(&["peer", "add", "--card", "card"]), 4);
     assert_eq!(file(), before);
+}
+
+#[test]
+fn removing_a_peer_says_what_is_left_and_how_to_undo_it() {
+    let definition = json!({"issuer": "https://globex.example", "jwks_uri": "https://globex.example/jwks.json",
+        "endpoint": "wss://globex.example/pushpull", "token_file": "/keep/globex.token"});
+    let gone = json!({"name": "globex", "queued": 12, "dead_letters": 3, "definition": definition});
+    let daemon = Daemon::play(vec![(200, gone)]);
+    let (out, notes) = ended(&daemon.run(&["peer", "rm", "globex", "--drain", "90s", "--keep-queue"]), 0);
+    assert!(out.contains("12 SETs queued") && out.contains("3 dead letters"), "{out}");
+    assert!(notes.contains("[[peer]]\nname = \"globex\"") && notes.contains("/keep/globex.token"), "{notes}");
+    assert_eq!(daemon.asked(), ["DELETE /api/v1/peers/globex?keep_queue=true&drain=90s"]);
+}
+
+#[test]
+fn a_peer_that_cannot_be_removed_now_stays_with_the_exit_code_of_its_reason() {
+    for (status, code, exit) in
+        [(409, "peer_in_file", 7), (409, "peer_has_queue", 7), (504, "timed_out", 9), (404, "no_such_peer", 6)]
+    {
+        let daemon = Daemon::play(vec![(status, json!({"code": code, "detail": "because", "fix": "do this"}))]);
+        let (_, notes) = ended(&daemon.run(&["peer", "rm", "globex"]), exit);
+        assert!(notes.contains(&format!("error[{code}]: because")) && notes.contains("do this"), "{notes}");
+    }
+}
+
+#[test]
+fn a_peer_is_paused_and_resumed() {
+    let daemon = Daemon::play(vec![
+        (200, json!({"name": "globex", "paused": true})),
+        (200, json!({"name": "globex", "paused": false})),
+    ]);
+    ended(&daemon.run(&["peer", "pause", "globex"]), 0);
+    ended(&daemon.run(&["peer", "resume", "globex"]), 0);
+    assert_eq!(daemon.asked(), ["POST /api/v1/peers/globex/pause", "POST /api/v1/peers/globex/resume"]);
+}
+
+#[test]
+fn a_reload_prints_what_changed_or_everything_that_is_wrong() {
+    let changed =
+        json!({"changes": ["log.level: info → debug"], "restart": ["server.listen changed: needs a restart"]});
+    let bad = json!({"code": "reload_failed", "detail": "nothing has changed", "problems": ["a.toml:1:1: one", "a.toml:2:1: two"]});
+    let daemon = Daemon::play(vec![
+        (200, changed),
+        (200, json!({"changes": [], "restart": []})),
+        (422, bad.clone()),
+        (422, bad),
+    ]);
+    let (out, _) = ended(&daemon.run(&["reload"]), 0);
+    assert_eq!(out, "log.level: info → debug\nserver.listen changed: needs a restart\n");
+    assert_eq!(ended(&daemon.run(&["reload"]), 0).0, "nothing has changed\n");
+    let (_, notes) = ended(&daemon.run(&["reload"]), 3);
+    assert!(notes.contains("a.toml:1:1: one") && notes.contains("a.toml:2:1: two"), "{notes}");
+    let (out, _) = ended(&daemon.run(&["reload", "--json"]), 3);
+    assert_eq!(lines(&out)[0]["problems"][1], "a.toml:2:1: two");
 }

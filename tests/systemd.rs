@@ -73,6 +73,9 @@ fn it_is_ready_when_it_serves_says_how_it_stands_and_stops_in_order() {
     let (mut daemon, manager) = serve(dir.path(), None);
     manager.hears("READY=1");
     assert_eq!(manager.hears("STATUS=").trim(), "STATUS=0 of 0 peers up, 0 SETs queued");
+    signal(&daemon, "-HUP");
+    assert!(manager.hears("RELOADING=1").contains("MONOTONIC_USEC="));
+    manager.hears("READY=1");
     signal(&daemon, "-TERM");
     assert!(manager.hears("STOPPING=1").contains("EXTEND_TIMEOUT_USEC="));
     assert_eq!(daemon.0.wait().unwrap().code(), Some(0));

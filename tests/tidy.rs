@@ -13,6 +13,8 @@ mod house;
 mod links;
 #[path = "tidy/manual.rs"]
 mod manual;
+#[path = "tidy/seeing.rs"]
+mod seeing;
 
 use std::fmt;
 

@@ -3,9 +3,12 @@
 mod body;
 mod events;
 mod inbox;
+mod metrics;
 mod peers;
 mod probes;
 mod problem;
+mod reload;
+mod steward;
 
 use std::sync::Arc;
 
@@ -14,14 +17,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::routing::{any, delete, get, post};
-use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, Response};
-use serde_json::Value;
 
 use crate::auth::{Bearers, Secret};
 use crate::transceiver::Transceiver;
+use crate::transport::measure;
 use problem::Problem;
+pub use steward::{AddFault, Reloaded, Removal, RemoveFault, Steward, Terms};
 
 /// What the routes need.
 pub struct Admin {
@@ -29,32 +32,19 @@ pub struct Admin {
     bearers: Bearers<()>,
     /// Host names, without port, that requests may be addressed to.
     hosts: Vec<String>,
-    add_peer: AddPeer,
-}
-
-/// Adds a peer by its definition (the keys of a `[[peer]]` block), at run time and for good.
-pub type AddPeer = Box<dyn Fn(String, Value) -> BoxFuture<'static, Result<(), AddFault>> + Send + Sync>;
-
-/// Why a peer was not added.
-#[derive(Debug)]
-pub enum AddFault {
-    /// Its definition is wrong: all that is wrong with it.
-    Invalid(String),
-    /// There is one of this name, or its token is another peer's.
-    Conflict(String),
-    /// The store cannot take it now.
-    Unavailable(String),
+    steward: Arc<dyn Steward>,
+    standing: probes::Standing,
 }
 
 impl Admin {
     /// The operator's floor over this Transceiver. `hosts` are further names it answers to, beside loopback ones.
-    pub fn new(transceiver: Transceiver, token: &Secret, hosts: &[String], add_peer: AddPeer) -> Arc<Self> {
+    pub fn new(transceiver: Transceiver, token: &Secret, hosts: &[String], steward: Arc<dyn Steward>) -> Arc<Self> {
         let mut bearers = Bearers::new();
         // The first token cannot be taken.
         let _ = bearers.insert(token, ());
         let loopback = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let hosts = loopback.into_iter().chain(hosts.iter().map(|host| host.to_ascii_lowercase())).collect();
-        Arc::new(Self { transceiver, bearers, hosts, add_peer })
+        Arc::new(Self { transceiver, bearers, hosts, steward, standing: probes::Standing::default() })
     }
 }
 
@@ -66,11 +56,13 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/inbox", get(inbox::read))
         .route("/api/v1/inbox/confirm", post(inbox::confirm))
         .route("/api/v1/consumers/{name}", delete(inbox::forget))
+        .route("/metrics", get(metrics::expose))
         .route("/api/v1/peers", get(peers::list).post(peers::add))
-        .route("/api/v1/peers/{name}", get(peers::show))
+        .route("/api/v1/peers/{name}", get(peers::show).delete(peers::remove))
         .route("/api/v1/peers/{name}/pause", post(peers::pause))
         .route("/api/v1/peers/{name}/resume", post(peers::resume))
         .route("/api/v1/peers/{name}/verify", post(peers::verify))
+        .route("/api/v1/reload", post(reload::reload))
         .fallback(any(|| async { Problem::not_found("there is nothing at this path").respond() }))
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed().respond() })
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), authenticate));
@@ -79,6 +71,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(probes::ready))
         .merge(guarded)
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), same_site))
+        .layer(middleware::from_fn_with_state(admin.transceiver.metrics().clone(), measure))
         .with_state(admin)
 }
 

@@ -1,17 +1,19 @@
-//! `/api/v1/peers`: how they fare, adding, pausing, verifying.
+//! `/api/v1/peers`: how they fare, adding, removing, pausing, verifying.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::problem::{Problem, json_response};
-use super::{AddFault, Admin, body};
+use super::{AddFault, Admin, RemoveFault, Terms, body};
+use crate::clock::Wall;
 use crate::codes::{self, Code};
-use crate::transceiver::{PeerStatus, SubmitFault, VerifyError};
+use crate::quantity::parse_duration;
+use crate::transceiver::{LinkState, PeerStatus, SubmitFault, VerifyError};
 
 /// How long a verification event may take.
 const VERIFY_WITHIN: Duration = Duration::from_secs(15);
@@ -34,7 +36,7 @@ pub(super) async fn add(State(admin): State<Arc<Admin>>, request: Request<Body>)
         Ok(addition) => addition,
         Err(problem) => return problem.respond(),
     };
-    match (admin.add_peer)(name.clone(), definition).await {
+    match admin.steward.add_peer(name.clone(), definition).await {
         Ok(()) => json_response(StatusCode::CREATED, &json!({ "name": name })),
         Err(AddFault::Invalid(why)) => Problem::new(StatusCode::BAD_REQUEST, Code::InvalidPeer, why).respond(),
         Err(AddFault::Conflict(why)) => Problem::conflict(why).respond(),
@@ -49,6 +51,83 @@ async fn addition(request: Request<Body>) -> Result<(String, Value), Problem> {
     let definition = definition.ok_or_else(|| Problem::invalid("definition: expected the keys of a [[peer]] block"))?;
     body::nothing_else(&object, "name and definition")?;
     Ok((name, definition))
+}
+
+/// Removes a peer that was added at run time.
+pub(super) async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
+    let terms = match terms(query.as_deref().unwrap_or_default()) {
+        Ok(terms) => terms,
+        Err(problem) => return problem.respond(),
+    };
+    match admin.steward.remove_peer(name.clone(), terms).await {
+        Ok(removal) => json_response(
+            StatusCode::OK,
+            &json!({
+                "name": name,
+                "queued": removal.removed.queued,
+                "dead_letters": removal.removed.dead,
+                "definition": removal.definition,
+            }),
+        ),
+        Err(fault) => kept(&name, fault).respond(),
+    }
+}
+
+fn terms(query: &str) -> Result<Terms, Problem> {
+    let mut terms = Terms::default();
+    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match (&*key, &*value) {
+            ("drain", value) => {
+                let drain = parse_duration(value);
+                terms.drain = Some(drain.ok_or_else(|| Problem::invalid("drain: expected a duration such as 30s"))?);
+            }
+            ("keep_queue", "true") => terms.keep_queue = true,
+            ("keep_queue", "false") => terms.keep_queue = false,
+            ("keep_queue", _) => return Err(Problem::invalid("keep_queue: expected true or false")),
+            _ => return Err(Problem::invalid(format!("{key:?}: unknown; known are drain and keep_queue"))),
+        }
+    }
+    Ok(terms)
+}
+
+/// Why a peer was not removed.
+fn kept(name: &str, fault: RemoveFault) -> Problem {
+    let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
+    match fault {
+        RemoveFault::NoSuchPeer => Problem::no_such_peer(name),
+        RemoveFault::InFile(place) => {
+            let detail = format!("peer {name} stands in {place}: it was not added at run time");
+            conflict(Code::PeerInFile, detail)
+        }
+        RemoveFault::HasQueue(queued) => {
+            let fix = format!(
+                "send them first: `pushpull peer rm {name} --drain 10m`; or keep them for a peer of that name: --keep-queue"
+            );
+            conflict(Code::PeerHasQueue, format!("{} for {name}, which was not removed", waiting(queued))).fix(fix)
+        }
+        RemoveFault::Paused(queued) => {
+            let detail = format!("{} for {name}, which is paused: they would never leave", waiting(queued));
+            conflict(Code::PeerHasQueue, detail).fix(format!("`pushpull peer resume {name}`, or --keep-queue"))
+        }
+        RemoveFault::NotDrained(queued) => {
+            let detail = format!("{} for {name} when the time was over; it was not removed", still_waiting(queued));
+            let fix = format!("see why they do not leave: `pushpull status {name}`; or keep them: --keep-queue");
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, Code::TimedOut, detail).fix(fix)
+        }
+        RemoveFault::Unavailable(why) => Problem::unavailable(why),
+    }
+}
+
+fn waiting(queued: u64) -> String {
+    if queued == 1 { "1 SET waits".to_owned() } else { format!("{queued} SETs wait") }
+}
+
+fn still_waiting(queued: u64) -> String {
+    if queued == 1 { "1 SET still waited".to_owned() } else { format!("{queued} SETs still waited") }
 }
 
 pub(super) async fn pause(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response<Body> {
@@ -103,8 +182,89 @@ fn shown(peer: &PeerStatus) -> Value {
         "received": peer.received,
         "rejected": peer.rejected,
     });
-    if let (Some(trouble), Value::Object(members)) = (&peer.trouble, &mut value) {
+    let Value::Object(members) = &mut value else { return value };
+    members.insert("out".to_owned(), out(peer));
+    members.insert("in".to_owned(), incoming(peer));
+    members.insert("since".to_owned(), time(peer.since));
+    members.insert(
+        "keys".to_owned(),
+        json!({
+            "count": peer.keys.count,
+            "age_seconds": peer.keys.age.map(|age| age.as_secs()),
+            "trouble": peer.keys.trouble,
+        }),
+    );
+    if let Some(trouble) = &peer.trouble {
         members.insert("trouble".to_owned(), json!(trouble));
     }
+    if let Some(socketless) = &peer.socketless {
+        members.insert("no_websocket".to_owned(), json!(socketless));
+    }
+    if peer.busy {
+        members.insert("busy".to_owned(), json!(true));
+    }
+    if let Some((code, why, fix)) = advice(peer) {
+        let who = code.entry().who.as_str();
+        members.insert("advice".to_owned(), json!({ "code": code.as_str(), "why": why, "who_acts": who, "fix": fix }));
+    }
     value
+}
+
+fn out(peer: &PeerStatus) -> Value {
+    let refusal = peer
+        .last
+        .refusal
+        .as_ref()
+        .map(|refusal| json!({ "at": refusal.at.to_rfc3339(), "jti": refusal.jti.as_str(), "err": refusal.err }));
+    json!({
+        "state": peer.link.as_str(),
+        "queued": peer.queued,
+        "in_flight": peer.in_flight,
+        "oldest_seconds": peer.oldest.map(|age| age.as_secs()),
+        "acked": peer.acked,
+        "refused": peer.refused,
+        "dead": peer.dead,
+        "last_ack_at": time(peer.last.ack_at),
+        "last_refusal": refusal,
+    })
+}
+
+fn incoming(peer: &PeerStatus) -> Value {
+    json!({
+        "state": peer.link_in().as_str(),
+        "received": peer.received,
+        "rejected": peer.rejected,
+        "owed": peer.owed,
+        "last_received_at": time(peer.last.received_at),
+        "last_verdict_at": time(peer.last.verdict_at),
+    })
+}
+
+fn time(at: Option<Wall>) -> Value {
+    at.map_or(Value::Null, |at| json!(at.to_rfc3339()))
+}
+
+/// What most needs attention: its code, in words, and what to do.
+fn advice(peer: &PeerStatus) -> Option<(Code, String, String)> {
+    let own = |code: Code, why: String| Some((code, why, code.entry().remedy.to_owned()));
+    let name = &peer.name;
+    if peer.busy {
+        return own(Code::Unavailable, "its conversation did not tell its figures within a second".to_owned());
+    }
+    if peer.paused {
+        let fix = format!("pushpull peer resume {name}");
+        return Some((Code::PeerPaused, "an operator has paused sending; nothing is lost".to_owned(), fix));
+    }
+    if peer.link == LinkState::Down {
+        let why = peer.trouble.clone().unwrap_or_else(|| {
+            "the partner comes to us, and has not come lately: see that its daemon runs and has our address and its token"
+                .to_owned()
+        });
+        return Some((Code::LinkDown, why, format!("pushpull peer verify {name} # once that is mended")));
+    }
+    if let Some(trouble) = &peer.keys.trouble {
+        return own(Code::PartnerKeysUnreachable, trouble.clone());
+    }
+    let socketless = peer.socketless.as_ref()?;
+    own(Code::NoWebsocket, socketless.clone())
 }

@@ -19,11 +19,13 @@ pub(super) struct Problem {
     fix: Option<String>,
     /// The line of an NDJSON body, from 1.
     line: Option<usize>,
+    /// What is wrong in several places, one text each.
+    problems: Vec<String>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), fix: None, line: None }
+        Self { status, code, detail: detail.into(), fix: None, line: None, problems: Vec::new() }
     }
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
@@ -80,6 +82,12 @@ impl Problem {
         self
     }
 
+    /// All that is wrong, where it is more than one thing.
+    pub(super) fn listing(mut self, problems: Vec<String>) -> Self {
+        self.problems = problems;
+        self
+    }
+
     pub(super) fn at_line(mut self, line: usize) -> Self {
         self.line = Some(line);
         self
@@ -99,6 +107,9 @@ impl Problem {
         if let (Some(line), Value::Object(members)) = (self.line, &mut problem) {
             members.insert("line".to_owned(), json!(line));
         }
+        if let (false, Value::Object(members)) = (self.problems.is_empty(), &mut problem) {
+            members.insert("problems".to_owned(), json!(self.problems));
+        }
         let mut response = json_response(self.status, &problem);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -117,6 +128,7 @@ impl From<SubmitError> for Problem {
         let detail = error.to_string();
         match error.fault {
             SubmitFault::NoSuchPeer(_) => Self::new(StatusCode::NOT_FOUND, Code::NoSuchPeer, detail),
+            SubmitFault::Leaving(_) => Self::new(StatusCode::CONFLICT, Code::PeerLeaving, detail),
             SubmitFault::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, Code::InvalidEvent, detail),
             SubmitFault::NotSent(_) => Self::new(StatusCode::BAD_REQUEST, Code::TypeNotSent, detail),
             SubmitFault::Conflict(_) => Self::new(StatusCode::CONFLICT, Code::JtiConflict, detail),

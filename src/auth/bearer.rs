@@ -54,11 +54,19 @@ impl<T: Clone + PartialEq> Bearers<T> {
         Ok(())
     }
 
-    /// Forgets all tokens of this owner and says how many there were.
-    pub fn remove(&mut self, owner: &T) -> usize {
-        let before = self.owners.len();
-        self.owners.retain(|_, other| other != owner);
-        before - self.owners.len()
+    /// Forgets all tokens but those of such owners.
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.owners.retain(|_, owner| keep(owner));
+    }
+
+    /// Whose token this is.
+    pub fn owner(&self, token: &Secret) -> Option<&T> {
+        self.owners.get(&hash(token.expose().as_bytes()))
+    }
+
+    /// All owners, once for each of their tokens.
+    pub fn owners(&self) -> impl Iterator<Item = &T> {
+        self.owners.values()
     }
 
     /// Whose request this is. Answers before any of the body is read.
@@ -174,7 +182,9 @@ mod tests {
     #[test]
     fn a_removed_owner_loses_all_tokens_and_nobody_else_any() {
         let mut bearers = bearers();
-        assert_eq!(bearers.remove(&"globex"), 2);
+        bearers.retain(|owner| *owner != "globex");
+        assert_eq!(bearers.owners().count(), 1);
+        assert_eq!(bearers.owner(&secret("three")), Some(&"initech"));
         assert_eq!(bearers.identify(&headers(&["Bearer one"])), Err(Unauthorised::Unknown));
         assert_eq!(bearers.identify(&headers(&["Bearer three"])), Ok("initech"));
     }

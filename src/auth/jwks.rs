@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::header::ACCEPT;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::Clock;
 use crate::codes::Code;
+use crate::metrics::PeerMetrics;
 use crate::random::Random;
 use crate::set::Digest;
 use crate::wire::net::{Backoff, Client, Limits};
@@ -40,6 +41,14 @@ pub struct Snapshot<K> {
     pub started_at: Duration,
 }
 
+/// A key file that was read again.
+#[derive(Debug)]
+pub struct Reread<K> {
+    started_at: Duration,
+    parsed: Parsed<K>,
+    digest: Digest,
+}
+
 /// Where keys come from.
 #[derive(Debug)]
 enum Source {
@@ -60,6 +69,8 @@ pub struct PartnerKeys<K> {
     state: Mutex<State<K>>,
     /// Changes whenever a fetch has ended, well or badly.
     ended: watch::Sender<u64>,
+    /// Where fetches are counted, once somebody does.
+    metrics: OnceLock<Arc<PeerMetrics>>,
 }
 
 struct State<K> {
@@ -96,7 +107,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         Arc::new(Self::new(partner, Source::Url(client), parse, refresh, clock))
     }
 
-    /// Keys of a file, which is read now and at every [`PartnerKeys::reload`]. Blocks.
+    /// Keys of a file, which is read now and at every [`PartnerKeys::reread`]. Blocks.
     pub fn from_file(partner: &str, path: &Path, parse: Parse<K>, clock: Arc<dyn Clock>) -> Result<Arc<Self>, String> {
         let keys = Self::new(partner, Source::File(path.to_owned()), parse, Duration::MAX, clock);
         let outcome = read_file(path).and_then(|bytes| keys.read(&bytes))?;
@@ -116,16 +127,35 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         };
         let (ended, _) = watch::channel(0);
         let (partner, state) = (partner.to_owned(), Mutex::new(state));
-        Self { partner, source, parse, refresh, retry_first: RETRY_FIRST, clock, state, ended }
+        let metrics = OnceLock::new();
+        Self { partner, source, parse, refresh, retry_first: RETRY_FIRST, clock, state, ended, metrics }
     }
 
-    /// Reads a key file again; when that fails, the keys read before stay. Does nothing for a URL. Blocks.
-    pub fn reload(&self) -> Result<(), String> {
-        let Source::File(path) = &self.source else { return Ok(()) };
+    /// From now on fetches are counted there.
+    pub fn count_in(&self, metrics: Arc<PeerMetrics>) {
+        // Whoever came first goes on counting.
+        let _ = self.metrics.set(metrics);
+    }
+
+    /// How many usable keys are held, and how old they are; `None` before there were any.
+    pub fn held_now(&self) -> Option<(usize, Duration)> {
+        let state = self.state();
+        let age = self.clock.now().mono.saturating_sub(self.held(&state)?.started_at);
+        Some((state.count, age))
+    }
+
+    /// Reads a key file again, to be taken over by [`PartnerKeys::adopt`]: so far nothing has changed. None for a URL.
+    /// Blocks.
+    pub fn reread(&self) -> Result<Option<Reread<K>>, String> {
+        let Source::File(path) = &self.source else { return Ok(None) };
         let started_at = self.clock.now().mono;
-        let outcome = read_file(path).and_then(|bytes| self.read(&bytes));
-        self.settle(started_at, outcome);
-        self.trouble().map_or(Ok(()), Err)
+        let (parsed, digest) = read_file(path).and_then(|bytes| self.read(&bytes))?;
+        Ok(Some(Reread { started_at, parsed, digest }))
+    }
+
+    /// From now on the keys that were read again are the partner's, and no others.
+    pub fn adopt(&self, reread: Reread<K>) {
+        self.settle(reread.started_at, Ok((reread.parsed, reread.digest)));
     }
 
     /// The keys held, however old; `None` until the first fetch has succeeded. A file always counts as just read.
@@ -258,6 +288,9 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         let mut state = self.state();
         state.ended_start = Some(started_at);
         let partner = &self.partner;
+        if let Some(metrics) = self.metrics.get() {
+            metrics.fetched_keys(outcome.is_ok());
+        }
         match outcome {
             Ok((parsed, digest)) => {
                 let (before, count) = (state.count, parsed.count);
@@ -268,7 +301,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
                 }
                 if state.snapshot.is_none() || state.digest != digest {
                     for reason in parsed.skipped.iter().take(SKIPPED_LOGGED_MAX) {
-                        tracing::warn!(peer = %partner, code = %Code::PartnerKeyUnusable, reason, "a key of the partner is not usable");
+                        tracing::warn!(peer = %partner, code = %Code::PartnerKeyUnusable, why = reason, "a key of the partner is not usable");
                     }
                 }
                 if state.trouble.take().is_some() {
@@ -280,7 +313,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
             Err(fault) => {
                 if state.trouble.is_none() {
                     let held = state.count;
-                    tracing::warn!(peer = %partner, code = %Code::PartnerKeysUnreachable, fault, held, "the partner's keys cannot be fetched; those held stay valid");
+                    tracing::warn!(peer = %partner, code = %Code::PartnerKeysUnreachable, why = fault, held, "the partner's keys cannot be fetched; those held stay valid");
                 }
                 state.trouble = Some(fault);
             }

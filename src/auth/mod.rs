@@ -5,5 +5,5 @@ mod jwks;
 mod secret;
 
 pub use bearer::{Bearers, TokenTaken, Unauthorised};
-pub use jwks::{Parse, Parsed, PartnerKeys, Snapshot};
+pub use jwks::{Parse, Parsed, PartnerKeys, Reread, Snapshot};
 pub use secret::{Error as SecretError, Secret};

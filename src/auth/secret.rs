@@ -1,6 +1,6 @@
 //! Secrets in files and in memory: read with care, never printed, wiped when dropped.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{OpenOptions, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
+
+use crate::private::{self, Exposed};
 
 /// A token or password. `Debug` shows no part of it, and there is no `Display`.
 ///
@@ -21,13 +23,16 @@ pub struct Secret(Zeroizing<String>);
 #[non_exhaustive]
 pub enum Error {
     /// The file system said no.
-    #[error("{}: {fault}", path.display())]
+    #[error("{}: {}", path.display(), private::said(fault))]
     File {
         /// The file.
         path: PathBuf,
         /// What the system said.
         fault: std::io::Error,
     },
+    /// Others can read or replace the file.
+    #[error("{0}")]
+    Exposed(Exposed),
     /// The file exists, and secrets are never overwritten.
     #[error("{}: the file exists already and is not overwritten; move it away first", path.display())]
     Exists {
@@ -64,11 +69,15 @@ impl Secret {
         Ok(Self(text))
     }
 
-    /// Reads the secret that a file consists of; one line break at the end does not belong to it.
+    /// Reads the secret that a file consists of; one line break at the end does not belong to it. A file that others
+    /// can get at is refused ([`crate::private`]).
     pub fn read_file(path: &Path) -> Result<Self, Error> {
         let failed = |fault| Error::File { path: path.to_owned(), fault };
         let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 3));
-        let file = File::open(path).map_err(failed)?;
+        let file = private::open(path).map_err(|error| match error {
+            private::Error::File(fault) => failed(fault),
+            private::Error::Exposed(exposed) => Error::Exposed(exposed),
+        })?;
         file.take(BYTES_MAX as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
         let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -150,7 +159,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         let read = |content: &[u8]| {
-            std::fs::write(&path, content).unwrap();
+            write(&path, content, 0o600);
             Secret::read_file(&path)
         };
         for fine in [b"abc".as_slice(), b"abc\n", b"abc\r\n"] {
@@ -165,6 +174,21 @@ mod tests {
         assert!(read(&[b'x'; 4097]).is_err());
         assert!(read(&[b'x'; 9999]).is_err());
         assert!(matches!(Secret::read_file(&dir.path().join("none")), Err(Error::File { .. })));
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_with_the_remedy_and_without_the_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        write(&path, b"hunter2", 0o644);
+        let error = Secret::read_file(&path).expect_err("it is exposed").to_string();
+        assert!(error.ends_with(&format!("`chmod 600 {}`", path.display())) && error.contains("mode 0644"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    fn write(path: &Path, content: &[u8], mode: u32) {
+        std::fs::write(path, content).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
     #[test]

@@ -139,6 +139,7 @@ impl Tokens {
 fn write(file: &Path, given: Option<&Path>) -> Result<bool, Error> {
     let failed = |error: SecretError| match error {
         SecretError::Exists { .. } => Error::new(Exit::Conflict, error.to_string()).code(Code::FileExists),
+        SecretError::Exposed(exposed) => exposed.into(),
         _ => Error::failed(error.to_string()),
     };
     let Some(given) = given else {
@@ -240,7 +241,7 @@ fn tell(
         Stored::File => output::note("next       start or restart `pushpull serve`, when the tokens are exchanged"),
         // The daemon has read the token that was made just now, which the partner does not know.
         Stored::Daemon if !tokens.ours_is_agreed => {
-            output::note("next       restart `pushpull serve` when their token is there: it is read at the start");
+            output::note("next       `pushpull reload` when their token is there");
         }
         Stored::Daemon => {}
     }

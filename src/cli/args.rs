@@ -67,9 +67,12 @@ pub enum Command {
     Init(Init),
     /// Run the daemon
     #[command(after_help = "Example:\n  pushpull serve --check && pushpull serve\n\nSIGTERM drains and ends; \
-        a change of the configuration needs a restart.")]
+        SIGHUP or `pushpull reload` rereads the configuration.")]
     Serve(Serve),
-    /// Partners: pair, list, try the link
+    /// Have the daemon reread its configuration and the files it names, and print what changed
+    #[command(after_help = RELOAD_HELP)]
+    Reload,
+    /// Partners: pair, list, try the link, pause, remove
     Peer {
         /// What to do.
         #[command(subcommand)]
@@ -106,6 +109,13 @@ pub enum Command {
         command: Key,
     },
 }
+
+const RELOAD_HELP: &str = "Example:
+  pushpull serve --check && pushpull reload
+
+The same as SIGHUP, but it waits and prints. Peers, tokens, partners' keys, certificate, log.level, network.allow, limits and
+intervals are taken over while everything runs; what needs a restart is named and stays as it is. A configuration that cannot
+be used changes nothing: every fault is printed, and the exit code is 3.";
 
 const SEND_HELP: &str = "Examples:
   pushpull send globex caep:session-revoked --subject email:ana@acme.example --claim reason_admin='{\"en\":\"stolen\"}' --wait
@@ -203,6 +213,42 @@ pub enum Peer {
         /// The partner
         name: String,
     },
+    /// Send nothing to a partner until it is resumed; what it sends is answered all the same
+    #[command(after_help = "Example:\n  pushpull peer pause globex\n\nA pause survives restarts and reloads.")]
+    Pause {
+        /// The partner
+        name: String,
+    },
+    /// Send to a paused partner again
+    Resume {
+        /// The partner
+        name: String,
+    },
+    /// Remove a partner that was added while the daemon ran
+    #[command(after_help = RM_HELP)]
+    Rm(Rm),
+}
+
+const RM_HELP: &str = "Examples:
+  pushpull peer rm globex --drain 10m
+  pushpull peer rm globex --keep-queue
+
+Its token means nothing from then on, and its links close. While SETs wait for it, it is not removed (exit code 7) unless
+--drain has sent them, or --keep-queue keeps them: they go on when a partner of this name is added. With both, what is left
+when the time is over is kept. Dead letters and received SETs stay in any case. A partner of the configuration file leaves with
+its block: take that out, then `pushpull reload`.";
+
+/// `peer rm`
+#[derive(Args, Debug)]
+pub struct Rm {
+    /// The partner
+    pub name: String,
+    /// Take nothing more for it, and wait so long for its queue to empty
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub drain: Option<Duration>,
+    /// Remove it although SETs wait: they stay stored under its name
+    #[arg(long)]
+    pub keep_queue: bool,
 }
 
 const ADD_HELP: &str = "Pairing, with nothing but two files each way:

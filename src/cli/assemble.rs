@@ -3,58 +3,45 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::admin::{AddFault, AddPeer};
 use crate::auth::Secret;
+use crate::config::diff::{self, Contents};
 use crate::config::{self, Config, Environment, TlsMode, Transport, key_files};
 use crate::engine;
-use crate::set::{SigningKey, events::Filter};
+use crate::metrics::Metrics;
+use crate::private;
+use crate::set::{Digest, SigningKey, events::Filter};
 use crate::store::Sqlite;
-use crate::transceiver::{AddError, DialConfig, KeySource, PeerConfig, Transceiver};
+use crate::transceiver::{DialConfig, KeySource, PeerConfig, Transceiver};
 use crate::transport::pushpull;
 use crate::wire;
-use crate::wire::net::{Allow, Pin, Target, server_config};
+use crate::wire::net::{Allow, Pin, Target, expires_at, server_config};
 
 use super::{Error, Exit};
 
-/// Starts the Transceiver that the configuration describes, on this listener.
+/// Starts the Transceiver that the configuration describes, on this listener; its peers come next.
 pub(super) async fn transceiver(
     config: &Config,
-    environment: &Environment,
     store: Arc<Sqlite>,
     listener: TcpListener,
+    metrics: Metrics,
 ) -> Result<Transceiver, Error> {
-    let limits = wire::Limits {
-        object_bytes_max: config.limits.object_bytes_max,
-        set_bytes_max: config.limits.set_bytes_max,
-        sets_per_object_max: config.limits.sets_per_object_max,
-        jti_bytes_max: config.limits.jti_bytes_max,
-        ..wire::Limits::default()
-    };
-    let pushpull = pushpull::Config {
-        limits,
-        requests_per_second_max: config.limits.requests_per_second_max,
-        messages_per_second_max: config.limits.messages_per_second_max,
-        speak_interval: config.delivery.speak_interval,
-        ping_interval: config.delivery.ping_interval,
-        ..pushpull::Config::default()
-    };
+    note_certificate(config, &metrics);
     let engine = engine::Config {
         peer: Arc::new(config.delivery.to_peer()),
         inbox_max: config.limits.inbox_max,
+        metrics,
         ..engine::Config::default()
     };
-    let allow = Allow::parse(config.network.allow.iter().map(String::as_str)).map_err(invalid("network.allow"))?;
     let mut builder = Transceiver::builder(&config.server.issuer)
         .audience(config.server.audience())
         .store(store)
         .engine(engine)
-        .pushpull(pushpull)
-        .allow(allow)
-        .listen(listener, tls(config)?)
+        .pushpull(pushpull(config))
+        .allow(allow(config)?)
+        .listen(listener, tls(config)?.map(|(tls, _)| tls))
         .closed();
     for key in keys(config)? {
         builder = builder.signing_key(key);
@@ -62,78 +49,119 @@ pub(super) async fn transceiver(
     if let Some(kid) = &config.keys.active {
         builder = builder.active_key(kid);
     }
-    let transceiver = builder.start().await.map_err(|error| Error::failed(error.to_string()))?;
-    for peer in &config.peers {
-        add(&transceiver, peer, environment).await?;
-    }
-    Ok(transceiver)
+    builder.start().await.map_err(|error| Error::failed(error.to_string()))
 }
 
-/// Brings back the peers that were added at run time.
-pub(super) async fn kept_peers(
-    transceiver: &Transceiver,
+/// Limits and intervals of push-pull.
+pub(super) fn pushpull(config: &Config) -> pushpull::Config {
+    let limits = wire::Limits {
+        object_bytes_max: config.limits.object_bytes_max,
+        set_bytes_max: config.limits.set_bytes_max,
+        sets_per_object_max: config.limits.sets_per_object_max,
+        jti_bytes_max: config.limits.jti_bytes_max,
+        ..wire::Limits::default()
+    };
+    pushpull::Config {
+        limits,
+        requests_per_second_max: config.limits.requests_per_second_max,
+        messages_per_second_max: config.limits.messages_per_second_max,
+        speak_interval: config.delivery.speak_interval,
+        ping_interval: config.delivery.ping_interval,
+        ..pushpull::Config::default()
+    }
+}
+
+/// Where outgoing connections may go.
+pub(super) fn allow(config: &Config) -> Result<Allow, Error> {
+    Allow::parse(config.network.allow.iter().map(String::as_str)).map_err(invalid("network.allow"))
+}
+
+/// All peers: those of the file and those that were added at run time and are `kept`, with the files that they name read.
+/// Or all that is wrong with them, one text each. `contents` learns what was read.
+pub(super) fn peers(
     config: &Config,
+    kept: Vec<(String, String)>,
     environment: &Environment,
     directory: &Path,
-) -> Result<usize, Error> {
-    let kept = transceiver.kept_peers().await.map_err(|error| Error::failed(error.to_string()))?;
-    let count = kept.len();
+    contents: &mut Contents,
+) -> Result<Vec<PeerConfig>, Vec<String>> {
+    let mut problems = Vec::new();
+    let mut definitions = config.peers.clone();
     for (name, definition) in kept {
         if let Some(peer) = config.peers.iter().find(|peer| peer.name == name) {
             let line = peer.line.map(|line| format!(" (line {line})")).unwrap_or_default();
-            return Err(Error::new(
-                Exit::ConfigInvalid,
-                format!("peer {name:?} is in the file{line} and in the store"),
-            )
-            .expected("one definition of each peer")
-            .fix("take the block out of the file, or rename it"));
+            problems.push(format!(
+                "peer {name:?} is in the file{line} and in the store: take the block out of the file, or rename it; or \
+                 `pushpull peer rm {name}` while the daemon runs without it"
+            ));
+            continue;
         }
         let definition = serde_json::from_str(&definition).unwrap_or(Value::Null);
-        let peer = read_peer(&name, definition, config, directory)
-            .map_err(|why| Error::new(Exit::ConfigInvalid, format!("peer {name:?}, added at run time: {why}")))?;
-        add(transceiver, &peer, environment).await?;
-    }
-    Ok(count)
-}
-
-/// How the admin API adds peers.
-pub(super) fn add_peer(
-    transceiver: Transceiver,
-    config: Arc<Config>,
-    environment: Arc<Environment>,
-    directory: Arc<Path>,
-) -> AddPeer {
-    Box::new(move |name, definition| {
-        let (transceiver, config) = (transceiver.clone(), Arc::clone(&config));
-        let (environment, directory) = (Arc::clone(&environment), Arc::clone(&directory));
-        async move {
-            if let Some(peer) = config.peers.iter().find(|peer| peer.name == name) {
-                let line = peer.line.map(|line| format!(", line {line}")).unwrap_or_default();
-                return Err(AddFault::Conflict(format!("peer {name:?} stands in the configuration file{line}")));
-            }
-            let peer = read_peer(&name, definition.clone(), &config, &directory).map_err(AddFault::Invalid)?;
-            let ready = peer_config(&peer, &environment).map_err(AddFault::Invalid)?;
-            // Kept before it is used: what works now must still be there after a restart.
-            match transceiver.keep_peer(&name, &definition).await {
-                Ok(true) => {}
-                Ok(false) => return Err(AddFault::Conflict(format!("there is a peer {name:?} already"))),
-                Err(error) => return Err(AddFault::Unavailable(error.to_string())),
-            }
-            if let Err(error) = transceiver.add_peer(ready).await {
-                transceiver.unkeep_peer(&name).await.map_err(|error| AddFault::Unavailable(error.to_string()))?;
-                return Err(match error {
-                    AddError::NameTaken | AddError::TokenTaken(_) => AddFault::Conflict(error.to_string()),
-                    AddError::Keys(_) => AddFault::Invalid(error.to_string()),
-                    _ => AddFault::Unavailable(error.to_string()),
-                });
-            }
-            Ok(())
+        match read_peer(&name, definition, config, directory) {
+            Ok(peer) => definitions.push(peer),
+            Err(why) => problems.push(format!("peer {name:?}, added at run time: {why}")),
         }
-        .boxed()
-    })
+    }
+    let mut peers: Vec<PeerConfig> = Vec::with_capacity(definitions.len());
+    for peer in &definitions {
+        let ready = match peer_config(peer, environment) {
+            Ok(ready) => ready,
+            Err(why) => {
+                problems.push(format!("peer {:?}: {why}", peer.name));
+                continue;
+            }
+        };
+        let presents =
+            |other: &&PeerConfig| other.accept_tokens.iter().any(|token| ready.accept_tokens.contains(token));
+        if let Some(other) = peers.iter().find(presents) {
+            let (name, other) = (&peer.name, &other.name);
+            problems.push(format!(
+                "peer {name:?}: accept_token_file: {other} and {name} would present the same token: give each its own"
+            ));
+        }
+        note(&ready, contents);
+        peers.push(ready);
+    }
+    if problems.is_empty() { Ok(peers) } else { Err(problems) }
 }
 
-fn read_peer(name: &str, definition: Value, config: &Config, directory: &Path) -> Result<config::Peer, String> {
+/// Remembers what stood in a peer's files, so that a change of it can be told.
+pub(super) fn note(peer: &PeerConfig, contents: &mut Contents) {
+    let whose = diff::of_peer(&peer.name);
+    let mut put = |what: &'static str, digest: Digest| {
+        contents.insert((whose.clone(), what), digest);
+    };
+    let digest = |secret: &Secret| Digest::of(secret.expose().as_bytes());
+    if let Some(token) = peer.dial.as_ref().and_then(|dial| dial.token.as_ref()) {
+        put("token", digest(token));
+    }
+    if let Some(token) = peer.accept_tokens.first() {
+        put("accept token", digest(token));
+    }
+    if let KeySource::File(path) = &peer.keys
+        && let Ok(keys) = std::fs::read(path)
+    {
+        put("keys", Digest::of(&keys));
+    }
+}
+
+/// The same for files that are not a peer's.
+pub(super) fn note_others(config: &Config, contents: &mut Contents) -> Result<(), Error> {
+    if let Some((_, digest)) = tls(config)? {
+        contents.insert(("server.tls".to_owned(), "certificate or key"), digest);
+    }
+    let token = Secret::read_file(&config.admin.token_file).map_err(invalid("admin.token_file"))?;
+    contents.insert((diff::ADMIN.to_owned(), "content of token_file"), Digest::of(token.expose().as_bytes()));
+    Ok(())
+}
+
+/// A definition of the admin API, checked.
+pub(super) fn read_peer(
+    name: &str,
+    definition: Value,
+    config: &Config,
+    directory: &Path,
+) -> Result<config::Peer, String> {
     let mut peer: config::Peer = serde_json::from_value(definition).map_err(|error| error.to_string())?;
     name.clone_into(&mut peer.name);
     peer.resolve(directory);
@@ -145,15 +173,8 @@ fn read_peer(name: &str, definition: Value, config: &Config, directory: &Path) -
     Err(problems.join("; "))
 }
 
-async fn add(transceiver: &Transceiver, peer: &config::Peer, environment: &Environment) -> Result<(), Error> {
-    let what = format!("peer {:?}", peer.name);
-    let config =
-        peer_config(peer, environment).map_err(|why| Error::new(Exit::ConfigInvalid, format!("{what}: {why}")))?;
-    transceiver.add_peer(config).await.map_err(|error| Error::new(Exit::ConfigInvalid, format!("{what}: {error}")))
-}
-
 /// A checked definition with its files read.
-fn peer_config(peer: &config::Peer, environment: &Environment) -> Result<PeerConfig, String> {
+pub(super) fn peer_config(peer: &config::Peer, environment: &Environment) -> Result<PeerConfig, String> {
     let pin = peer.tls_pin.as_deref().map(Pin::parse).transpose().map_err(|error| format!("tls_pin: {error}"))?;
     let target = |name: &str, url: &str| Target::parse(url).map_err(|error| format!("{name}: {error}"));
     let endpoint = peer.endpoint.as_deref().map(|url| target("endpoint", url)).transpose()?;
@@ -198,19 +219,31 @@ fn keys(config: &Config) -> Result<Vec<SigningKey>, Error> {
     let files = key_files(&config.keys.dir).map_err(invalid("keys.dir"))?;
     let mut keys = Vec::with_capacity(files.len());
     for (kid, path) in files {
-        let pem = std::fs::read_to_string(&path).map_err(invalid(&path.display().to_string()))?;
+        let pem = private::read_to_string(&path).map_err(invalid(&path.display().to_string()))?;
         keys.push(SigningKey::from_pem(&kid, &pem).map_err(invalid(&path.display().to_string()))?);
     }
     Ok(keys)
 }
 
-fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
+/// How the listener speaks TLS, if it does, and the digest of certificate and key.
+pub(super) fn tls(config: &Config) -> Result<Option<(Arc<rustls::ServerConfig>, Digest)>, Error> {
     let tls = &config.server.tls;
     let (TlsMode::SelfSigned | TlsMode::Files, Some(cert), Some(key)) = (tls.mode, &tls.cert, &tls.key) else {
         return Ok(None);
     };
-    let read = |path: &Path| std::fs::read(path).map_err(invalid(&path.display().to_string()));
-    server_config(&read(cert)?, &read(key)?).map(Some).map_err(invalid("server.tls"))
+    let chain = std::fs::read(cert).map_err(invalid(&cert.display().to_string()))?;
+    let key = private::read(key).map_err(invalid(&key.display().to_string()))?;
+    let config = server_config(&chain, &key).map_err(invalid("server.tls"))?;
+    Ok(Some((config, Digest::of(&[chain.as_slice(), &key].concat()))))
+}
+
+/// Lets everybody see when our certificate expires.
+pub(super) fn note_certificate(config: &Config, metrics: &Metrics) {
+    let pem = config.server.tls.cert.as_ref().filter(|_| config.server.tls.mode != TlsMode::DangerousPlaintext);
+    let expires = pem.and_then(|path| std::fs::read(path).ok()).and_then(|pem| expires_at(&pem));
+    if let Some(at) = expires {
+        metrics.certificate_expires(at as f64);
+    }
 }
 
 /// Names what is wrong with the configuration.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::codes::Code;
-use crate::config::{Config, Peer, TlsMode, is_loopback};
+use crate::config::{Config, Peer, TlsMode, duration_text, is_loopback};
 use crate::wire::net::{Pin, Target};
 
 use super::args::{Card, Global};
@@ -120,6 +120,12 @@ pub(super) fn block(peer: &Peer) -> String {
     put("token_file", path(&peer.token_file));
     put("accept_token_file", path(&peer.accept_token_file));
     put("tls_pin", peer.tls_pin.clone());
+    if peer.jwks_refresh != Peer::default().jwks_refresh {
+        put("jwks_refresh", Some(duration_text(peer.jwks_refresh)));
+    }
+    if let Some(token) = &peer.token {
+        let _ = writeln!(text, "token = {{ env = {} }}", quoted(&token.env));
+    }
     for (key, patterns) in [("send", &peer.send), ("accept", &peer.accept)] {
         if *patterns != ["*"] {
             let list = toml::Value::from(patterns.clone());

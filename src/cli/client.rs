@@ -187,6 +187,7 @@ impl Response {
             }
             404 => (Exit::NotFound, None),
             409 => (Exit::Conflict, None),
+            422 => (Exit::ConfigInvalid, None),
             421 => (Exit::NotAllowed, Some("add the host name to admin.hosts, or use an address with --admin")),
             502 => (Exit::PartnerRefused, None),
             504 => (Exit::TimedOut, None),

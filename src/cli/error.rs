@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::codes::{Code, Who};
+use crate::private::Exposed;
 
 /// The fixed exit codes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -151,7 +152,7 @@ impl Error {
         let said = |wanted: &str| self.details.iter().any(|(name, _)| *name == wanted);
         let mut more = Vec::new();
         // The general codes know nothing that the message does not.
-        if matches!(self.code, Code::Failed | Code::ConfigInvalid) {
+        if self.code == Code::Failed || self.exit == Exit::ConfigInvalid {
             return more;
         }
         if !said("who acts") && entry.who != Who::You {
@@ -176,13 +177,26 @@ impl fmt::Display for Error {
     }
 }
 
+impl From<Exposed> for Error {
+    fn from(exposed: Exposed) -> Self {
+        let what = format!("{}: {}", exposed.path.display(), exposed.what());
+        let error = Self::new(Exit::ConfigInvalid, what).code(Code::ConfigPermissions);
+        error.expected(exposed.expected()).found(exposed.found()).fix(exposed.fix())
+    }
+}
+
 impl From<crate::config::Error> for Error {
     fn from(error: crate::config::Error) -> Self {
         let count = match error.problems.len() {
             1 => "the configuration is invalid".to_owned(),
             many => format!("the configuration is invalid in {many} places"),
         };
-        Self::new(Exit::ConfigInvalid, format!("{count}\n{error}"))
+        let code = match error.problems.as_slice() {
+            [problem] => problem.code,
+            _ => Code::ConfigInvalid,
+        };
+        // Each fault says its own remedy.
+        Self::new(Exit::ConfigInvalid, format!("{count}\n{error}")).code(code)
     }
 }
 

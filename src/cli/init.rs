@@ -145,7 +145,10 @@ pub(super) fn directory(path: &Path, mode: u32) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)?;
+    // A strange umask may have taken from the owner too.
+    let made = std::fs::metadata(path).map_err(failed)?.permissions().mode() & mode;
+    std::fs::set_permissions(path, Permissions::from_mode(made | 0o700)).map_err(failed)
 }
 
 /// Writes a new file, durably, with exactly this mode whatever the umask says.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::codes::Code;
 use crate::config::{self, Config};
+use crate::private;
 use crate::set::{Algorithm, SigningKey};
 
 use super::args::Global;
@@ -135,11 +136,12 @@ pub(super) fn read(kid: &str, file: &Path) -> Result<SigningKey, Error> {
             .code(Code::KeyUnusable)
             .expected("a private key in PEM, PKCS#8: EC P-256, Ed25519 or RSA")
     };
-    let pem = std::fs::read_to_string(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
+    let pem = private::read_to_string(file).map_err(|error| match error {
+        private::Error::Exposed(exposed) => exposed.into(),
+        private::Error::File(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Error::new(Exit::NotFound, format!("there is no key file {}", file.display())).code(Code::NoSuchKey)
         }
-        _ => unusable(&error),
+        private::Error::File(error) => unusable(&private::said(&error)),
     })?;
     SigningKey::from_pem(kid, &pem).map_err(|error| unusable(&error))
 }

@@ -9,10 +9,19 @@ use crate::config::{Log, LogFormat};
 
 use super::Error;
 
+/// Changes the level of the log that runs.
+pub(super) struct Level(Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl Level {
+    /// From now on this filter decides.
+    pub(super) fn set(&self, filter: EnvFilter) -> Result<(), String> {
+        (self.0)(filter)
+    }
+}
+
 /// Starts logging. Called once, by the daemon alone.
-pub(super) fn start(config: &Log) -> Result<(), Error> {
-    let directives = directives(&config.level);
-    let filter = EnvFilter::try_new(&directives).map_err(|error| {
+pub(super) fn start(config: &Log) -> Result<Level, Error> {
+    let filter = filter(&config.level).map_err(|error| {
         Error::new(super::Exit::ConfigInvalid, format!("log.level: {error}"))
             .expected("a level, and named dependencies behind it: info,hyper=debug")
     })?;
@@ -23,12 +32,22 @@ pub(super) fn start(config: &Log) -> Result<(), Error> {
         LogFormat::Json => false,
     };
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = if text {
-        builder.with_ansi(terminal).with_target(false).try_init()
+    let (started, level) = if text {
+        let builder = builder.with_ansi(terminal).with_target(false).with_filter_reloading();
+        let handle = builder.reload_handle();
+        (builder.try_init(), Level(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))))
     } else {
-        builder.json().flatten_event(true).with_target(false).try_init()
+        let builder = builder.json().flatten_event(true).with_target(false).with_filter_reloading();
+        let handle = builder.reload_handle();
+        (builder.try_init(), Level(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))))
     };
-    started.map_err(|error| Error::failed(format!("cannot start the log: {error}")))
+    started.map_err(|error| Error::failed(format!("cannot start the log: {error}")))?;
+    Ok(level)
+}
+
+/// What `log.level` means.
+pub(super) fn filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(directives(level)).map_err(|error| error.to_string())
 }
 
 /// What the user wrote, with dependencies held at info at most: some print whole messages below it.

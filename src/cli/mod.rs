@@ -14,12 +14,14 @@ mod key;
 mod log;
 mod output;
 mod peer;
+mod reload;
 mod send;
 mod serve;
 mod set;
 mod signals;
 mod site;
 mod status;
+mod steward;
 mod systemd;
 mod tail;
 mod version;
@@ -81,7 +83,11 @@ async fn dispatch(cli: Cli) -> Result<Exit, Error> {
             args::Peer::Ls => status::run(None, global).await,
             args::Peer::Show { name } => peer::show(&name, global).await,
             args::Peer::Verify { name } => peer::verify(&name, global).await,
+            args::Peer::Pause { name } => peer::pause(&name, true, global).await,
+            args::Peer::Resume { name } => peer::pause(&name, false, global).await,
+            args::Peer::Rm(rm) => peer::rm(&rm, global).await,
         },
+        Some(Command::Reload) => reload::run(global).await,
         Some(Command::Send(send)) => match &send.file {
             Some(file) => batch::run(&send, file, global).await,
             None => send::run(&send, global).await,

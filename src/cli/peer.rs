@@ -1,10 +1,12 @@
-//! `pushpull peer show` and `peer verify`: one partner, as the daemon sees it.
+//! `pushpull peer show`, `verify`, `pause`, `resume` and `rm`: one partner, as the daemon has it.
 
+use http::Method;
 use serde_json::Value;
 
-use super::args::Global;
+use super::args::{Global, Rm};
 use super::client::{Call, escape};
-use super::{Error, Exit, output, site};
+use super::{Error, Exit, card, output, site, status};
+use crate::config::{Peer, duration_text};
 
 pub(super) async fn show(name: &str, global: &Global) -> Result<Exit, Error> {
     let answer = site::client(global)?.json(Call::get(&format!("/api/v1/peers/{}", escape(name)))).await?;
@@ -12,18 +14,63 @@ pub(super) async fn show(name: &str, global: &Global) -> Result<Exit, Error> {
         output::json(&answer)?;
         return Ok(Exit::Done);
     }
-    let peer = answer.get("peers").and_then(|peers| peers.get(0)).unwrap_or(&answer);
-    let members = peer.as_object().into_iter().flatten();
-    let width = peer.as_object().into_iter().flatten().map(|(key, _)| key.len()).max().unwrap_or(0);
-    for (key, value) in members {
-        let value = match value {
-            Value::String(text) => output::clean(text),
-            Value::Null => "–".to_owned(),
-            other => other.to_string(),
-        };
-        output::line(&format!("{key:<width$}  {value}"))?;
-    }
+    output::line(&detail(&answer, status::now()))?;
     Ok(Exit::Done)
+}
+
+/// All that is known of a partner, for people: the link, each direction, the keys, and what to do.
+fn detail(peer: &Value, now: u64) -> String {
+    let text = |place: &str| output::clean(peer.pointer(place).and_then(Value::as_str).unwrap_or("–"));
+    let number = |place: &str| peer.pointer(place).and_then(Value::as_u64).unwrap_or(0);
+    let time = |place: &str| match peer.pointer(place).and_then(Value::as_str) {
+        Some(at) => format!("{} ({})", status::ago(at, now), output::clean(at)),
+        None => "none since the daemon started".to_owned(),
+    };
+    let seconds = |place: &str| peer.pointer(place).and_then(Value::as_f64).map(status::age);
+    let mut lines = vec![format!("{}  {} by {}", text("/name"), text("/link"), text("/transport"))];
+    let mut line = |head: &str, text: String| lines.push(format!("  {head:<10}{text}"));
+    if peer.pointer("/since").is_some_and(Value::is_string) {
+        line("since", time("/since"));
+    }
+    if let Some(why) = peer.get("trouble").and_then(Value::as_str) {
+        line("why", output::clean(why));
+    }
+    if let Some(why) = peer.get("no_websocket").and_then(Value::as_str) {
+        line("no ws", output::clean(why));
+    }
+    let oldest = seconds("/oldest_seconds").map(|age| format!(", the oldest for {age}")).unwrap_or_default();
+    line("out", format!("{} queued{oldest}; {} of them in flight", number("/queued"), number("/in_flight")));
+    line("", format!("{} acked, {} refused, {} given up", number("/acked"), number("/refused"), number("/dead")));
+    line("", format!("last ack: {}", time("/out/last_ack_at")));
+    if let Some(at) = peer.pointer("/out/last_refusal/at").and_then(Value::as_str) {
+        let (err, jti) = (text("/out/last_refusal/err"), text("/out/last_refusal/jti"));
+        line("", format!("last refusal: {err}, {} (pushpull event show {jti})", status::ago(at, now)));
+    }
+    line("in", format!("{} received, {} refused by us", number("/received"), number("/rejected")));
+    line("", format!("last SET: {}", time("/in/last_received_at")));
+    line("", format!("{} verdicts owed; last verdict: {}", number("/owed"), time("/in/last_verdict_at")));
+    let keys = match seconds("/keys/age_seconds") {
+        Some(age) => format!("{} held, {age} old", number("/keys/count")),
+        None => "none yet: what it sends cannot be judged".to_owned(),
+    };
+    line("keys", keys);
+    if let Some(why) = peer.pointer("/keys/trouble").and_then(Value::as_str) {
+        line("", format!("cannot be fetched: {}", output::clean(why)));
+    }
+    if peer.get("advice").is_some_and(Value::is_object) {
+        line("code", text("/advice/code"));
+        // Mostly it is what stands above already.
+        let cause = peer.pointer("/advice/why");
+        if [peer.get("trouble"), peer.get("no_websocket"), peer.pointer("/keys/trouble")]
+            .iter()
+            .all(|why| *why != cause)
+        {
+            line("cause", text("/advice/why"));
+        }
+        line("who acts", text("/advice/who_acts"));
+        line("fix", text("/advice/fix"));
+    }
+    lines.join("\n")
 }
 
 pub(super) async fn verify(name: &str, global: &Global) -> Result<Exit, Error> {
@@ -37,4 +84,75 @@ pub(super) async fn verify(name: &str, global: &Global) -> Result<Exit, Error> {
         output::line(&format!("{name} acked the verification event {} after {ms} ms", output::clean(jti)))?;
     }
     Ok(Exit::Done)
+}
+
+pub(super) async fn pause(name: &str, paused: bool, global: &Global) -> Result<Exit, Error> {
+    let path = format!("/api/v1/peers/{}/{}", escape(name), if paused { "pause" } else { "resume" });
+    let answer = site::client(global)?.json(Call::post(&path, "application/json", "")).await?;
+    if global.json {
+        output::json(&answer)?;
+    } else if paused {
+        output::line(&format!("{name} is paused: nothing is sent to it, what it sends is answered"))?;
+        output::note(&format!("undo       pushpull peer resume {name}"));
+    } else {
+        output::line(&format!("{name} is sent to"))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn rm(rm: &Rm, global: &Global) -> Result<Exit, Error> {
+    let name = &rm.name;
+    let drain = rm.drain.map(|drain| format!("&drain={}", escape(&duration_text(drain)))).unwrap_or_default();
+    let path = format!("/api/v1/peers/{}?keep_queue={}{drain}", escape(name), rm.keep_queue);
+    // Its links have some seconds to close.
+    let wait = rm.drain.unwrap_or_default() + std::time::Duration::from_secs(20);
+    let answer = site::client(global)?.json(Call { method: Method::DELETE, ..Call::get(&path) }.waiting(wait)).await?;
+    if global.json {
+        output::json(&answer)?;
+        return Ok(Exit::Done);
+    }
+    let count = |member: &str| answer.get(member).and_then(Value::as_u64).unwrap_or_default();
+    let (queued, dead) = (count("queued"), count("dead_letters"));
+    output::line(&format!("removed    {name}: its token means nothing any more, its links are closed"))?;
+    output::line(&format!(
+        "left       {queued} SETs queued under its name, {dead} dead letters; received SETs stay in the inbox"
+    ))?;
+    if let Ok(peer) = serde_json::from_value::<Peer>(answer["definition"].clone()) {
+        let block = card::block(&Peer { name: name.clone(), ..peer });
+        output::note(&format!(
+            "undo       put this block into the configuration, then `pushpull reload`; its queue goes on:\n\n{block}"
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_is_down_says_since_when_why_and_what_to_do() {
+        let peer = serde_json::json!({
+            "name": "globex", "link": "down", "transport": "websocket", "since": "1970-01-01T00:00:00.000Z",
+            "trouble": "nobody listens there", "queued": 3, "in_flight": 0, "oldest_seconds": 300, "owed": 1,
+            "acked": 5, "refused": 1, "dead": 0, "received": 7, "rejected": 0,
+            "out": {"last_ack_at": null, "last_refusal": {"at": "1970-01-01T00:05:00.000Z", "jti": "j\u{1b}", "err": "invalid_key"}},
+            "in": {"last_received_at": null, "last_verdict_at": null},
+            "keys": {"count": 1, "age_seconds": 20, "trouble": null},
+            "advice": {"code": "link_down", "why": "nobody listens there", "who_acts": "you and the partner", "fix": "call them"},
+        });
+        let text = detail(&peer, 600_000);
+        for part in [
+            "globex  down by websocket\n",
+            "since     10 min ago (1970-01-01T00:00:00.000Z)\n",
+            "why       nobody listens there\n",
+            "3 queued, the oldest for 5 min; 0 of them in flight\n",
+            "last refusal: invalid_key, 5 min ago (pushpull event show j\\u{1b})\n",
+            "last ack: none since the daemon started\n",
+            "keys      1 held, 20 s old\n",
+            "who acts  you and the partner\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
 }

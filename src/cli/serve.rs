@@ -1,6 +1,5 @@
 //! `pushpull serve`: the daemon, from its configuration to its orderly end.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,8 @@ use crate::admin::{Admin, router};
 use crate::auth::Secret;
 use crate::clock::{Clock, SystemClock};
 use crate::codes::Code;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
 use crate::store::{self, Sqlite};
 use crate::transceiver::Transceiver;
 use crate::transport::server::Server;
@@ -19,6 +19,7 @@ use crate::transport::server::Server;
 use super::args::{Global, Serve};
 use super::signals::{Signal, Signals};
 use super::site::Site;
+use super::steward::Steward;
 use super::systemd::Manager;
 use super::{Error, Exit, assemble, log, output};
 
@@ -28,27 +29,25 @@ const GRACE: Duration = Duration::from_secs(20);
 pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
     let clock = SystemClock::new();
     let site = Site::of(global);
-    let config = check(&site)?;
     if args.check {
-        return report(&site, &config, global.json);
+        return report(&site, global.json);
     }
-    log::start(&config.log)?;
+    let config = check(&site)?;
+    let level = log::start(&config.log)?;
     let mut signals = Signals::new()?;
-    let store = open_store(&config).await?;
+    let metrics = Metrics::new();
+    let store = open_store(&config, &metrics).await?;
     let partners = bind(config.server.listen, "server.listen").await?;
     let operators = bind(config.admin.listen, "admin.listen").await?;
     let (listen, admin_listen) = (partners.local_addr(), operators.local_addr());
 
-    let directory: Arc<Path> = site.directory().into();
-    let environment = Arc::new(site.environment.clone());
-    let config = Arc::new(config);
-    let transceiver = assemble::transceiver(&config, &environment, Arc::clone(&store), partners).await?;
-    let added = assemble::kept_peers(&transceiver, &config, &environment, &directory).await?;
+    let transceiver = assemble::transceiver(&config, Arc::clone(&store), partners, metrics).await?;
+    let manager = Manager::of_process();
+    let steward = Steward::begin(transceiver.clone(), site, config.clone(), level, manager).await?;
     transceiver.open();
-    let add_peer = assemble::add_peer(transceiver.clone(), Arc::clone(&config), environment, directory);
     let token = Secret::read_file(&config.admin.token_file)
         .map_err(|error| Error::new(Exit::ConfigInvalid, format!("admin.token_file: {error}")))?;
-    let admin = Admin::new(transceiver.clone(), &token, &config.admin.hosts, add_peer);
+    let admin = Admin::new(transceiver.clone(), &token, &config.admin.hosts, Arc::new(steward.clone()));
     let (quit, mut quitting) = tokio::sync::watch::channel(false);
     let serving = Server::new("admin", router(admin)).run(
         operators,
@@ -64,38 +63,36 @@ pub(super) async fn run(args: &Serve, global: &Global) -> Result<Exit, Error> {
         issuer = config.server.issuer,
         listen = shown(listen),
         admin = shown(admin_listen),
-        peers = config.peers.len() + added,
+        peers = transceiver.peer_names().len(),
         ready_ms = u64::try_from(clock.now().mono.as_millis()).unwrap_or(u64::MAX),
         "ready"
     );
-    let manager = Manager::of_process();
     manager.ready();
     let exit = tokio::select! {
-        exit = until_stopped(&transceiver, &mut signals, manager) => exit,
+        exit = until_stopped(&transceiver, &mut signals, manager, &steward) => exit,
+        never = steward.heed_hangups() => match never {},
         never = manager.attend(&transceiver) => match never {},
     };
     let _ = quit.send(true);
     let _ = serving.await;
-    drop(transceiver);
+    drop((transceiver, steward));
     close(store).await;
     Ok(exit)
 }
 
 /// The configuration, once it and the files it names are known to be sound.
 pub(super) fn check(site: &Site) -> Result<Config, Error> {
-    let config = site.load()?;
-    config.check_files(&site.file, &site.environment)?;
-    Ok(config)
+    Ok(config::check(&site.file, &site.environment)?)
 }
 
 /// Runs until a signal or the store ends it.
-async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals, manager: Manager) -> Exit {
+async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals, manager: Manager, steward: &Steward) -> Exit {
     tokio::select! {
         why = transceiver.failed() => {
             error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data; start again once the disk is sound");
             return Exit::StorageFailed;
         }
-        signal = stop(signals) => {
+        signal = stop(signals, steward) => {
             manager.stopping(GRACE);
             info!(signal = signal.name(), grace_seconds = GRACE.as_secs(), "stopping: answering what is owed");
         }
@@ -109,29 +106,30 @@ async fn until_stopped(transceiver: &Transceiver, signals: &mut Signals, manager
             error!(code = %Code::StorageFailed, why, "storage failed: stopped to protect the data");
             Exit::StorageFailed
         }
-        signal = stop(signals) => {
+        signal = stop(signals, steward) => {
             warn!(code = %Code::StoppedAtOnce, signal = signal.name(), "stopped at once; what is not settled stays queued");
             signal.exit()
         }
     }
 }
 
-/// Waits for a signal to stop.
-async fn stop(signals: &mut Signals) -> Signal {
+/// Waits for a signal to stop. Others are passed on.
+async fn stop(signals: &mut Signals, steward: &Steward) -> Signal {
     loop {
         match signals.next().await {
-            Signal::Hangup => info!("SIGHUP: the configuration is not reread yet, restart to apply changes"),
+            Signal::Hangup => steward.hangup(),
             signal => return signal,
         }
     }
 }
 
-async fn open_store(config: &Config) -> Result<Arc<Sqlite>, Error> {
-    let Some(path) = config.store.path().map(Path::to_owned) else {
+async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc<Sqlite>, Error> {
+    let Some(path) = config.store.path().map(std::path::Path::to_owned) else {
         return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
     };
     let name = path.display().to_string();
-    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, store::Options::default()));
+    let options = store::Options { metrics: metrics.clone(), ..store::Options::default() };
+    let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, options));
     match opening.await {
         Ok(Ok(store)) => Ok(Arc::new(store)),
         Ok(Err(error)) => Err(Error::new(Exit::StorageFailed, format!("{name}: {error}"))),
@@ -157,7 +155,16 @@ fn shown(address: std::io::Result<std::net::SocketAddr>) -> String {
     address.map_or_else(|_| "?".to_owned(), |address| address.to_string())
 }
 
-fn report(site: &Site, config: &Config, as_json: bool) -> Result<Exit, Error> {
+/// `--check`: the result is the list of faults, on stdout for programs, said as an error to people.
+fn report(site: &Site, as_json: bool) -> Result<Exit, Error> {
+    let config = match config::check(&site.file, &site.environment) {
+        Ok(config) => config,
+        Err(faults) if as_json => {
+            output::json(&faults.to_json())?;
+            return Ok(Exit::ConfigInvalid);
+        }
+        Err(faults) => return Err(faults.into()),
+    };
     if as_json {
         output::json(&serde_json::json!({ "ok": true, "config": site.file, "peers": config.peers.len() }))?;
     } else {

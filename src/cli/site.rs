@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::auth::Secret;
+use crate::auth::{Secret, SecretError};
 use crate::codes::Code;
 use crate::config::{self, Config, Environment};
 
@@ -73,11 +73,12 @@ fn reachable(mut listen: std::net::SocketAddr) -> String {
 }
 
 fn token(file: &Path) -> Result<Secret, Error> {
-    Secret::read_file(file).map_err(|error| {
-        Error::new(Exit::NotAllowed, format!("there is no token for the admin API: {error}"))
+    Secret::read_file(file).map_err(|error| match error {
+        SecretError::Exposed(exposed) => exposed.into(),
+        error => Error::new(Exit::NotAllowed, format!("there is no token for the admin API: {error}"))
             .code(Code::NoToken)
             .expected("the daemon's bearer token")
-            .fix("name it with --token-file, or the configuration with -c")
+            .fix("name it with --token-file, or the configuration with -c"),
     })
 }
 

@@ -1,65 +1,105 @@
-//! `pushpull status` and `peer ls`: one line for each partner.
+//! `pushpull status` and `peer ls`: one line for each partner, what leaves before what comes, and what is wrong below.
 
 use serde_json::Value;
 
 use super::args::Global;
-use super::client::{Call, escape};
-use super::{Error, Exit, output, site};
+use super::client::Call;
+use super::{Error, Exit, output, peer, site};
 
-/// Heads of the table, and the members of the answer under them.
-const COLUMNS: [(&str, &str); 11] = [
-    ("PEER", "name"),
-    ("LINK", "link"),
-    ("TRANSPORT", "transport"),
-    ("QUEUED", "queued"),
-    ("IN-FLIGHT", "in_flight"),
-    ("OLDEST", "oldest_seconds"),
-    ("OWED", "owed"),
-    ("ACKED", "acked"),
-    ("REFUSED", "refused"),
-    ("DEAD", "dead"),
-    ("RECEIVED", "received"),
+/// Heads of the table, and where in the answer is what stands under them.
+const COLUMNS: [(&str, &str); 14] = [
+    ("PEER", "/name"),
+    ("LINK", "/link"),
+    ("TRANSPORT", "/transport"),
+    ("QUEUED", "/queued"),
+    ("IN-FLIGHT", "/in_flight"),
+    ("OLDEST", "/oldest_seconds"),
+    ("ACKED", "/acked"),
+    ("REFUSED", "/refused"),
+    ("DEAD", "/dead"),
+    ("LAST ACK", "/out/last_ack_at"),
+    ("RECEIVED", "/received"),
+    ("REJECTED", "/rejected"),
+    ("OWED", "/owed"),
+    ("LAST SET", "/in/last_received_at"),
 ];
 
-pub(super) async fn run(peer: Option<&str>, global: &Global) -> Result<Exit, Error> {
-    let path = match peer {
-        Some(peer) => format!("/api/v1/peers/{}", escape(peer)),
-        None => "/api/v1/peers".to_owned(),
-    };
-    let answer = site::client(global)?.json(Call::get(&path)).await?;
+/// The column at which what comes from the partner begins, and the one at which what goes to it does.
+const GOES: usize = 3;
+const COMES: usize = 10;
+
+pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Error> {
+    if let Some(name) = name {
+        return peer::show(name, global).await;
+    }
+    let answer = site::client(global)?.json(Call::get("/api/v1/peers")).await?;
     if global.json {
         output::json(&answer)?;
         return Ok(Exit::Done);
     }
-    let peers = match answer.get("peers").and_then(Value::as_array) {
-        Some(peers) => peers.as_slice(),
-        None => std::slice::from_ref(&answer),
-    };
+    let peers = answer.get("peers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if peers.is_empty() {
         output::note("no peers yet; pair with a partner: pushpull peer card, pushpull peer add");
         return Ok(Exit::Done);
     }
+    let now = now();
     let heads: Vec<&str> = COLUMNS.iter().map(|(head, _)| *head).collect();
+    let cell = |place: &str, peer: &Value| cell(place, peer.pointer(place).unwrap_or(&Value::Null), now);
     let rows: Vec<Vec<String>> =
-        peers.iter().map(|peer| COLUMNS.iter().map(|(_, member)| cell(member, &peer[*member])).collect()).collect();
-    output::line(&output::table(&heads, &rows))?;
+        peers.iter().map(|peer| COLUMNS.iter().map(|(_, place)| cell(place, peer)).collect()).collect();
+    let table = output::table(&heads, &rows);
+    output::line(&groups(&heads, &rows))?;
+    output::line(&table)?;
+    for peer in peers {
+        if let Some(advice) = peer.get("advice") {
+            let text = |member: &str| output::clean(advice[member].as_str().unwrap_or_default());
+            let name = output::clean(peer["name"].as_str().unwrap_or_default());
+            output::line(&format!("\n{name}: {}\n  fix   {}", text("why"), text("fix")))?;
+            output::line(&format!("  more  pushpull status {name}"))?;
+        }
+    }
     Ok(Exit::Done)
 }
 
-fn cell(member: &str, value: &Value) -> String {
+/// What stands over the heads: which columns are about what goes to the partner, and which about what comes.
+fn groups(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([heads[column].chars().count()]).max().unwrap_or(0) + 2
+    };
+    let span = |from: usize, to: usize| (from..to).map(width).sum::<usize>();
+    let (goes, comes) = (span(0, GOES), span(GOES, COMES));
+    format!("{:goes$}{:comes$}FROM THE PARTNER", "", "TO THE PARTNER")
+}
+
+fn cell(place: &str, value: &Value, now: u64) -> String {
     match value {
+        Value::String(at) if place.ends_with("_at") => ago(at, now),
         Value::String(text) => output::clean(text),
         Value::Null => "–".to_owned(),
-        Value::Number(seconds) if member == "oldest_seconds" => age(seconds.as_f64().unwrap_or_default()),
+        Value::Number(seconds) if place.ends_with("_seconds") => age(seconds.as_f64().unwrap_or_default()),
         other => other.to_string(),
     }
 }
 
+/// How long ago a time of the API was.
+pub(super) fn ago(at: &str, now: u64) -> String {
+    match crate::clock::Wall::from_rfc3339(at) {
+        Some(at) => format!("{} ago", age((now.saturating_sub(at.0)) as f64 / 1e3)),
+        None => output::clean(at),
+    }
+}
+
+/// The wall clock, in milliseconds since 1970.
+pub(super) fn now() -> u64 {
+    use crate::clock::Clock as _;
+    crate::clock::SystemClock::new().now().wall.0
+}
+
 /// A time in the unit that is easiest to read.
-fn age(seconds: f64) -> String {
+pub(super) fn age(seconds: f64) -> String {
     match seconds {
-        s if s <= 0.0 => "–".to_owned(),
-        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 120.0 => format!("{:.0} s", s.max(0.0)),
         s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
         s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
         s => format!("{:.0} d", s / 86_400.0),
@@ -72,10 +112,11 @@ mod tests {
 
     #[test]
     fn ages_are_shown_in_the_easiest_unit() {
-        for (seconds, text) in [(0.0, "–"), (3.2, "3 s"), (600.0, "10 min"), (10_800.0, "3 h"), (259_200.0, "3 d")] {
+        for (seconds, text) in [(0.0, "0 s"), (3.2, "3 s"), (600.0, "10 min"), (10_800.0, "3 h"), (259_200.0, "3 d")] {
             assert_eq!(age(seconds), text);
         }
-        assert_eq!(cell("queued", &Value::Null), "–");
-        assert_eq!(cell("queued", &7.into()), "7");
+        assert_eq!(cell("/queued", &Value::Null, 0), "–");
+        assert_eq!(cell("/queued", &7.into(), 0), "7");
+        assert_eq!(cell("/out/last_ack_at", &"1970-01-01T00:10:00.000Z".into(), 605_000), "5 s ago");
     }
 }

@@ -31,6 +31,13 @@ impl Manager {
         self.tell(&[NotifyState::Ready]);
     }
 
+    /// It rereads its configuration; [`Manager::ready`] says that this is over.
+    pub(super) fn reloading(self) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.tell(&[NotifyState::Reloading, now]);
+        }
+    }
+
     /// It has begun to stop, and takes up to `grace`.
     pub(super) fn stopping(self, grace: Duration) {
         let micros = u32::try_from(grace.as_micros()).unwrap_or(u32::MAX);
@@ -62,7 +69,7 @@ impl Manager {
         if self.listens
             && let Err(error) = sd_notify::notify(news)
         {
-            debug!(%error, "the service manager does not listen");
+            debug!(why = %error, "the service manager does not listen");
         }
     }
 }

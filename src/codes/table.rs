@@ -54,6 +54,15 @@ codes! {
     CannotListen = "cannot_listen", You, "An address to listen on cannot be had.", "Stop what listens there, or choose another address.";
 
     // Configuration.
+    ReloadFailed = "reload_failed", You, "The configuration was reread and cannot be used. Nothing has changed: the daemon goes on with what it had.", "Mend what the lines before it name, then `pushpull reload`.";
+    NeedsRestart = "needs_restart", You, "A key of the configuration was changed that only a restart brings about. The daemon goes on with the old value.", "Restart the daemon when it suits.";
+    ConfigNotToml = "config_not_toml", You, "The configuration is no TOML at this place.", "Correct the line; texts need quotation marks, sections are `[name]`, peers `[[peer]]`.";
+    ConfigUnknownKey = "config_unknown_key", You, "There is no such key, or it belongs into another section.", "Take the key that is suggested, or remove it.";
+    ConfigBadValue = "config_bad_value", You, "A key has a value that it cannot have.", "Write what is expected.";
+    ConfigMissingKey = "config_missing_key", You, "A key is needed and missing.", "Write it where the message says.";
+    ConfigConflict = "config_conflict", You, "Two values of the configuration do not go together.", "Change one of the two.";
+    ConfigBadFile = "config_bad_file", You, "A file that the configuration names is not there, or not what it should be.", "Make or mend the file, or name another.";
+    ConfigPermissions = "config_permissions", You, "A key, a token, the database or their directory is open to others.", "Type the `chmod` that the message shows.";
     ConfigInvalid = "config_invalid", You, "The configuration cannot be used.", "`pushpull serve --check` names every fault with its line and its remedy.";
 
     // Keys, cards and tokens.
@@ -87,11 +96,15 @@ codes! {
 
     // Peers.
     InvalidPeer = "invalid_peer", You, "The definition of a peer is wrong.", "Mend what the message names; docs/configuration.md has the keys of a peer.";
+    PeerInFile = "peer_in_file", You, "The peer stands in the configuration file, and only leaves with its block.", "Take the block out of the file, then `pushpull reload`.";
+    PeerHasQueue = "peer_has_queue", You, "SETs wait for the peer that is to be removed.", "Send them first with `pushpull peer rm PEER --drain 10m`, or keep them for a peer of that name with `--keep-queue`.";
+    PeerLeaving = "peer_leaving", Nobody, "The peer is about to be removed, and takes nothing more while its queue is emptied.", "Send to another peer, or wait and see whether it stays.";
     RefusedByPeer = "refused_by_peer", Both, "The partner refused the SET. It is kept as a dead letter.", "`pushpull event show JTI` has the partner's reason and what to do.";
     GivenUp = "given_up", Both, "A SET was never answered and has become a dead letter.", "See why the partner does not answer (`pushpull status PEER`), then `pushpull dlq resend JTI`.";
     SetRefused = "set_refused", Partner, "We refused a SET of the partner, and told it why.", "Tell the partner; `pushpull event show JTI` has the reason.";
     RefusalsSuppressed = "refusals_suppressed", Partner, "The partner sends more SETs to refuse than are answered. They get no verdict, so that garbage cannot fill the disk.", "Tell the partner to look at what it sends.";
     ContentChanged = "content_changed", Partner, "The partner sent a known jti with other bytes. The first verdict stands.", "Tell the partner: a jti names one SET for ever.";
+    PeerPaused = "peer_paused", You, "An operator has paused sending to this peer. What it sends is answered all the same.", "`pushpull peer resume NAME` sends again.";
     LinkDown = "link_down", Both, "There is no link to the partner. Everything for it is kept.", "The message says why; `pushpull status PEER` shows how it stands.";
     NoWebsocket = "no_websocket", Both, "The partner can be reached, but takes no WebSocket. HTTP is used meanwhile.", "See that nothing between the two (a proxy) stops the upgrade, or set `transport = \"http\"`.";
     InboxFull = "inbox_full", You, "Received SETs find no room (`limits.inbox_max`), and are neither stored nor answered. The partner sends them again.", "Confirm what was read, forget consumers that are gone, or raise the limit.";

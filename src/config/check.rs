@@ -1,30 +1,38 @@
 //! What the schema cannot say: values that must fit each other. Looks only at the values, never at a file.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
 
+use crate::codes::Code;
 use crate::wire::net::{Allow, Target};
 
 use super::problem::Problem;
-use super::schema::{Delivery, Limits, TlsMode};
-use super::{Config, partner};
+use super::schema::{Admin, TlsMode};
+use super::{Config, amounts, partner};
 
 /// Every fault between the values of this configuration.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     server(config, &mut problems);
     admin_and_store(config, &mut problems);
-    if let Some(bad) = config.network.allow.iter().find(|range| Allow::parse([range.as_str()]).is_err()) {
+    for bad in config.network.allow.iter().filter(|range| Allow::parse([range.as_str()]).is_err()) {
         problems.push(
             Problem::at("network.allow", "this is no range of addresses")
                 .expected(
-                    "an address and a prefix length without further bits, such as \"127.0.0.0/8\" or \"10.1.0.0/16\"",
+                    "an address and a prefix length without further bits: \"127.0.0.0/8\", \"10.1.0.0/16\", \"::1\"",
                 )
-                .found(format!("{bad:?}")),
+                .found(format!("{bad:?}"))
+                .fix(match bad.split_once('/') {
+                    _ if bad.contains(char::is_alphabetic) && !bad.contains(':') => {
+                        "write its address: names are not looked up here"
+                    }
+                    Some(_) => "clear the bits behind the prefix, or mend the prefix length",
+                    None => "write an address, or an address and a prefix length",
+                }),
         );
     }
-    limits(&config.limits, &mut problems);
-    delivery(&config.delivery, &mut problems);
+    amounts::limits(&config.limits, &mut problems);
+    amounts::delivery(&config.delivery, &config.limits, &mut problems);
     log(config, &mut problems);
     for (index, peer) in config.peers.iter().enumerate() {
         problems.extend(partner::problems(peer, config).into_iter().map(|problem| problem.in_peer(index)));
@@ -38,9 +46,10 @@ fn server(config: &Config, problems: &mut Vec<Problem>) {
     if let Some(problem) = issuer(&server.issuer) {
         problems.push(problem);
     }
-    if server.audience.as_deref().is_some_and(str::is_empty) {
-        problems
-            .push(Problem::at("server.audience", "the audience is empty").fix("remove it, so that it is the issuer"));
+    if let Some(fault) = server.audience.as_deref().and_then(unfit) {
+        problems.push(
+            Problem::at("server.audience", format!("the audience {fault}")).fix("remove it, so that it is the issuer"),
+        );
     }
     let tls = &server.tls;
     if tls.mode == TlsMode::DangerousPlaintext && !server.listen.ip().is_loopback() {
@@ -48,6 +57,8 @@ fn server(config: &Config, problems: &mut Vec<Problem>) {
             Problem::at("server.tls.mode", "without TLS anybody on the way could read and change SETs and tokens")
                 .expected("a loopback address in server.listen, such as \"127.0.0.1:8443\"")
                 .found(format!("\"{}\"", server.listen))
+                .code(Code::ConfigConflict)
+                .rests_on("server.listen")
                 .fix("set mode = \"self-signed\", or listen on a loopback address behind a proxy that ends TLS"),
         );
     }
@@ -56,6 +67,7 @@ fn server(config: &Config, problems: &mut Vec<Problem>) {
             if value.is_none() {
                 problems.push(
                     Problem::at(key, "missing, and mode = \"files\" needs it")
+                        .code(Code::ConfigMissingKey)
                         .expected("the path of a PEM file")
                         .fix("name the file, or set mode = \"self-signed\""),
                 );
@@ -76,11 +88,18 @@ pub(crate) fn issuer(issuer: &str) -> Option<Problem> {
         Problem::at("server.issuer", what).expected("an https URL such as \"https://signals.acme.example\"")
     };
     if issuer.is_empty() {
-        return Some(problem("missing").fix("write who signs: issuer = \"https://…\" under [server]"));
+        return Some(
+            problem("missing")
+                .code(Code::ConfigMissingKey)
+                .fix("write who signs: issuer = \"https://…\" under [server]"),
+        );
     }
+    // The URL is not repeated: a password may stand in it.
+    let fix = "write an https URL with nothing but host, port and path";
     let target = match Target::parse(issuer) {
         Ok(target) if !target.is_websocket() => target,
-        _ => return Some(problem("this is no issuer").fix("write an https URL with nothing but host, port and path")),
+        Ok(_) => return Some(problem("this is no issuer: its scheme must be https").fix(fix)),
+        Err(fault) => return Some(problem(&format!("this is no issuer: {}", partner::said(&fault))).fix(fix)),
     };
     let found = |problem: Problem| problem.found(format!("{issuer:?}"));
     if issuer.contains('?') {
@@ -93,13 +112,20 @@ pub(crate) fn issuer(issuer: &str) -> Option<Problem> {
 }
 
 fn admin_and_store(config: &Config, problems: &mut Vec<Problem>) {
-    if config.admin.listen == config.server.listen && config.admin.listen.port() != 0 {
+    let (ours, theirs) = (config.admin.listen, config.server.listen);
+    let covers = |a: SocketAddr, b: SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
+    let meet = ours.ip() == theirs.ip() || covers(ours, theirs) || covers(theirs, ours);
+    if ours.port() == theirs.port() && ours.port() != 0 && meet {
         problems.push(
             Problem::at("admin.listen", "the same address as server.listen")
-                .found(format!("\"{}\" twice", config.admin.listen))
+                .code(Code::ConfigConflict)
+                .rests_on("server.listen")
+                .expected("another port than server.listen has")
+                .found(format!("\"{ours}\", and \"{theirs}\" there"))
                 .fix("give the admin API a port of its own"),
         );
     }
+    hosts(&config.admin, problems);
     if config.store.path().is_some() {
         return;
     }
@@ -109,74 +135,8 @@ fn admin_and_store(config: &Config, problems: &mut Vec<Problem>) {
         "sqlite" => Problem::at("store.url", "this names no file").found(format!("{:?}", config.store.url)),
         _ => Problem::at("store.url", "an unknown kind of store"),
     };
-    problems.push(problem.expected("\"sqlite:\" and a path").fix("use url = \"sqlite:pushpull.db\""));
-}
-
-fn limits(limits: &Limits, problems: &mut Vec<Problem>) {
-    let least = [
-        ("limits.object_bytes_max", limits.object_bytes_max, 1024),
-        ("limits.set_bytes_max", limits.set_bytes_max, 512),
-        ("limits.sets_per_object_max", limits.sets_per_object_max, 1),
-        ("limits.jti_bytes_max", limits.jti_bytes_max, 36),
-        ("limits.requests_per_second_max", limits.requests_per_second_max as usize, 1),
-        ("limits.messages_per_second_max", limits.messages_per_second_max as usize, 1),
-        ("limits.inbox_max", usize::try_from(limits.inbox_max).unwrap_or(usize::MAX), 1),
-    ];
-    at_least(&least, problems);
-    if limits.set_bytes_max > limits.object_bytes_max {
-        problems.push(
-            Problem::at("limits.set_bytes_max", "a SET of this size would fit into no Communication Object")
-                .expected(format!("at most object_bytes_max, {} bytes", limits.object_bytes_max))
-                .found(format!("{} bytes", limits.set_bytes_max))
-                .fix("lower set_bytes_max or raise object_bytes_max"),
-        );
-    }
-}
-
-fn delivery(delivery: &Delivery, problems: &mut Vec<Problem>) {
-    let least = [
-        ("delivery.window", delivery.window, 1),
-        ("delivery.window_bytes", delivery.window_bytes, 1024),
-        ("delivery.attempts_max", delivery.attempts_max as usize, 1),
-        ("delivery.outbox_max", usize::try_from(delivery.outbox_max).unwrap_or(usize::MAX), 1),
-    ];
-    at_least(&least, problems);
-    let positive = [
-        ("delivery.retry_first", delivery.retry_first),
-        ("delivery.speak_interval", delivery.speak_interval),
-        ("delivery.ping_interval", delivery.ping_interval),
-    ];
-    for (key, value) in positive {
-        if value < Duration::from_millis(10) {
-            problems.push(
-                Problem::at(key, "too short: it would keep a core busy")
-                    .expected("10ms or longer")
-                    .found(format!("{} ms", value.as_millis())),
-            );
-        }
-    }
-    let ordered = [
-        ("delivery.retry_max", "delivery.retry_first", delivery.retry_first, delivery.retry_max),
-        ("delivery.age_max", "delivery.give_up_after", delivery.give_up_after, delivery.age_max),
-    ];
-    for (key, other, low, high) in ordered {
-        if low > high {
-            problems.push(
-                Problem::at(key, format!("shorter than {other}"))
-                    .expected(format!("at least {}", crate::quantity::duration_text(low)))
-                    .found(crate::quantity::duration_text(high))
-                    .fix(format!("raise it, or lower {other}")),
-            );
-        }
-    }
-}
-
-fn at_least(values: &[(&str, usize, usize)], problems: &mut Vec<Problem>) {
-    for (key, value, least) in values {
-        if value < least {
-            problems.push(Problem::at(key, "too small").expected(format!("at least {least}")).found(value.to_string()));
-        }
-    }
+    let problem = problem.expected("\"sqlite:\" and a path");
+    problems.push(problem.fix("use url = \"sqlite:pushpull.db\""));
 }
 
 fn log(config: &Config, problems: &mut Vec<Problem>) {
@@ -192,9 +152,37 @@ fn log(config: &Config, problems: &mut Vec<Problem>) {
             .found(format!("{bad:?}"));
         problems.push(match near {
             Some(near) => problem.fix(format!("write \"{near}\"")),
-            None => problem,
+            None => problem.fix("write a level, and MODULE=LEVEL behind it where needed, with commas between"),
         });
     }
+}
+
+/// Whoever is on the list may be a page's host, so a slip in it would open or close the wrong door in silence.
+fn hosts(admin: &Admin, problems: &mut Vec<Problem>) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_host = |host: &str| {
+        host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.len() <= 253 && host.chars().all(is_name))
+    };
+    for bad in admin.hosts.iter().filter(|host| !is_host(host)) {
+        let rest = bad.split_once("://").map_or(bad.as_str(), |(_, rest)| rest);
+        let bare = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+        let problem = Problem::at("admin.hosts", "this is no host name")
+            .expected("a name or an address, without scheme, port and path")
+            .found(format!("{bad:?}"));
+        problems.push(match is_host(bare) {
+            true => problem.fix(format!("write \"{bare}\"")),
+            false => problem.fix("write a name such as \"signals-admin.internal\""),
+        });
+    }
+}
+
+/// What keeps a text from being an issuer or audience: both are compared byte for byte, so what cannot be seen matters.
+pub(super) fn unfit(text: &str) -> Option<&'static str> {
+    if text.trim().is_empty() {
+        return Some("is empty");
+    }
+    let unseen = |c: char| c.is_control() || c.is_whitespace();
+    text.contains(unseen).then_some("has spaces or line breaks, which no partner's has")
 }
 
 /// What two peers must not share: how they are called, whose SETs they bring, and what they prove themselves with.
@@ -209,19 +197,21 @@ fn among_peers(config: &Config, problems: &mut Vec<Problem>) {
         {
             let line = config.peers[other].line.map(|line| format!(" (line {line})")).unwrap_or_default();
             let problem = Problem::at("name", format!("two peers are called {}{line}", peer.name));
+            let problem = problem.code(Code::ConfigConflict);
             problems.push(problem.fix("give one of them another name").in_peer(index));
         }
         if !peer.issuer.is_empty()
             && let Some(other) = issuers.insert(&peer.issuer, index)
         {
             let what = format!("{} and {} have the same issuer", name(&other), peer.name);
-            problems.push(Problem::at("issuer", what).fix("make them one peer").in_peer(index));
+            let problem = Problem::at("issuer", what).code(Code::ConfigConflict);
+            problems.push(problem.fix("make them one peer").in_peer(index));
         }
         if let Some(file) = &peer.accept_token_file
             && let Some(other) = tokens.insert(file, index)
         {
             let what = format!("{} and {} would present the same token", name(&other), peer.name);
-            let problem = Problem::at("accept_token_file", what);
+            let problem = Problem::at("accept_token_file", what).code(Code::ConfigConflict);
             problems.push(problem.fix("give each its own: a token says who is calling").in_peer(index));
         }
     }

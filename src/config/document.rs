@@ -5,17 +5,21 @@ use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::set::nearest::nearest;
 
 use super::environment::{Environment, Override};
-
 use super::problem::{Place, Problem, Step};
+use super::syntax::{self, line_start};
+use super::tree::{STRIDE, find, insert, is_section, remove, rename, value, value_mut};
+use super::{complaint, excerpt};
 
 /// A parsed document.
 pub(super) struct Document<'a> {
     text: &'a str,
+    /// Where the lines begin: with very many peers it would take long to count them again and again.
+    lines: Vec<usize>,
     root: DeTable<'a>,
     /// The variables laid over the file. Their keys and values carry spans behind the end of the text, [`STRIDE`] of
     /// them for each variable, so that a span alone tells where a value comes from.
@@ -24,23 +28,40 @@ pub(super) struct Document<'a> {
     damaged: Vec<Vec<Step>>,
     /// The text itself is not TOML, so that what is missing may only have been lost.
     torn: bool,
+    /// Where the first heading or list is that has no end. What follows may have ended up in another place.
+    torn_from: usize,
 }
-
-/// How many positions behind the end of the text belong to one variable: one for each part of its name, the last one
-/// for its value.
-const STRIDE: usize = 32;
 
 impl<'a> Document<'a> {
     /// Parses the text and lays the environment over it. Faults of syntax and of variables' names are returned beside
     /// the document, which holds all that could be read.
     pub(super) fn parse(text: &'a str, environment: &'a Environment) -> (Self, Vec<Problem>) {
         let (root, errors) = DeTable::parse_recoverable(text);
+        let overrides = environment.overrides();
         let torn = !errors.is_empty();
-        let mut document =
-            Self { text, root: root.into_inner(), overrides: environment.overrides(), damaged: Vec::new(), torn };
-        let mut problems: Vec<Problem> = errors.iter().map(|error| document.syntax(error)).collect();
-        problems.dedup_by(|second, first| second.place == first.place);
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        let root = root.into_inner();
+        let mut document = Self { text, lines, root, overrides, damaged: Vec::new(), torn, torn_from: usize::MAX };
+        let mut problems = Vec::new();
+        for (span, message) in syntax::told(text, &errors) {
+            let line = document.line_at(span.start);
+            if line.trim_start().starts_with('[') || syntax::is_unclosed_list(&message) {
+                let is_list = syntax::is_unclosed_list(&message);
+                let from = if is_list { span.start } else { line_start(text, span.start) };
+                document.torn_from = document.torn_from.min(from);
+            }
+            let base = Problem { field: document.field_at(span.start), ..document.base(&span) };
+            problems.push(complaint::of_syntax(&message, line, base));
+        }
         problems.extend(document.lay_over());
+        problems.extend(environment.unreadable().map(|name| {
+            Problem {
+                place: Place::Environment(name.to_owned()),
+                what: "the value is not Unicode".into(),
+                ..Problem::default()
+            }
+            .fix("set it to a text in UTF-8, or unset it")
+        }));
         (document, problems)
     }
 
@@ -61,7 +82,13 @@ impl<'a> Document<'a> {
             if self.retry_as_text(&mut root, &path, &error) {
                 continue;
             }
-            problems.push(self.unreadable(&error, path.clone(), &span));
+            if error.message().starts_with("unknown field") {
+                problems.extend(self.unknown(&mut root, path, error.message(), &span));
+                continue;
+            }
+            if self.is_sure(&span) {
+                problems.push(self.unreadable(&error, path.clone(), &span));
+            }
             while matches!(path.last(), Some(Step::Index(_))) {
                 path.pop();
             }
@@ -73,16 +100,22 @@ impl<'a> Document<'a> {
     /// Fills in where a fault of the schema or of a check stands. `None` when it is about something that has been
     /// reported already.
     pub(super) fn locate(&self, mut problem: Problem) -> Option<Problem> {
-        if self.damaged.iter().any(|damaged| problem.path.starts_with(damaged)) {
+        let is_damaged = |path: &Vec<Step>| self.damaged.iter().any(|damaged| path.starts_with(damaged));
+        if is_damaged(&problem.path) || problem.rests_on.iter().any(is_damaged) {
             return None;
         }
         let span = self.span_of(&problem.path);
-        if self.torn && span.is_none() {
+        let lost = span.as_ref().map_or(self.torn && !problem.path.is_empty(), |span| !self.is_sure(span));
+        if lost {
             return None;
         }
-        problem.place = span.map_or_else(|| self.nearest_place(&problem.path), |span| self.place(span.start));
+        let nearest = || (1..problem.path.len()).rev().find_map(|length| self.span_of(&problem.path[..length]));
+        if let Some(span) = span.or_else(nearest) {
+            problem.place = self.place(span.start);
+            problem.excerpt = excerpt::of(self.text, &span);
+        }
         problem.field = self.field(&problem.path);
-        Some(problem)
+        Some(problem.finish())
     }
 
     /// The line on which the `index`th `[[peer]]` starts, counted from one.
@@ -112,12 +145,7 @@ impl<'a> Document<'a> {
             };
             if let Some((what, fix)) = what {
                 let place = Place::Environment(over.name.to_owned());
-                problems.push(Problem {
-                    place,
-                    what: what.to_owned(),
-                    fix: Some(fix.to_owned()),
-                    ..Problem::default()
-                });
+                problems.push(Problem { place, what: what.to_owned(), ..Problem::default() }.fix(fix));
             }
         }
         problems
@@ -135,51 +163,75 @@ impl<'a> Document<'a> {
         true
     }
 
-    /// A fault of syntax, in our form.
-    fn syntax(&self, error: &toml::de::Error) -> Problem {
-        let place = error.span().map_or(Place::File, |span| self.place(span.start));
-        let (what, expected) = match error.message().split_once(", expected ") {
-            Some((what, expected)) => (what, Some(expected.to_owned())),
-            None => (error.message(), None),
-        };
-        Problem {
-            place,
-            what: format!("not TOML: {what}"),
-            expected,
-            fix: Some("correct this line; texts need quotation marks".to_owned()),
-            ..Problem::default()
+    /// Takes out a key that is not known. A section whose name is misspelt is read on under the name that was meant, so
+    /// that its own faults come to light; a misspelt key counts as given, so that it is not called missing too.
+    fn unknown(
+        &mut self,
+        root: &mut DeTable<'a>,
+        path: Vec<Step>,
+        message: &str,
+        span: &Range<usize>,
+    ) -> Option<Problem> {
+        let key = path.iter().rev().find_map(Step::key).unwrap_or_default().to_owned();
+        let base = Problem { field: self.field(&path), path: path.clone(), ..self.base(span) };
+        let problem = complaint::of_key(message, &key, base).finish();
+        let meant = nearest(&key, complaint::names_in(message).skip(1)).and_then(|near| {
+            let mut meant = path.clone();
+            *meant.last_mut()? = near.into();
+            value(root, &meant).is_none().then_some(meant)
+        });
+        match meant {
+            Some(meant) if value(root, &path).is_some_and(is_section) => {
+                rename(root, &path, &meant);
+                rename(&mut self.root, &path, &meant);
+            }
+            meant => {
+                remove(root, &path);
+                self.damaged.push(path);
+                self.damaged.extend(meant);
+            }
         }
+        self.is_sure(span).then_some(problem)
     }
 
-    /// What the schema says about a key or value that it cannot take.
+    /// Whether what stands here is what was meant to stand here, as far as the text is TOML.
+    fn is_sure(&self, span: &Range<usize>) -> bool {
+        span.start < self.torn_from || span.start > self.text.len()
+    }
+
+    /// What the schema says about a value that it cannot take.
     fn unreadable(&self, error: &toml::de::Error, path: Vec<Step>, span: &Range<usize>) -> Problem {
-        let message = error.message().trim_end();
-        let field = self.field(&path);
-        let place = self.place(span.start);
-        let base = Problem { place, field, path: path.clone(), ..Problem::default() };
-        let last = path.iter().rev().find_map(|step| if let Step::Key(key) = step { Some(key.as_str()) } else { None });
-        if message.starts_with("unknown field") {
-            return unknown_key(base, message, last.unwrap_or_default());
+        let key = path.iter().rev().find_map(Step::key).unwrap_or_default().to_owned();
+        let base = Problem { field: self.field(&path), path, ..self.base(span) };
+        complaint::of_value(error.message(), &key, base).finish()
+    }
+
+    /// A problem at this place.
+    fn base(&self, span: &Range<usize>) -> Problem {
+        Problem { place: self.place(span.start), excerpt: excerpt::of(self.text, span), ..Problem::default() }
+    }
+
+    /// The line around a position of the text.
+    fn line_at(&self, offset: usize) -> &'a str {
+        self.text[line_start(self.text, offset)..].lines().next().unwrap_or_default()
+    }
+
+    /// The key that stands on a line that is not TOML, as far as can be told by looking at it.
+    fn field_at(&self, offset: usize) -> String {
+        let is_name = |text: &&str| {
+            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        };
+        let heading = |line: &'a str| line.trim().strip_prefix('[').map(|name| name.trim_matches(['[', ']']));
+        let line = self.line_at(offset);
+        if let Some(section) = heading(line) {
+            return Some(section).filter(is_name).unwrap_or_default().to_owned();
         }
-        if last == Some("token") {
-            // Somebody may have written the secret itself here, and errors end up in logs.
-            return Problem {
-                what: "a token does not stand in the file".to_owned(),
-                expected: Some("{ env = \"NAME\" }".to_owned()),
-                fix: Some("put the token into a file and name it in token_file".to_owned()),
-                ..base
-            };
-        }
-        let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
-        let expected = if matches!(expected, "usize" | "u64" | "u32" | "i64") { "a whole number" } else { expected };
-        let (what, found) = found.split_once(": ").unwrap_or((found, ""));
-        let variant = found_variant(message);
-        let what = if variant.is_some() { "unknown value" } else { what };
-        let found = variant.map_or_else(|| found.to_owned(), |variant| format!("`{variant}`"));
-        let fix =
-            variant.and_then(|variant| nearest(variant, names_in(expected))).map(|near| format!("write \"{near}\""));
-        let some = |text: String| if text.is_empty() { None } else { Some(text) };
-        Problem { what: what.to_owned(), expected: some(expected.to_owned()), found: some(found), fix, ..base }
+        // Without the sign it may be anything, such as the second line of a secret.
+        let key = line.split_once('=').map(|(key, _)| key.trim()).filter(is_name);
+        let Some(key) = key else { return String::new() };
+        let before = self.text.get(..offset).unwrap_or_default();
+        let section = before.lines().rev().skip(1).find_map(heading).filter(is_name);
+        section.map_or_else(|| key.to_owned(), |section| format!("{section}.{key}"))
     }
 
     /// The way to a value as the operator would say it; a peer is named by its name where it has one.
@@ -193,23 +245,15 @@ impl<'a> Document<'a> {
                     let name = value(&self.root, &path[..=depth])
                         .and_then(|peer| peer.get_ref().get("name")?.get_ref().as_str());
                     match name {
-                        Some(name) if depth == 1 => text.push_str(&format!("[{name}]")),
+                        Some(name) if depth == 1 && !name.contains(char::is_control) => {
+                            text.push_str(&format!("[{name}]"))
+                        }
                         _ => text.push_str(&format!("[{}]", index + 1)),
                     }
                 }
             }
         }
         text
-    }
-
-    /// Where the closest existing parent of a missing key stands.
-    fn nearest_place(&self, path: &[Step]) -> Place {
-        let parents = (1..path.len()).rev();
-        parents
-            .filter_map(|length| self.span_of(&path[..length]))
-            .map(|span| self.place(span.start))
-            .next()
-            .unwrap_or_default()
     }
 
     fn span_of(&self, path: &[Step]) -> Option<Range<usize>> {
@@ -232,120 +276,9 @@ impl<'a> Document<'a> {
         if let Some(over) = self.override_at(offset) {
             return Place::Environment(over.name.to_owned());
         }
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::Line { line: before.matches('\n').count() + 1, column: before[start..].chars().count() + 1 }
+        let line = self.lines.partition_point(|start| *start <= offset).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or_default();
+        let column = self.text.get(start..offset).unwrap_or_default().chars().count() + 1;
+        Place::Line { line, column }
     }
-}
-
-/// "unknown key", with the nearest key that exists.
-fn unknown_key(base: Problem, message: &str, key: &str) -> Problem {
-    let known = message.split_once(", expected ").map_or("", |(_, known)| known);
-    let fix = match nearest(key, names_in(known)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "remove it".to_owned(),
-    };
-    let expected = known.strip_prefix("one of ").unwrap_or(known).to_owned();
-    let expected = if expected.is_empty() { None } else { Some(expected) };
-    Problem { what: "unknown key".to_owned(), expected, fix: Some(fix), ..base }
-}
-
-/// The word that serde calls an unknown variant.
-fn found_variant(message: &str) -> Option<&str> {
-    message.strip_prefix("unknown variant `")?.split('`').next()
-}
-
-/// The names between back-ticks in serde's list of what it would have taken.
-fn names_in(expected: &str) -> impl Iterator<Item = &str> {
-    expected.split('`').skip(1).step_by(2)
-}
-
-/// The way to the innermost key or value with this span.
-fn find(table: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<Step>> {
-    for (key, value) in table {
-        let found = if key.span() == *span { Some(Vec::new()) } else { find_in(value, span) };
-        if let Some(mut path) = found {
-            path.insert(0, Step::Key(key.get_ref().to_string()));
-            return Some(path);
-        }
-    }
-    None
-}
-
-fn find_in(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Vec<Step>> {
-    let inner = match value.get_ref() {
-        DeValue::Table(table) => find(table, span),
-        DeValue::Array(array) => array.iter().enumerate().find_map(|(index, item)| {
-            let mut path = find_in(item, span)?;
-            path.insert(0, Step::Index(index));
-            Some(path)
-        }),
-        _ => None,
-    };
-    inner.or_else(|| (value.span() == *span).then(Vec::new))
-}
-
-fn value<'t, 'i>(root: &'t DeTable<'i>, path: &[Step]) -> Option<&'t Spanned<DeValue<'i>>> {
-    let (first, rest) = path.split_first()?;
-    let Step::Key(key) = first else { return None };
-    rest.iter().try_fold(root.get(key.as_str())?, |value, step| match step {
-        Step::Key(key) => value.get_ref().as_table()?.get(key.as_str()),
-        Step::Index(index) => value.get_ref().as_array()?.get(*index),
-    })
-}
-
-fn value_mut<'t, 'i>(root: &'t mut DeTable<'i>, path: &[Step]) -> Option<&'t mut Spanned<DeValue<'i>>> {
-    let (first, rest) = path.split_first()?;
-    let Step::Key(key) = first else { return None };
-    rest.iter().try_fold(root.get_mut(key.as_str())?, |value, step| match (step, value.get_mut()) {
-        (Step::Key(key), DeValue::Table(table)) => table.get_mut(key.as_str()),
-        (Step::Index(index), DeValue::Array(array)) => array.get_mut(*index),
-        _ => None,
-    })
-}
-
-fn remove(root: &mut DeTable<'_>, path: &[Step]) {
-    let Some((Step::Key(key), parents)) = path.split_last() else { return };
-    if parents.is_empty() {
-        root.remove(key.as_str());
-    } else if let Some(DeValue::Table(table)) = value_mut(root, parents).map(Spanned::get_mut) {
-        table.remove(key.as_str());
-    }
-}
-
-/// Puts a value at a path, making the sections on the way. False when something on the way is no section.
-fn insert<'a>(root: &mut DeTable<'a>, path: &[String], value: DeValue<'a>, mark: usize) -> bool {
-    let Some((key, sections)) = path.split_last() else { return false };
-    let mut table = root;
-    for (depth, section) in sections.iter().enumerate() {
-        let span = mark + depth..mark + depth;
-        let fresh = || Spanned::new(span.clone(), DeValue::Table(DeTable::new()));
-        let entry = table.entry(Spanned::new(span.clone(), section.clone().into())).or_insert_with(fresh);
-        let DeValue::Table(next) = entry.get_mut() else { return false };
-        table = next;
-    }
-    table.remove(key.as_str());
-    let depth = mark + sections.len();
-    table.insert(Spanned::new(depth..depth, key.clone().into()), respan(value, mark + STRIDE - 1));
-    true
-}
-
-/// The value with every span in it pointing at the variable that it came from.
-fn respan(value: DeValue<'_>, mark: usize) -> Spanned<DeValue<'_>> {
-    let value = match value {
-        DeValue::Array(array) => {
-            let mut marked = DeArray::new();
-            array.iter().for_each(|item| marked.push(respan(item.get_ref().clone(), mark)));
-            DeValue::Array(marked)
-        }
-        DeValue::Table(table) => {
-            let mut marked = DeTable::new();
-            for (key, value) in table {
-                marked.insert(Spanned::new(mark..mark, key.into_inner()), respan(value.into_inner(), mark));
-            }
-            DeValue::Table(marked)
-        }
-        other => other,
-    };
-    Spanned::new(mark..mark, value)
 }

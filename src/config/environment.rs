@@ -10,7 +10,11 @@ pub const PREFIX: &str = "PUSHPULL__";
 
 /// Environment variables, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// Overriding variables that are not Unicode.
+    unreadable: Vec<String>,
+}
 
 /// A variable that overrides a key.
 #[derive(Clone)]
@@ -24,26 +28,39 @@ pub(super) struct Override<'a> {
 }
 
 impl Environment {
-    /// The environment of this process, as it is now. Names and values that are not Unicode are left out.
+    /// The environment of this process, as it is now.
     pub fn of_process() -> Self {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+        let mut environment = Self::default();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => drop(environment.variables.insert(name, value)),
+                (Ok(name), Err(_)) if name.starts_with(PREFIX) => environment.unreadable.push(name),
+                // A variable that is none of ours may be what it likes.
+                _ => {}
+            }
+        }
+        environment
     }
 
     /// The value of one variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// Names of overriding variables whose values cannot be read.
+    pub(super) fn unreadable(&self) -> impl Iterator<Item = &str> {
+        self.unreadable.iter().map(String::as_str)
     }
 
     pub(super) fn overrides(&self) -> Vec<Override<'_>> {
-        self.0.iter().filter_map(|(name, raw)| Override::of(name, raw)).collect()
+        self.variables.iter().filter_map(|(name, raw)| Override::of(name, raw)).collect()
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { variables, unreadable: Vec::new() }
     }
 }
 

@@ -1,16 +1,20 @@
 //! The files that a configuration names: are they there, and are they what they should be? Contents are never shown.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::auth::Secret;
+use crate::auth::{Secret, SecretError};
+use crate::codes::Code;
+use crate::private::{self, Exposed};
+use crate::set::nearest::nearest;
 use crate::set::{Digest, KeySet, SigningKey};
-use crate::wire::net::server_config;
+use crate::store::exposed_database;
+use crate::wire::net::{TlsError, server_config};
 
 use super::problem::Problem;
 use super::schema::{Keys, Tls, TlsMode};
-use super::{Config, Environment, Peer};
+use super::{Config, Environment, Peer, partner};
 
 /// The private keys in a directory by their `kid`, which is the file's stem, in alphabetical order.
 pub fn key_files(directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
@@ -28,155 +32,263 @@ pub fn key_files(directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
 }
 
 /// Every fault of the files that this configuration names.
-pub(super) fn problems(config: &Config, environment: &Environment) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    tls(&config.server.tls, &mut problems);
-    if let Err(problem) = secret("admin.token_file", &config.admin.token_file, "make it with `pushpull init`") {
-        problems.push(*problem);
+pub(super) fn problems(config: &Config, file: &Path, environment: &Environment) -> Vec<Problem> {
+    let mut look = Look { environment, problems: Vec::new(), exposed: BTreeSet::new(), accepted: HashMap::new() };
+    if let Some(exposed) = private::check_public(file) {
+        look.exposed("", exposed);
     }
-    keys(&config.keys, &mut problems);
-    if let Some(path) = config.store.path()
-        && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
-        && !parent.is_dir()
-    {
-        let problem = Problem::at("store.url", "its directory does not exist").found(parent.display().to_string());
-        problems.push(problem.fix("make the directory, or name another file"));
-    }
-    let mut accepted = Vec::new();
+    look.tls(&config.server.tls);
+    let admin = look.secret("admin.token_file", &config.admin.token_file, "make it with `pushpull init`");
+    look.keys(&config.keys);
+    look.database(config);
     for (index, peer) in config.peers.iter().enumerate() {
-        problems.extend(peer_files(peer, environment, &mut accepted).into_iter().map(|problem| problem.in_peer(index)));
+        let before = look.problems.len();
+        look.peer(peer, admin.as_ref());
+        let own = look.problems.split_off(before);
+        look.problems.extend(own.into_iter().map(|problem| problem.in_peer(index)));
     }
-    problems
+    look.problems
 }
 
-/// Also fills `accepted` with the digests of the tokens by which partners are told apart.
-fn peer_files(peer: &Peer, environment: &Environment, accepted: &mut Vec<(Digest, String)>) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if let Some(file) = &peer.jwks_file {
-        problems.extend(jwk_set(file));
-    }
-    if let Some(file) = &peer.token_file {
-        problems.extend(
-            secret("token_file", file, "put the token there that the partner handed over")
-                .err()
-                .map(|problem| *problem),
-        );
-    }
-    if let Some(token) = &peer.token {
-        let value = environment.get(&token.env).unwrap_or_default().to_owned();
-        if let Err(error) = Secret::new(value, &format!("environment variable {}", token.env)) {
-            let problem = Problem::at("token", error.to_string());
-            problems.push(problem.fix("set it to the token that the partner handed over, or use token_file"));
+/// What has been seen of the files so far.
+struct Look<'a> {
+    environment: &'a Environment,
+    problems: Vec<Problem>,
+    /// What has been reported as open to others: many files may lie in one such directory.
+    exposed: BTreeSet<PathBuf>,
+    /// The digests of the tokens by which partners are told apart, and whose they are.
+    accepted: HashMap<Digest, String>,
+}
+
+impl Look<'_> {
+    fn peer(&mut self, peer: &Peer, admin: Option<&Digest>) {
+        if let Some(file) = &peer.jwks_file {
+            self.jwk_set(file);
+        }
+        if let Some(file) = &peer.token_file {
+            let digest = self.secret("token_file", file, "put the token there that the partner handed over");
+            self.not_the_admin_token("token_file", digest.as_ref(), admin);
+        }
+        // What cannot be a name has been reported, and may be the token itself.
+        if let Some(token) = peer.token.as_ref().filter(|token| partner::is_variable(&token.env)) {
+            self.variable(&token.env);
+        }
+        let Some(file) = &peer.accept_token_file else { return };
+        let digest =
+            self.secret("accept_token_file", file, "make it with `pushpull peer add`, and hand it to the partner");
+        self.not_the_admin_token("accept_token_file", digest.as_ref(), admin);
+        let Some(digest) = digest else { return };
+        if let Some(name) = self.accepted.get(&digest) {
+            let what = format!("{name} and {} would present the same token", peer.name);
+            let problem = Problem::at("accept_token_file", what).code(Code::ConfigConflict);
+            self.problems.push(problem.fix("give each its own: a token says who is calling"));
+        } else {
+            self.accepted.insert(digest, peer.name.clone());
         }
     }
-    let Some(file) = &peer.accept_token_file else { return problems };
-    match secret("accept_token_file", file, "make it with `pushpull peer add`, and hand it to the partner") {
-        Err(problem) => problems.push(*problem),
-        Ok(digest) => match accepted.iter().find(|(other, _)| *other == digest) {
-            Some((_, name)) => {
-                let what = format!("{name} and {} would present the same token", peer.name);
-                let problem = Problem::at("accept_token_file", what);
-                problems.push(problem.fix("give each its own: a token says who is calling"));
-            }
-            None => accepted.push((digest, peer.name.clone())),
-        },
-    }
-    problems
-}
 
-fn tls(tls: &Tls, problems: &mut Vec<Problem>) {
-    let named = [("server.tls.cert", &tls.cert), ("server.tls.key", &tls.key)];
-    let is_missing = |file: &Option<PathBuf>| file.as_ref().is_none_or(|file| !file.exists());
-    let from_init = tls.mode == TlsMode::SelfSigned;
-    if tls.mode == TlsMode::DangerousPlaintext || (from_init && named.iter().all(|(_, file)| is_missing(file))) {
-        return;
-    }
-    let fix =
-        if from_init { "restore it, or remove the other one too" } else { "name a PEM file that this user may read" };
-    let mut contents = Vec::new();
-    for (key, file) in named {
-        let Some(file) = file else { continue };
-        match read(key, file) {
-            Ok(bytes) => contents.push(bytes),
-            Err(problem) => problems.push(problem.fix(fix)),
+    fn not_the_admin_token(&mut self, key: &str, digest: Option<&Digest>, admin: Option<&Digest>) {
+        if digest.is_some() && digest == admin {
+            self.problems.push(
+                Problem::at(key, "this is the admin API's token: the partner could do all that you can")
+                    .code(Code::ConfigConflict)
+                    .fix("make another one with `pushpull peer add`"),
+            );
         }
     }
-    if let [cert, key] = contents.as_slice()
-        && let Err(fault) = server_config(cert, key)
-    {
-        problems.push(
-            Problem::at("server.tls.cert", fault.to_string()).fix("name a certificate and the key that belongs to it"),
-        );
-    }
-}
 
-fn keys(keys: &Keys, problems: &mut Vec<Problem>) {
-    const NEW: &str = "make a key with `pushpull key new`";
-    let files = match key_files(&keys.dir) {
-        Ok(files) => files,
-        Err(error) => {
-            let problem = Problem::at("keys.dir", "this directory cannot be read");
-            return problems.push(problem.found(format!("{}: {error}", keys.dir.display())).fix(NEW));
-        }
-    };
-    let names = files.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    match &keys.active {
-        _ if files.is_empty() => {
-            let problem = Problem::at("keys.dir", "there is no signing key");
-            problems.push(problem.expected("a file <kid>.pem").found(keys.dir.display().to_string()).fix(NEW));
-        }
-        None if files.len() > 1 => problems.push(
-            Problem::at("keys.active", "missing, and there are several keys")
-                .expected(format!("one of {names}"))
-                .fix("say which one signs: active = \"…\" under [keys]"),
-        ),
-        Some(active) if !files.contains_key(active) => problems.push(
-            Problem::at("keys.active", "there is no such key")
-                .expected(format!("one of {names}"))
-                .found(format!("{active:?}"))
-                .fix("name one that is there, or make it with `pushpull key new --kid`"),
-        ),
-        _ => {}
-    }
-    for (kid, file) in &files {
-        let readable = std::fs::read_to_string(file).map_err(|error| error.to_string());
-        if let Err(fault) = readable.and_then(|pem| SigningKey::from_pem(kid, &pem).map_err(|error| error.to_string()))
-        {
-            let problem = Problem::at("keys.dir", format!("{} is no usable key: {fault}", file.display()));
-            problems.push(problem.expected("a private key in PEM, PKCS#8: EC P-256, Ed25519 or RSA").fix(NEW));
-        }
-    }
-}
-
-fn jwk_set(file: &Path) -> Option<Problem> {
-    let fix = "ask the partner for its JWK Set, or use jwks_uri";
-    let bytes = match read("jwks_file", file) {
-        Ok(bytes) => bytes,
-        Err(problem) => return Some(problem.fix(fix)),
-    };
-    match KeySet::parse(&bytes) {
-        Ok(keys) if !keys.is_empty() => None,
-        Ok(_) => Some(Problem::at("jwks_file", "no key in it can be used").found(file.display().to_string()).fix(fix)),
-        Err(fault) => Some(
-            Problem::at("jwks_file", format!("this is no JWK Set: {fault}")).found(file.display().to_string()).fix(fix),
-        ),
-    }
-}
-
-/// The digest of the secret in a file, which must hold one.
-fn secret(key: &str, file: &Path, fix: &str) -> Result<Digest, Box<Problem>> {
-    match Secret::read_file(file) {
-        Ok(secret) => Ok(Digest::of(secret.expose().as_bytes())),
-        Err(error) => Err(Box::new(Problem::at(key, error.to_string()).fix(fix))),
-    }
-}
-
-fn read(key: &str, file: &Path) -> Result<Vec<u8>, Box<Problem>> {
-    std::fs::read(file).map_err(|error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => "there is no such file".to_owned(),
-            _ => format!("cannot be read: {error}"),
+    /// The token in an environment variable.
+    fn variable(&mut self, name: &str) {
+        let fix = "set it to the token that the partner handed over, or use token_file";
+        let what = match self.environment.get(name) {
+            None => format!("the environment variable {name} is not set"),
+            Some(value) => match Secret::new(value.to_owned(), &format!("the environment variable {name}")) {
+                Ok(_) => return,
+                Err(error) => error.to_string(),
+            },
         };
-        Box::new(Problem::at(key, what).found(file.display().to_string()))
-    })
+        self.problems.push(Problem::at("token", what).code(Code::ConfigBadFile).fix(fix));
+    }
+
+    fn tls(&mut self, tls: &Tls) {
+        let named = [("server.tls.cert", &tls.cert), ("server.tls.key", &tls.key)];
+        let is_missing = |file: &Option<PathBuf>| file.as_ref().is_none_or(|file| !file.exists());
+        let from_init = tls.mode == TlsMode::SelfSigned;
+        if tls.mode == TlsMode::DangerousPlaintext || (from_init && named.iter().all(|(_, file)| is_missing(file))) {
+            return;
+        }
+        let fix = match from_init {
+            true => "restore it, or remove the other one too",
+            false => "name a PEM file that this user may read",
+        };
+        let mut contents = Vec::new();
+        for (key, file) in named {
+            let Some(file) = file else { continue };
+            let bytes = match key {
+                "server.tls.key" => private::read(file),
+                _ => std::fs::read(file).map_err(private::Error::from),
+            };
+            match bytes {
+                Ok(bytes) => contents.push(bytes),
+                Err(error) => self.unreadable(key, file, error, fix),
+            }
+        }
+        let [cert, key] = contents.as_slice() else { return };
+        let Err(fault) = server_config(cert, key) else { return };
+        let at = if fault == TlsError::Key { "server.tls.key" } else { "server.tls.cert" };
+        let problem = Problem::at(at, fault.to_string()).code(Code::ConfigBadFile).rests_on("server.tls.mode");
+        self.problems.push(problem.fix("name a certificate and the key that belongs to it"));
+    }
+
+    fn keys(&mut self, keys: &Keys) {
+        const NEW: &str = "make a key with `pushpull key new`";
+        let problem = |key: &str, what: &str| Problem::at(key, what).code(Code::ConfigBadFile);
+        if let Some(exposed) = private::check_directory(&keys.dir) {
+            self.exposed("keys.dir", exposed);
+        }
+        let files = match key_files(&keys.dir) {
+            Ok(files) => files,
+            Err(error) => {
+                let what = match error.kind() {
+                    io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+                    io::ErrorKind::NotADirectory => "this is a file, and no directory".to_owned(),
+                    _ => format!("this directory cannot be read: {}", private::said(&error)),
+                };
+                let found = keys.dir.display().to_string();
+                return self.problems.push(problem("keys.dir", &what).found(found).fix(NEW));
+            }
+        };
+        let names = files.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        match &keys.active {
+            _ if files.is_empty() => {
+                let problem = problem("keys.dir", "there is no signing key");
+                let found = keys.dir.display().to_string();
+                self.problems.push(problem.expected("a file <kid>.pem").found(found).fix(NEW));
+            }
+            None if files.len() > 1 => self.problems.push(
+                Problem::at("keys.active", "missing, and there are several keys")
+                    .code(Code::ConfigMissingKey)
+                    .rests_on("keys.dir")
+                    .expected(format!("one of {names}"))
+                    .fix("say which one signs: active = \"…\" under [keys]"),
+            ),
+            Some(active) if !files.contains_key(active) => {
+                let near =
+                    nearest(active, files.keys().map(String::as_str)).or(files.keys().next().map(String::as_str));
+                self.problems.push(
+                    problem("keys.active", "there is no such key")
+                        .rests_on("keys.dir")
+                        .expected(format!("one of {names}"))
+                        .found(format!("{active:?}"))
+                        .fix(match near {
+                            Some(near) => format!("write \"{near}\", or make it with `pushpull key new --kid`"),
+                            None => NEW.to_owned(),
+                        }),
+                );
+            }
+            _ => {}
+        }
+        for (kid, file) in &files {
+            let pem = match private::read_to_string(file) {
+                Ok(pem) => pem,
+                Err(error) => {
+                    self.unreadable("keys.dir", file, error, NEW);
+                    continue;
+                }
+            };
+            if let Err(fault) = SigningKey::from_pem(kid, &pem) {
+                self.problems.push(
+                    problem("keys.dir", &format!("{} is no usable key: {fault}", file.display()))
+                        .expected("a private key in PEM, PKCS#8: EC P-256, Ed25519 or RSA")
+                        .fix("move it away, or make a key with `pushpull key new`"),
+                );
+            }
+        }
+    }
+
+    fn database(&mut self, config: &Config) {
+        let Some(path) = config.store.path() else { return };
+        let problem = |what: &str, path: &Path| {
+            Problem::at("store.url", what).code(Code::ConfigBadFile).found(path.display().to_string())
+        };
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
+            let problem = problem("its directory does not exist", parent);
+            return self.problems.push(problem.fix("make the directory, or name another file"));
+        }
+        for exposed in exposed_database(path) {
+            self.exposed("store.url", exposed);
+        }
+        let what = if path.is_dir() {
+            "this is a directory, and no file"
+        } else if is_foreign(path) {
+            "this file is no SQLite database"
+        } else {
+            return;
+        };
+        self.problems.push(problem(what, path).fix("name another file, or one that is not there yet: it is made"));
+    }
+
+    fn jwk_set(&mut self, file: &Path) {
+        let fix = "ask the partner for its JWK Set, or use jwks_uri";
+        if let Some(exposed) = private::check_public(file) {
+            self.exposed("jwks_file", exposed);
+        }
+        let bytes = match std::fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.unreadable("jwks_file", file, error.into(), fix),
+        };
+        let what = match KeySet::parse(&bytes) {
+            Ok(keys) if !keys.is_empty() => return,
+            Ok(_) => "no key in it can be used".to_owned(),
+            Err(fault) => format!("this is no JWK Set: {fault}"),
+        };
+        let problem = Problem::at("jwks_file", what).code(Code::ConfigBadFile);
+        self.problems.push(problem.found(file.display().to_string()).fix(fix));
+    }
+
+    /// The digest of the secret in a file, which must hold one.
+    fn secret(&mut self, key: &str, file: &Path, fix: &str) -> Option<Digest> {
+        let what = match Secret::read_file(file) {
+            Ok(secret) => return Some(Digest::of(secret.expose().as_bytes())),
+            Err(SecretError::Exposed(exposed)) => {
+                self.exposed(key, exposed);
+                return None;
+            }
+            Err(error) => error.to_string(),
+        };
+        self.problems.push(Problem::at(key, what).code(Code::ConfigBadFile).fix(fix));
+        None
+    }
+
+    fn unreadable(&mut self, key: &str, file: &Path, error: private::Error, fix: &str) {
+        match error {
+            private::Error::Exposed(exposed) => self.exposed(key, exposed),
+            private::Error::File(error) => self.problems.push(
+                Problem::at(key, private::said(&error))
+                    .code(Code::ConfigBadFile)
+                    .found(file.display().to_string())
+                    .fix(fix),
+            ),
+        }
+    }
+
+    fn exposed(&mut self, key: &str, exposed: Exposed) {
+        if self.exposed.insert(exposed.path.clone()) {
+            self.problems.push(
+                Problem::at(key, exposed.what())
+                    .code(Code::ConfigPermissions)
+                    .expected(exposed.expected())
+                    .found(format!("{}, {}", exposed.path.display(), exposed.found()))
+                    .fix(exposed.fix()),
+            );
+        }
+    }
+}
+
+/// What begins otherwise is not overwritten, and SQLite would not open it.
+fn is_foreign(path: &Path) -> bool {
+    const SQLITE: &[u8] = b"SQLite format 3\0";
+    let mut start = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut start));
+    read.is_ok() && !start.is_empty() && start != SQLITE
 }

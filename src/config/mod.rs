@@ -1,20 +1,29 @@
 //! `pushpull.toml` and the environment: read, checked, and all that is wrong reported at once, each with its line,
 //! field and remedy. A [`Config`] that exists holds together; [`Config::check_files`] looks at what it names.
 
+mod amounts;
 mod check;
+mod complaint;
+pub mod diff;
 mod document;
 mod environment;
+mod excerpt;
 mod files;
 mod partner;
 mod peer;
 mod problem;
 mod schema;
+mod sections;
+mod syntax;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::codes::Code;
 
 use document::Document;
 
@@ -56,46 +65,67 @@ pub struct Config {
 ///
 /// Only the file itself is read: whether the files it names exist is for [`Config::check_files`].
 pub fn load(file: &Path, environment: &Environment) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
-    let mut config = parse(&text, file, environment)?;
+    let mut config = parse(&read(file)?, file, environment)?;
     config.resolve(file.parent().unwrap_or(Path::new("")));
     Ok(config)
 }
 
 /// Checks a text as if it stood in `file`, which is not read. Paths stay as they are written.
 pub fn parse(text: &str, file: &Path, environment: &Environment) -> Result<Config, Error> {
+    let (config, _, problems) = examine(text, environment);
+    if problems.is_empty() { Ok(config) } else { Err(Error::new(file, problems)) }
+}
+
+/// Reads and checks a configuration file and all the files that it names, as far as it can be understood: all faults of
+/// both at once. Nothing is made, written or connected to.
+pub fn check(file: &Path, environment: &Environment) -> Result<Config, Error> {
+    let text = read(file)?;
+    let (mut config, document, mut problems) = examine(&text, environment);
+    config.resolve(file.parent().unwrap_or(Path::new("")));
+    let of_files = files::problems(&config, file, environment);
+    problems.extend(of_files.into_iter().filter_map(|problem| document.locate(problem)));
+    if problems.is_empty() { Ok(config) } else { Err(Error::new(file, problems)) }
+}
+
+fn examine<'a>(text: &'a str, environment: &'a Environment) -> (Config, Document<'a>, Vec<Problem>) {
     let (mut document, mut problems) = Document::parse(text, environment);
     let mut config: Config = document.read(&mut problems);
     for (index, peer) in config.peers.iter_mut().enumerate() {
         peer.line = document.peer_line(index);
     }
     problems.extend(check::problems(&config).into_iter().filter_map(|problem| document.locate(problem)));
-    if problems.is_empty() {
-        return Ok(config);
-    }
-    problems.sort_by_key(|problem| match problem.place {
-        Place::File => (0, 0),
-        Place::Line { line, column } => (line, column),
-        Place::Environment(_) => (usize::MAX, 0),
-    });
-    Err(Error { file: file.to_owned(), problems })
+    (config, document, problems)
+}
+
+fn read(file: &Path) -> Result<String, Error> {
+    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = &error.as_bytes()[..valid];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        let what = "not TOML: this is no UTF-8".to_owned();
+        let problem = Problem { place: Place::Line { line, column }, what, ..Problem::default() };
+        Error::new(file, vec![problem.code(Code::ConfigNotToml).fix("save the file as UTF-8")])
+    })
 }
 
 impl Config {
     /// Looks at the files that the configuration names: keys, certificates, tokens, JWK Sets. All faults at once.
     pub fn check_files(&self, file: &Path, environment: &Environment) -> Result<(), Error> {
-        let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+        let text = read(file)?;
         let (document, _) = Document::parse(&text, environment);
-        let problems: Vec<Problem> =
-            files::problems(self, environment).into_iter().filter_map(|problem| document.locate(problem)).collect();
-        if problems.is_empty() { Ok(()) } else { Err(Error { file: file.to_owned(), problems }) }
+        let of_files = files::problems(self, file, environment);
+        let problems: Vec<Problem> = of_files.into_iter().filter_map(|problem| document.locate(problem)).collect();
+        if problems.is_empty() { Ok(()) } else { Err(Error::new(file, problems)) }
     }
 
     /// What is wrong with a peer that is to join this configuration, such as one that is added at run time.
     pub fn check_peer(&self, peer: &Peer) -> Vec<Problem> {
         let locate = |mut problem: Problem| {
             problem.field = problem.path.iter().filter_map(problem::Step::key).collect::<Vec<_>>().join(".");
-            problem
+            problem.finish()
         };
         partner::problems(peer, self).into_iter().map(locate).collect()
     }
@@ -118,12 +148,13 @@ impl Config {
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Error {
-    let (what, fix) = match error.kind() {
-        std::io::ErrorKind::NotFound => (
-            "there is no such file".to_owned(),
-            "make one with `pushpull init --issuer https://…`, or name it with -c or PUSHPULL_CONFIG",
-        ),
-        _ => (format!("cannot be read: {error}"), "make it readable for this user"),
+    let fix = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "make one with `pushpull init --issuer https://…`, or name it with -c or PUSHPULL_CONFIG"
+        }
+        std::io::ErrorKind::IsADirectory => "name the file in it, such as pushpull.toml, with -c",
+        _ => "make it readable for this user",
     };
-    Error { file: file.to_owned(), problems: vec![Problem { what, fix: Some(fix.to_owned()), ..Problem::default() }] }
+    let what = crate::private::said(error);
+    Error::new(file, vec![Problem { what, ..Problem::default() }.code(Code::ConfigBadFile).fix(fix)])
 }

@@ -95,10 +95,7 @@ fn faults_with(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
         Place::Line { line, .. } => line.to_string(),
         Place::Environment(name) => name.clone(),
     };
-    let one = |problem: &Problem| {
-        let fix = problem.fix.as_deref().unwrap_or("-");
-        format!("{} {}: {} | {fix}", line(problem), problem.field, problem.what)
-    };
+    let one = |problem: &Problem| format!("{} {}: {} | {}", line(problem), problem.field, problem.what, problem.fix);
     error.problems.iter().map(one).collect()
 }
 
@@ -197,7 +194,6 @@ transport = "carrier-pigeon"
             "10 limits.sets_per_object_max",
             "12 delivery.retry_first",
             "13 delivery.window",
-            "14 peer[Globex!].endpoint",
             "15 peer[Globex!].name",
             "18 peer[Globex!].jwks_file",
             "19 peer[Globex!].transport",
@@ -215,8 +211,8 @@ transport = "carrier-pigeon"
 #[test]
 fn what_is_not_toml_is_reported_by_line() {
     let found = faults("[server]\nissuer = https://a.example\nlisten = \"127.0.0.1:1\"\naudience = \"x\n");
-    assert!(found[0].starts_with("2 : not TOML: "), "{found:#?}");
-    assert!(found.iter().any(|fault| fault.starts_with("4 : not TOML: ")), "{found:#?}");
+    assert!(found[0].starts_with("2 server.issuer: not TOML: "), "{found:#?}");
+    assert!(found.iter().any(|fault| fault.starts_with("4 server.audience: not TOML: ")), "{found:#?}");
     assert!(found.iter().all(|fault| !fault.contains("missing")), "{found:#?}");
 }
 
@@ -371,7 +367,7 @@ fn faults_of_the_environment_name_the_variable() {
     assert_eq!(
         found,
         [
-            "PUSHPULL__DELIVERY__RETRY_FIRST delivery.retry_first: invalid value | -",
+            "PUSHPULL__DELIVERY__RETRY_FIRST delivery.retry_first: invalid value | write a number and a unit, such as \"5s\"",
             "PUSHPULL__PEER__NAME : peers cannot be set by the environment | write the [[peer]] into the file",
             "PUSHPULL__SERVER__LISEN server.lisen: unknown key | did you mean `listen`?",
             "PUSHPULL__SERVR__ISSUER servr: unknown key | did you mean `server`?",
@@ -387,7 +383,9 @@ fn files_are_looked_for_where_the_configuration_lies() {
     let config = load(&file, &Environment::default()).expect("the file itself is sound");
     assert_eq!(config.keys.dir, dir.path().join("keys"));
     assert_eq!(config.store.path(), Some(dir.path().join("pushpull.db").as_path()));
-    std::fs::write(dir.path().join("from-globex.token"), "\n").unwrap();
+    let token = dir.path().join("from-globex.token");
+    std::fs::write(&token, "\n").unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let error = config.check_files(&file, &Environment::default()).expect_err("files are missing");
     let fields: Vec<&str> = error.problems.iter().map(|problem| problem.field.as_str()).collect();
     assert_eq!(
@@ -402,4 +400,27 @@ fn files_are_looked_for_where_the_configuration_lies() {
 fn a_missing_file_says_how_to_make_one() {
     let error = load(Path::new("no/such/pushpull.toml"), &Environment::default()).expect_err("there is none");
     assert!(error.to_string().contains("pushpull init"), "{error}");
+}
+
+/// Whatever is cut off, doubled or put in, the text is read to its end, and every fault says what to do.
+#[test]
+fn no_text_is_too_broken_to_be_reported() {
+    let places = (0..COMPLETE.len()).filter(|at| COMPLETE.is_char_boundary(*at));
+    for (number, at) in places.enumerate().filter(|(number, _)| number % 5 == 0) {
+        let (before, after) = COMPLETE.split_at(at);
+        let put = ["\"", "[", "]", "=", "\n[[peer]]\n", "{", "é\u{1b}", "\\u", "'''", "x = 5\n", "[server]\n"];
+        let texts = [
+            before.to_owned(),
+            after.to_owned(),
+            format!("{before}{}{after}", put[number / 5 % put.len()]),
+            format!("{before}{}", after.get(1..).unwrap_or_default()),
+        ];
+        for text in texts {
+            let Err(error) = read_with(&text, &[("PUSHPULL__LOG__LEVEL", "inof")]) else { panic!("{text}") };
+            for problem in &error.problems {
+                assert!(!problem.what.is_empty() && !problem.fix.is_empty(), "{problem:?}");
+            }
+            assert!(!error.to_string().contains('\u{1b}'), "{error}");
+        }
+    }
 }

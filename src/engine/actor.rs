@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
+use super::counting::Counting;
 use super::handle::{ArrivalRoom, SendError};
 use super::restraint::Restraint;
 use crate::clock::Clock;
@@ -17,13 +18,23 @@ use crate::peer::{
     Act, Audit, Direction, Ending, Fate, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId, SlotSpec,
     Stats, Step, Transmission, Write,
 };
-use crate::set::{Digest, Jti, SignedSet, acts_on_display};
+use crate::set::{Digest, ErrorCode, Jti, SignedSet};
 use crate::store::{self, Epoch, Journal};
 
 /// What the mailbox carries: one channel for everything, so that order is kept.
 pub(super) enum Message {
-    Send { sets: Vec<SignedSet>, fresh: bool, reply: oneshot::Sender<Result<(), SendError>> },
-    Arrived { slot: Option<SlotId>, object: Inspected, room: ArrivalRoom },
+    Send {
+        sets: Vec<SignedSet>,
+        fresh: bool,
+        reply: oneshot::Sender<Result<(), SendError>>,
+    },
+    /// `at`: when its last byte had come (monotonic time).
+    Arrived {
+        slot: Option<SlotId>,
+        object: Inspected,
+        room: ArrivalRoom,
+        at: Duration,
+    },
     SlotOpened(SlotId, SlotSpec, mpsc::Sender<Transmission>),
     SlotReady(SlotId),
     SlotAlive(SlotId),
@@ -58,6 +69,7 @@ pub(super) struct Actor {
     pub(super) reading: Option<BoxFuture<'static, Result<Page, store::Error>>>,
     pub(super) wake: Option<Duration>,
     pub(super) restraints: Restraints,
+    pub(super) counting: Counting,
 }
 
 /// Inputs taken into one step: bounds its duration and its commit.
@@ -79,11 +91,13 @@ impl Actor {
             if let Gathered::Closed = self.gather().await? {
                 return Ok(());
             }
-            let step = self.peer.step(self.clock.now());
-            let Step { writes, outputs, wake, drained } = step;
+            let now = self.clock.now();
+            let Step { writes, outputs, wake, drained, figures } = self.peer.step(now);
+            let sum = Counting::sum(&writes, now.wall);
             self.commit(writes).await?;
             // Everything up to here has left no trace outside; from here on it may (R1).
             self.accepting.clear();
+            self.counting.count(sum, &figures, &outputs, self.clock.now().mono);
             for caller in self.callers.drain(..) {
                 let _ = caller.send(Ok(()));
             }
@@ -127,7 +141,10 @@ impl Actor {
     async fn take(&mut self, message: Message) -> Result<(), store::Error> {
         let input = match message {
             Message::Send { sets, fresh, reply } => return self.accept(sets, fresh, reply).await,
-            Message::Arrived { slot, object, room } => {
+            Message::Arrived { slot, object, room, at } => {
+                if !object.sets.is_empty() {
+                    self.counting.arrived_at.push(at);
+                }
                 let object = self.look_up(object).await?;
                 drop(room);
                 Input::Arrived { slot, object }
@@ -204,6 +221,7 @@ impl Actor {
             return Ok(());
         }
         self.accepting.extend(accepting);
+        accepted.iter().for_each(|set| self.counting.accept(set.label));
         self.callers.push(reply);
         self.peer.handle_input(Input::Send(accepted), self.clock.now());
         Ok(())
@@ -272,7 +290,7 @@ impl Actor {
                 }
             }
             // Readers of the inbox are woken by the store itself.
-            Output::Received(count) => debug!(peer = %self.name, count, "SETs received"),
+            Output::Received(count) => debug!(peer = %self.name, direction = "in", count, "SETs received"),
             Output::Audit(audit) => self.audit(&audit),
         }
     }
@@ -280,16 +298,16 @@ impl Actor {
     fn report(&mut self, jti: &Jti, outcome: &Outcome) {
         let now = self.clock.now().mono;
         match outcome {
-            Outcome::Acked => debug!(peer = %self.name, %jti, "SET acknowledged"),
+            Outcome::Acked => debug!(peer = %self.name, direction = "out", %jti, "SET acknowledged"),
             Outcome::Refused(error) => {
                 if let Some(count) = self.restraints.settled_refused.admit(1, now) {
-                    let err = shown(&error.err);
-                    warn!(peer = %self.name, code = %Code::RefusedByPeer, %jti, count, err, "the partner refused a SET; it is kept as a dead letter");
+                    let err = known(&error.err);
+                    warn!(peer = %self.name, code = %Code::RefusedByPeer, direction = "out", %jti, count, err, "the partner refused a SET; it is kept as a dead letter");
                 }
             }
             Outcome::Dead(cause) => {
                 if let Some(count) = self.restraints.settled_dead.admit(1, now) {
-                    warn!(peer = %self.name, code = %Code::GivenUp, %jti, count, ?cause, "gave up on a SET that was never answered; it is kept as a dead letter");
+                    warn!(peer = %self.name, code = %Code::GivenUp, direction = "out", %jti, count, why = cause.as_str(), "gave up on a SET that was never answered; it is kept as a dead letter");
                 }
             }
         }
@@ -301,7 +319,7 @@ impl Actor {
         match audit {
             Audit::JtiConflict(count, jti) => {
                 if let Some(count) = held.conflict.admit(*count, now) {
-                    warn!(peer, code = %Code::ContentChanged, %jti, count, "known jtis came with other bytes; the first verdicts stand");
+                    warn!(peer, code = %Code::ContentChanged, direction = "in", %jti, count, "known jtis came with other bytes; the first verdicts stand");
                 }
             }
             Audit::UnknownVerdicts(count) => {
@@ -311,7 +329,7 @@ impl Actor {
             }
             Audit::Refused(count, jti, code) => {
                 if let Some(count) = held.refused.admit(*count, now) {
-                    warn!(peer, code = %Code::SetRefused, %jti, count, err = code.as_str(), "refused SETs; this is one of them");
+                    warn!(peer, code = %Code::SetRefused, direction = "in", %jti, count, err = code.as_str(), "refused SETs; this is one of them");
                 }
             }
             Audit::RefusalsSuppressed(count) => {
@@ -348,7 +366,8 @@ pub(super) struct Restraints {
     no_room: Restraint,
 }
 
-/// A partner's error code as it may stand in a log: short, and nothing but text.
-fn shown(err: &str) -> String {
-    err.chars().take(64).filter(|c| !acts_on_display(*c)).collect()
+/// A partner's error code as it may stand in a log or a label: one that is registered. What a partner invents may hold
+/// what it was sent, and stands in the record of the event alone.
+pub(super) fn known(err: &str) -> &'static str {
+    ErrorCode::ALL.into_iter().find(|code| code.as_str() == err).map_or("other", ErrorCode::as_str)
 }

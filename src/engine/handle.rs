@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::actor::Message;
 use super::slot::Slot;
@@ -42,6 +43,8 @@ pub struct Stopped;
 #[derive(Clone)]
 pub struct Handle {
     mailbox: mpsc::Sender<Message>,
+    /// The actor's task; none if there never was one.
+    task: Option<AbortHandle>,
     slots: Arc<AtomicU64>,
     /// Bounds the bytes of arrived objects that wait for the actor, in KiB.
     arrivals: Arc<Semaphore>,
@@ -50,10 +53,25 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(mailbox: mpsc::Sender<Message>, arrivals_bytes_max: usize, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        mailbox: mpsc::Sender<Message>,
+        task: AbortHandle,
+        arrivals_bytes_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { task: Some(task), ..Self::of(mailbox, arrivals_bytes_max, clock) }
+    }
+
+    /// Reaches nobody: the peer has retired.
+    pub(super) fn ended_already(arrivals_bytes_max: usize, clock: Arc<dyn Clock>) -> Self {
+        Self::of(mpsc::channel(1).0, arrivals_bytes_max, clock)
+    }
+
+    fn of(mailbox: mpsc::Sender<Message>, arrivals_bytes_max: usize, clock: Arc<dyn Clock>) -> Self {
         let arrivals_max = u32::try_from(arrivals_bytes_max / 1024).unwrap_or(u32::MAX).max(1);
         Self {
             mailbox,
+            task: None,
             slots: Arc::new(AtomicU64::new(1)),
             arrivals: Arc::new(Semaphore::new(arrivals_max as usize)),
             arrivals_max,
@@ -98,8 +116,15 @@ impl Handle {
     }
 
     /// Brings an inspected object. `slot` is the slot that waits for its answers, or whose link brought it.
-    pub async fn arrived(&self, slot: Option<SlotId>, object: Inspected, room: ArrivalRoom) -> Result<(), Stopped> {
-        self.mailbox.send(Message::Arrived { slot, object, room }).await.map_err(|_| Stopped)
+    /// `at` is when its last byte had come (monotonic time).
+    pub async fn arrived(
+        &self,
+        slot: Option<SlotId>,
+        object: Inspected,
+        room: ArrivalRoom,
+        at: Duration,
+    ) -> Result<(), Stopped> {
+        self.mailbox.send(Message::Arrived { slot, object, room, at }).await.map_err(|_| Stopped)
     }
 
     /// Pauses or resumes sending; durable when it returns.
@@ -138,6 +163,13 @@ impl Handle {
     /// Waits until the actor has ended.
     pub async fn ended(&self) {
         self.mailbox.closed().await;
+    }
+
+    /// Ends the actor where it stands.
+    pub(super) fn abort(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {

@@ -9,8 +9,9 @@ use super::bucket::{Bucket, Rate};
 use super::pool::{Pool, Queue};
 use crate::auth::PartnerKeys;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::peer::{Arrival, Finding, Inspected};
-use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, verify};
+use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, events, verify};
 use crate::wire::{self, Object};
 
 /// Checks what one partner sends: our policy for it, and its published keys.
@@ -21,6 +22,7 @@ pub struct Inspector {
     clock: Arc<dyn Clock>,
     /// Pays for SETs that do not verify.
     garbage: Bucket,
+    metrics: Metrics,
 }
 
 /// How many SETs that do not verify are looked at. More than the core writes refusals for, so an honest partner with a
@@ -40,6 +42,7 @@ struct Examined {
     compact: Arc<str>,
     digest: Digest,
     opinion: Opinion,
+    label: &'static str,
 }
 
 enum Opinion {
@@ -57,7 +60,13 @@ impl Opinion {
 impl Inspector {
     /// An inspector for one partner.
     pub fn new(policy: Policy, keys: Arc<PartnerKeys<KeySet>>, pool: Pool, clock: Arc<dyn Clock>) -> Self {
-        Self { policy: Arc::new(policy), keys, pool, clock, garbage: Bucket::default() }
+        Self { policy: Arc::new(policy), keys, pool, clock, metrics: Metrics::default(), garbage: Bucket::default() }
+    }
+
+    /// Measures there how long the checks take.
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// The partner's keys.
@@ -88,7 +97,7 @@ impl Inspector {
             .into_iter()
             .map(|(jti, compact)| {
                 let opinion = Opinion::Final(Finding::Undecidable);
-                Examined { jti, compact, digest: Digest::default(), opinion }
+                Examined { jti, compact, digest: Digest::default(), opinion, label: "other" }
             })
             .collect();
         if !self.garbage.has_any(GARBAGE, arrived_at.mono) {
@@ -118,18 +127,22 @@ impl Inspector {
     }
 
     async fn examine(&self, sets: Vec<Examined>, keys: Arc<KeySet>) -> Vec<Examined> {
-        let (policy, now) = (Arc::clone(&self.policy), self.clock.now());
+        let (policy, now, metrics) = (Arc::clone(&self.policy), self.clock.now(), self.metrics.clone());
         let examined = self
             .pool
             .map(Queue::Verifying, sets, move |set| {
-                let opinion = match verify(&set.compact, Some(&set.jti), &policy, &keys, now) {
+                let started = tokio::time::Instant::now();
+                let verified = verify(&set.compact, Some(&set.jti), &policy, &keys, now);
+                metrics.verified(started.elapsed());
+                let label = verified.as_ref().map_or("other", |set| events::label(set.event_types()));
+                let opinion = match verified {
                     Ok(verified) if verified.is_verification() => Opinion::Final(Finding::Acknowledge),
                     Ok(verified) => Opinion::Final(Finding::Deliver(Arc::clone(verified.compact()))),
                     Err(Fault::Refused(refusal)) => Opinion::Final(Finding::Refuse(refusal)),
                     Err(Fault::Key(refusal)) => Opinion::UnlessNewerKeys(refusal),
                     Err(Fault::NotNow(_)) => Opinion::Final(Finding::Undecidable),
                 };
-                Examined { opinion, ..set }.digested()
+                Examined { opinion, label, ..set }.digested()
             })
             .await;
         let failed = examined.iter().filter(|set| set.opinion.is_failure()).count();
@@ -149,7 +162,7 @@ impl Examined {
             Opinion::UnlessNewerKeys(refusal) if newest_keys => Finding::Refuse(refusal),
             Opinion::UnlessNewerKeys(_) => Finding::Undecidable,
         };
-        Arrival { jti: self.jti, digest: self.digest, finding, known: None }
+        Arrival { jti: self.jti, digest: self.digest, finding, known: None, label: self.label }
     }
 }
 

@@ -4,11 +4,13 @@
 
 mod actor;
 mod bucket;
+mod counting;
 mod handle;
 mod inbox;
 mod inspect;
 mod partner;
 mod pool;
+mod recent;
 mod restraint;
 mod slot;
 mod supervisor;
@@ -19,5 +21,6 @@ pub use inbox::Inbox;
 pub use inspect::Inspector;
 pub use partner::{Link, Partner, Seat};
 pub use pool::{Pool, Queue};
+pub use recent::{Last, Recent, Refused};
 pub use slot::Slot;
 pub use supervisor::{Config, Supervisor};

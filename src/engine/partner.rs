@@ -1,15 +1,20 @@
 //! What a transport needs to know of one partner: how to reach its actor, how to judge what it sends, how it fares.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::bucket::Bucket;
 use super::handle::{ArrivalRoom, Handle, Stopped};
 use super::inspect::Inspector;
+use super::recent::Last;
 use super::restraint::Restraint;
 use super::supervisor::Supervisor;
+use crate::clock::Wall;
+use crate::metrics::PeerMetrics;
 use crate::peer::{Inspected, PeerId, SlotId};
 use crate::wire::Object;
 
@@ -23,8 +28,12 @@ pub struct Partner {
     pub requests: Bucket,
     /// Pays for the messages that it sends by WebSocket.
     pub messages: Bucket,
+    /// What is counted of it.
+    pub metrics: Arc<PeerMetrics>,
     supervisor: Arc<Supervisor>,
-    inspector: Inspector,
+    inspector: ArcSwap<Inspector>,
+    /// It is no partner of ours any more.
+    retired: AtomicBool,
     link: watch::Sender<Link>,
     /// Of lines about connections that it opens.
     restraint: Mutex<Restraint>,
@@ -39,6 +48,11 @@ pub struct Link {
     pub exchanged_at: Option<Duration>,
     /// When the partner last came to us over HTTP (monotonic time).
     pub requested_at: Option<Duration>,
+    /// Since when there is a connection, or none: WebSockets and exchanges that we began. Requests of the partner's
+    /// own come and go, and are told by `requested_at`.
+    pub since: Wall,
+    /// The first of its requests over HTTP since it was last away for long.
+    pub requesting_since: Option<Wall>,
     /// Why the last attempt to reach it failed; none after a success.
     pub trouble: Option<String>,
     /// Why it takes no WebSocket although it can be reached; none while one is open.
@@ -46,6 +60,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// There is a WebSocket, or exchanges that we began are completed.
+    pub fn is_connected(&self) -> bool {
+        self.sockets > 0 || self.exchanged_at.is_some()
+    }
+
     /// Notes why it could not be reached. True if that is news, and worth a line in the log.
     pub fn note_trouble(&mut self, why: &str) -> bool {
         replace(&mut self.trouble, why)
@@ -67,26 +86,46 @@ fn replace(place: &mut Option<String>, why: &str) -> bool {
 impl Partner {
     /// A partner whose actor is started when it is first needed.
     pub fn new(name: Arc<str>, id: PeerId, supervisor: Arc<Supervisor>, inspector: Inspector) -> Self {
+        let metrics = supervisor.metrics().peer(&name);
+        let link = watch::Sender::new(Link { since: supervisor.clock().now().wall, ..Link::default() });
         Self {
             name,
             id,
+            metrics,
             requests: Bucket::default(),
             messages: Bucket::default(),
             supervisor,
-            inspector,
-            link: watch::Sender::new(Link::default()),
+            inspector: ArcSwap::from_pointee(inspector),
+            retired: AtomicBool::new(false),
+            link,
             restraint: Mutex::default(),
         }
     }
 
-    /// Reaches its actor.
+    /// Reaches its actor. That of a retired partner has ended.
     pub fn handle(&self) -> Handle {
-        self.supervisor.handle(self.id, &self.name)
+        self.supervisor.handle(self.id, &self.name, &self.retired)
     }
 
     /// Its published keys and our policy.
-    pub fn inspector(&self) -> &Inspector {
-        &self.inspector
+    pub fn inspector(&self) -> Arc<Inspector> {
+        self.inspector.load_full()
+    }
+
+    /// Judges by other keys or another policy from the next object on.
+    pub fn set_inspector(&self, inspector: Inspector) {
+        self.inspector.store(Arc::new(inspector));
+    }
+
+    /// Ends its conversation for good: no new SETs leave, owed verdicts still do, for up to `within`. What is unsettled
+    /// stays queued; another [`Partner`] of the same number goes on with it.
+    pub async fn retire(&self, within: Duration) {
+        self.supervisor.retire(self.id, &self.retired, within).await;
+    }
+
+    /// Whether it is no partner of ours any more.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
     }
 
     /// Judges an object and brings it to the actor. `patience` bounds the wait for newer keys.
@@ -98,8 +137,9 @@ impl Partner {
         room: ArrivalRoom,
         patience: Duration,
     ) -> Result<(), Stopped> {
-        let inspected: Inspected = self.inspector.inspect(object, patience).await;
-        handle.arrived(slot, inspected, room).await
+        let at = self.now();
+        let inspected: Inspected = self.inspector().inspect(object, patience).await;
+        handle.arrived(slot, inspected, room, at).await
     }
 
     /// How the connection stands.
@@ -109,7 +149,32 @@ impl Partner {
 
     /// Notes a change of the connection.
     pub fn update_link(&self, change: impl FnOnce(&mut Link)) {
-        self.link.send_modify(change);
+        self.link.send_modify(|link| self.change(link, change));
+    }
+
+    fn change<T>(&self, link: &mut Link, change: impl FnOnce(&mut Link) -> T) -> T {
+        let before = link.is_connected();
+        let done = change(link);
+        if link.is_connected() != before {
+            link.since = self.supervisor.clock().now().wall;
+        }
+        done
+    }
+
+    /// Notes that it came to us over HTTP.
+    pub fn note_request(&self) {
+        let now = self.supervisor.clock().now();
+        self.update_link(|link| {
+            if link.requested_at.is_none_or(|at| now.mono.saturating_sub(at) > AWAY) {
+                link.requesting_since = Some(now.wall);
+            }
+            link.requested_at = Some(now.mono);
+        });
+    }
+
+    /// What happened last.
+    pub fn last(&self) -> Last {
+        self.supervisor.recent(self.id).last()
     }
 
     /// Counts one more WebSocket connection.
@@ -121,9 +186,11 @@ impl Partner {
     /// Counts one more WebSocket connection, unless there are `max` already.
     pub fn seat_among(self: &Arc<Self>, max: usize) -> Option<Seat> {
         let taken = self.link.send_if_modified(|link| {
-            let free = link.sockets < max;
-            link.sockets += usize::from(free);
-            free
+            self.change(link, |link| {
+                let free = link.sockets < max;
+                link.sockets += usize::from(free);
+                free
+            })
         });
         taken.then(|| Seat(Arc::clone(self)))
     }
@@ -139,6 +206,9 @@ impl Partner {
         self.supervisor.clock().now().mono
     }
 }
+
+/// Whoever has not come over HTTP for so long was away.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// One WebSocket connection of a partner, counted until it is dropped: also after a panic, or the link would look up for
 /// ever.

@@ -6,17 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
 use super::actor::{Actor, Restraints};
+use super::counting::Counting;
 use super::handle::Handle;
 use super::inbox::Inbox;
+use super::recent::Recent;
 use crate::clock::Clock;
 use crate::codes::Code;
+use crate::metrics::Metrics;
 use crate::peer::{self, Peer, PeerId};
 use crate::store::{self, Handed, Journal};
 
@@ -31,6 +34,8 @@ pub struct Config {
     pub mailbox_max: usize,
     /// Bytes of arrived objects that wait for one actor.
     pub arrivals_bytes_max: usize,
+    /// Where is counted what happens.
+    pub metrics: Metrics,
 }
 
 impl Default for Config {
@@ -40,6 +45,7 @@ impl Default for Config {
             inbox_max: 10_000_000,
             mailbox_max: 1024,
             arrivals_bytes_max: 16 << 20,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -50,6 +56,8 @@ pub struct Supervisor {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     actors: DashMap<PeerId, Handle>,
+    /// What happened last with each peer.
+    recent: DashMap<PeerId, Arc<Recent>>,
     /// Draining: an actor that has ended is not started again.
     draining: AtomicBool,
     /// Set once, when the store has failed: the process must end.
@@ -60,13 +68,26 @@ impl Supervisor {
     /// A supervisor without actors.
     pub fn new(config: Config, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let failure = watch::Sender::new(None);
-        Arc::new(Self { config, journal, clock, actors: DashMap::new(), draining: AtomicBool::new(false), failure })
+        Arc::new(Self {
+            config,
+            journal,
+            clock,
+            actors: DashMap::new(),
+            recent: DashMap::new(),
+            draining: AtomicBool::new(false),
+            failure,
+        })
     }
 
-    /// The handle of this peer's actor, which is started if it is not running. `name` is for logs. Never waits.
-    pub fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>) -> Handle {
+    /// The handle of this peer's actor, which is started if it is not running, unless the peer has retired. `name` is for
+    /// logs. Never waits.
+    pub(super) fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>, retired: &AtomicBool) -> Handle {
         // The guard lives in this function alone, which does not wait.
-        let mut entry = self.actors.entry(id).or_insert_with(|| self.start(id, name));
+        let entry = self.actors.entry(id);
+        if retired.load(Ordering::SeqCst) {
+            return Handle::ended_already(self.config.arrivals_bytes_max, Arc::clone(&self.clock));
+        }
+        let mut entry = entry.or_insert_with(|| self.start(id, name));
         if !entry.is_running() && !self.draining.load(Ordering::SeqCst) && self.failure.borrow().is_none() {
             *entry = self.start(id, name);
         }
@@ -76,6 +97,43 @@ impl Supervisor {
     /// The handle of this peer's actor, if it is running.
     pub fn running(&self, id: PeerId) -> Option<Handle> {
         self.actors.get(&id).map(|entry| entry.clone()).filter(Handle::is_running)
+    }
+
+    /// Ends this peer's actor, in order as far as it can be done in this time: no new SETs leave, owed verdicts still do.
+    /// None is started for this partner any more; when this returns, another one of the same peer may have its own.
+    pub(super) async fn retire(&self, id: PeerId, retired: &AtomicBool, within: Duration) {
+        // Under the guard, so that whoever starts an actor at the same time has done so before, or finds the flag.
+        let running = match self.actors.entry(id) {
+            Entry::Occupied(entry) => {
+                retired.store(true, Ordering::SeqCst);
+                Some(entry.get().clone())
+            }
+            Entry::Vacant(_) => {
+                retired.store(true, Ordering::SeqCst);
+                None
+            }
+        };
+        let Some(handle) = running else { return };
+        let ending = async {
+            handle.drain().await;
+            handle.ended().await;
+        };
+        if tokio::time::timeout(within, ending).await.is_err() {
+            // A commit that was begun takes effect or not, as after a crash; nothing else is lost.
+            handle.abort();
+            handle.ended().await;
+        }
+        self.actors.remove_if(&id, |_, handle| !handle.is_running());
+    }
+
+    /// What happened last with this peer.
+    pub fn recent(&self, id: PeerId) -> Arc<Recent> {
+        Arc::clone(&self.recent.entry(id).or_default())
+    }
+
+    /// Where is counted what happens.
+    pub fn metrics(&self) -> &Metrics {
+        &self.config.metrics
     }
 
     /// The store.
@@ -116,7 +174,7 @@ impl Supervisor {
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             if first {
-                error!(code = %Code::StorageFailed, %error, "the store has failed, stopping to protect the data");
+                error!(code = %Code::StorageFailed, why = %error, "the store has failed, stopping to protect the data");
                 *failure = Some(error.to_string());
             }
             first
@@ -137,14 +195,13 @@ impl Supervisor {
 
     fn start(self: &Arc<Self>, id: PeerId, name: &Arc<str>) -> Handle {
         let (sender, mailbox) = mpsc::channel(self.config.mailbox_max);
-        let handle = Handle::new(sender, self.config.arrivals_bytes_max, Arc::clone(&self.clock));
         let (this, name) = (Arc::clone(self), Arc::clone(name));
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let running = AssertUnwindSafe(this.run(id, Arc::clone(&name), mailbox)).catch_unwind();
             match running.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    error!(peer = %name, code = %Code::Unavailable, %error, "the conversation has ended; it goes on when it is next needed");
+                    error!(peer = %name, code = %Code::Unavailable, why = %error, "the conversation has ended; it goes on when it is next needed");
                     this.note_failure(&error);
                 }
                 // The panic itself is on stderr. What was not durable has had no effect.
@@ -153,7 +210,7 @@ impl Supervisor {
                 }
             }
         });
-        handle
+        Handle::new(sender, task.abort_handle(), self.config.arrivals_bytes_max, Arc::clone(&self.clock))
     }
 
     async fn run(
@@ -165,6 +222,7 @@ impl Supervisor {
         let saved = self.journal.recover(id).await?;
         debug!(peer = %name, queued = saved.counts.queued, paused = saved.paused, "conversation opened");
         let seed = u64::from(id.0) ^ self.clock.now().wall.0;
+        let counting = Counting::new(self.config.metrics.peer(&name), self.recent(id));
         let actor = Actor {
             id,
             name,
@@ -182,6 +240,7 @@ impl Supervisor {
             reading: None,
             wake: Some(Duration::ZERO),
             restraints: Restraints::default(),
+            counting,
         };
         actor.run().await
     }

@@ -32,6 +32,8 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) received: usize,
+    pub(super) labels: Vec<(&'static str, u64)>,
+    pub(super) duplicates: u64,
     pub(super) audits: Vec<Audit>,
     refused: Option<(usize, Jti, ErrorCode)>,
     conflicts: Option<(usize, Jti)>,
@@ -72,10 +74,11 @@ impl Inbox {
                 if digest != arrival.digest {
                     tally.conflicts.get_or_insert_with(|| (0, arrival.jti.clone())).0 += 1;
                 }
+                tally.duplicates += 1;
                 self.owe(arrival.jti, verdict);
                 continue;
             }
-            let Arrival { jti, digest, finding, .. } = arrival;
+            let Arrival { jti, digest, finding, label, .. } = arrival;
             let (verdict, write) = match finding {
                 Finding::Undecidable => continue,
                 Finding::Deliver(_) if room == 0 => {
@@ -84,7 +87,7 @@ impl Inbox {
                 }
                 Finding::Deliver(compact) => {
                     room -= 1;
-                    tally.received += 1;
+                    tally.receive(label);
                     let row = InboxRow { jti: jti.clone(), compact, digest, received_at: now.wall };
                     (Verdict::Acked, Write::Receive(row))
                 }
@@ -197,6 +200,14 @@ impl Inbox {
 }
 
 impl Tally {
+    fn receive(&mut self, label: &'static str) {
+        self.received += 1;
+        match self.labels.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, count)) => *count += 1,
+            None => self.labels.push((label, 1)),
+        }
+    }
+
     fn refuse(&mut self, jti: &Jti, code: ErrorCode) {
         self.refused.get_or_insert_with(|| (0, jti.clone(), code)).0 += 1;
     }

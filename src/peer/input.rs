@@ -72,6 +72,8 @@ pub struct Arrival {
     /// What the store remembers of this jti: asked after the last step's writes became durable, or a SET that is on
     /// its way into the inbox would be taken for a new one.
     pub known: Option<Remembered>,
+    /// By what it is counted ([`crate::set::events::label`]).
+    pub label: &'static str,
 }
 
 /// What our checks say of an arrived SET.

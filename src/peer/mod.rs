@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use config::Config;
 pub use input::{Act, Arrival, Ending, Finding, Input, Inspected, SlotId, SlotSpec, Verdicts, WaitsFor};
-pub use output::{Audit, Output, Reason, Stats, Step, Transmission};
+pub use output::{Audit, Figures, Output, Reason, Retries, Stats, Step, Transmission};
 pub use row::{
     Counts, DeathCause, Direction, Fate, InboxRow, OutboxRow, Outcome, Page, PeerId, Remembered, Saved, Select,
     Verdict, Write,
@@ -55,6 +55,7 @@ pub struct Peer {
     verdicts_turn: bool,
     writes: Vec<Write>,
     outputs: Vec<Output>,
+    figures: Figures,
 }
 
 impl Peer {
@@ -72,6 +73,7 @@ impl Peer {
             verdicts_turn: false,
             writes: Vec::new(),
             outputs: Vec::new(),
+            figures: Figures::default(),
         }
     }
 
@@ -118,6 +120,7 @@ impl Peer {
             self.fill(id, now.mono);
         }
         self.inbox.end_step();
+        self.figures.retries = std::mem::take(&mut self.outbox.retries);
         for write in &self.writes {
             self.counts.apply(write);
         }
@@ -126,6 +129,7 @@ impl Peer {
             outputs: std::mem::take(&mut self.outputs),
             wake: self.next_wake(now),
             drained: self.drained(now.mono),
+            figures: std::mem::take(&mut self.figures),
         }
     }
 
@@ -185,7 +189,7 @@ impl Peer {
         for (jti, outcome) in acks.chain(errors) {
             match self.outbox.sent(&jti) {
                 Some(seq) => {
-                    self.outbox.measure(seq, now.mono);
+                    self.figures.ack_times.extend(self.outbox.measure(seq, now.mono));
                     self.settle(seq, outcome, now);
                 }
                 None => unknown += 1,
@@ -195,6 +199,13 @@ impl Peer {
             self.outputs.push(Output::Audit(Audit::UnknownVerdicts(unknown)));
         }
         let tally = self.inbox.judge(object.sets, object.inbox_room, now, &mut self.writes);
+        self.figures.duplicates += tally.duplicates;
+        for (label, count) in tally.labels {
+            match self.figures.received.iter_mut().find(|(known, _)| *known == label) {
+                Some((_, before)) => *before += count,
+                None => self.figures.received.push((label, count)),
+            }
+        }
         if tally.received > 0 {
             self.outputs.push(Output::Received(tally.received));
         }

@@ -18,6 +18,32 @@ pub struct Step {
     pub wake: Option<(Duration, Reason)>,
     /// Draining is over: nothing is owed any more.
     pub drained: bool,
+    /// What it came to, for whoever counts; nothing is decided by it.
+    pub figures: Figures,
+}
+
+/// What happened since the last step, as numbers that the writes do not tell.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Figures {
+    /// SETs put into the inbox, by what they are counted by.
+    pub received: Vec<(&'static str, u64)>,
+    /// SETs answered again with their first verdict.
+    pub duplicates: u64,
+    /// SETs that left again, by what had become of them before.
+    pub retries: Retries,
+    /// From the last transmission to the verdict, of each SET that got one.
+    pub ack_times: Vec<Duration>,
+}
+
+/// SETs that left again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Retries {
+    /// Nobody had answered in time.
+    pub no_answer: u64,
+    /// The link or the exchange was lost.
+    pub lost: u64,
+    /// The partner had refused the object, which is being bisected.
+    pub batch_refused: u64,
 }
 
 /// One thing to do.

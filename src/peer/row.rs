@@ -77,6 +77,16 @@ pub enum DeathCause {
     Age,
 }
 
+impl DeathCause {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Age => "age",
+        }
+    }
+}
+
 /// What a store remembers of one jti, in one direction, with one peer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Remembered {

@@ -61,4 +61,6 @@ pub struct SignedSet {
     pub compact: Arc<str>,
     /// What was asked to be sent, so that the same request again is recognised although it would be signed anew.
     pub digest: Digest,
+    /// By what it is counted ([`events::label`]).
+    pub label: &'static str,
 }

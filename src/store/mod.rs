@@ -17,7 +17,7 @@ use crate::set::Jti;
 
 pub use memory::Memory;
 pub use remember::{DESCRIPTION_MAX, ERR_MAX};
-pub use sqlite::{Options, Sqlite};
+pub use sqlite::{Options, Sqlite, exposed_database};
 
 /// What a store call returns.
 pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;

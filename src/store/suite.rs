@@ -120,7 +120,8 @@ impl File {
     async fn crash(&mut self) {
         let (old, new) = (self.copies, self.copies + 1);
         let copies = ["", "-wal"].map(|end| (self.path(old, end), self.path(new, end)));
-        let copy = |(from, to): (PathBuf, PathBuf)| std::fs::write(to, std::fs::read(from).unwrap()).unwrap();
+        // Permissions too: a file that others can read is refused.
+        let copy = |(from, to): (PathBuf, PathBuf)| std::fs::copy(from, to).map(drop).unwrap();
         self.store.at_rest(move || copies.into_iter().for_each(copy)).await;
         self.store = Sqlite::open(self.path(new, ""), Self::options()).unwrap();
         self.copies = new;

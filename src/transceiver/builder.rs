@@ -29,7 +29,6 @@ pub struct Builder {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) public: Option<Public>,
     pub(super) closed: bool,
-    pub(super) set_bytes_max: usize,
 }
 
 /// The listener that partners reach.
@@ -60,7 +59,7 @@ pub struct PeerConfig {
 }
 
 /// How to reach a partner.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct DialConfig {
     /// Its push-pull endpoint.
     pub target: Target,
@@ -73,7 +72,7 @@ pub struct DialConfig {
 }
 
 /// Where a partner's public keys are.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum KeySource {
     /// A JWK Set behind a URL, refreshed as often as this.
     Url {
@@ -103,7 +102,6 @@ impl Builder {
             clock: Arc::new(SystemClock::new()),
             public: None,
             closed: false,
-            set_bytes_max: crate::wire::Limits::default().set_bytes_max,
         }
     }
 
@@ -140,7 +138,6 @@ impl Builder {
 
     /// Limits and intervals of push-pull.
     pub fn pushpull(mut self, config: pushpull::Config) -> Self {
-        self.set_bytes_max = config.limits.set_bytes_max;
         self.pushpull = config;
         self
     }

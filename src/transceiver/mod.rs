@@ -1,9 +1,11 @@
 //! The library's front door: a Transceiver with its peers, its inbox and its end. Puts the floors below together.
 
 mod builder;
+mod change;
 mod event;
 mod peers;
 mod received;
+mod scrape;
 mod status;
 mod submit;
 
@@ -17,14 +19,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
+pub use change::{ChangeError, Changed, Changes, Closed, Removed};
 pub use event::Event;
-pub use peers::{AddError, Verified, VerifyError};
+pub use peers::{Verified, VerifyError};
 pub use received::{Inbox, Received};
-pub use status::{EventRecord, LinkState, Moment, PeerStatus, State};
+pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 
 use crate::clock::Clock;
 use crate::engine::{Pool, Supervisor};
+use crate::metrics::Metrics;
 use crate::peer::PeerId;
 use crate::set::{Jti, KeySet, SigningKey};
 use crate::store::{self, Journal, Registry};
@@ -59,16 +63,20 @@ struct Inner {
     registry: Arc<dyn Registry>,
     supervisor: Arc<Supervisor>,
     pool: Pool,
+    metrics: Metrics,
     clock: Arc<dyn Clock>,
     dialer: Arc<Dialer>,
     directory: Arc<Directory>,
-    pushpull: Arc<pushpull::Config>,
-    policy: Limits,
+    pushpull: Arc<ArcSwap<pushpull::Config>>,
+    /// Held while peers come, change or go.
+    changing: tokio::sync::Mutex<()>,
     peers: RwLock<HashMap<String, Arc<Entry>>>,
     /// Names of all peers that ever had a number, for what the store still holds of them.
     names: RwLock<HashMap<PeerId, Arc<str>>>,
     /// Shutting down: nothing is accepted any more.
     stopping: AtomicBool,
+    /// How the listener speaks TLS; none if it does not.
+    tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
     /// Turns true when partners may be served.
     open: watch::Sender<bool>,
     /// Turns true when dialling and listening have to end.
@@ -77,12 +85,6 @@ struct Inner {
     stop: watch::Sender<bool>,
     server: std::sync::Mutex<Option<JoinHandle<()>>>,
     janitor: std::sync::Mutex<Option<JoinHandle<()>>>,
-}
-
-/// Limits on SETs, ours and theirs.
-struct Limits {
-    jti_bytes_max: usize,
-    set_bytes_max: usize,
 }
 
 impl Transceiver {
@@ -106,8 +108,11 @@ impl Transceiver {
         let (quiet, stop) = (watch::Sender::new(false), watch::Sender::new(false));
         let open = watch::Sender::new(!builder.closed);
         let directory = Arc::new(Directory::default());
-        let config = Arc::new(builder.pushpull);
+        let config = Arc::new(ArcSwap::from_pointee(builder.pushpull));
         let clock = builder.clock;
+        let tls = builder.public.as_ref().and_then(|public| public.tls.clone());
+        let tls = tls.map(|tls| Arc::new(ArcSwap::new(tls)));
+        let metrics = builder.engine.metrics.clone();
         let inner = Arc::new(Inner {
             audience: builder.audience.unwrap_or_else(|| builder.issuer.clone()),
             issuer: builder.issuer,
@@ -116,14 +121,16 @@ impl Transceiver {
             journal,
             registry,
             pool: Pool::new(),
+            metrics: metrics.clone(),
             clock,
             dialer: Arc::new(Dialer::new(builder.allow)),
             directory: Arc::clone(&directory),
-            policy: Limits { jti_bytes_max: config.limits.jti_bytes_max, set_bytes_max: builder.set_bytes_max },
             pushpull: Arc::clone(&config),
+            changing: tokio::sync::Mutex::default(),
             peers: RwLock::default(),
             names: RwLock::new(names),
             stopping: AtomicBool::new(false),
+            tls,
             open,
             quiet,
             stop,
@@ -138,9 +145,9 @@ impl Transceiver {
                 jwks: ArcSwap::from_pointee(jwks.into()),
                 stop: this.0.stop.subscribe(),
             };
-            let mut server = Server::new("partners", router(Arc::new(app)));
-            if let Some(tls) = public.tls {
-                server = server.with_tls(Arc::new(ArcSwap::new(tls)));
+            let mut server = Server::new("partners", router(Arc::new(app), &metrics));
+            if let Some(tls) = &this.0.tls {
+                server = server.with_tls(Arc::clone(tls));
             }
             let mut quiet = this.0.quiet.subscribe();
             let stop = async move {
@@ -175,6 +182,32 @@ impl Transceiver {
     /// Begins to serve partners, all of which have been added; only needed after [`Builder::closed`].
     pub fn open(&self) {
         self.0.open.send_replace(true);
+    }
+
+    /// Presents another certificate, from the next connection on. It changes nothing where no TLS is spoken.
+    pub fn set_tls(&self, tls: Arc<rustls::ServerConfig>) {
+        if let Some(current) = &self.0.tls {
+            current.store(tls);
+        }
+    }
+
+    /// What keeps it from taking SETs, in words; empty when nothing does.
+    pub async fn obstacles(&self) -> Vec<&'static str> {
+        let mut obstacles = Vec::new();
+        if self.is_stopping() {
+            obstacles.push("draining: the process is stopping");
+        }
+        if !*self.0.open.borrow() {
+            obstacles.push("listeners: partners are not let in yet");
+        } else if lock(&self.0.server).as_ref().is_some_and(JoinHandle::is_finished) {
+            obstacles.push("listeners: the one for partners has ended");
+        }
+        if !self.0.journal.healthy() {
+            obstacles.push("store: the disk is full, or the store has failed");
+        } else if !matches!(tokio::time::timeout(WRITTEN_WITHIN, self.probe()).await, Ok(Ok(()))) {
+            obstacles.push("store: nothing could be written within a second");
+        }
+        obstacles
     }
 
     /// False while the store cannot take anything, or during shutdown.
@@ -225,6 +258,9 @@ impl Transceiver {
 
 /// Time for connections to close after the grace period.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long a store that works may take to write something small.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often what is no longer needed is looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(5);

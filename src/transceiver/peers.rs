@@ -1,53 +1,52 @@
-//! The peers of a Transceiver: added, found, verified, removed, while it runs.
+//! The peers of a Transceiver: found, verified, paused, and what runs for them.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tracing::error;
 
 use super::builder::{KeySource, PeerConfig};
+use super::change::ChangeError;
 use super::event::Event;
 use super::submit::{Submission, SubmitError};
 use super::{Inner, Transceiver};
-use crate::auth::{Parsed, PartnerKeys, TokenTaken};
+use crate::auth::{Parsed, PartnerKeys};
 use crate::codes::Code;
-use crate::engine::{Inspector, Partner};
+use crate::engine::Partner;
 use crate::peer::{Act, Outcome};
-use crate::set::{Draft, Jti, KeySet, Policy, Profile, SetErr, events};
+use crate::set::{Draft, Jti, KeySet, SetErr, events};
 use crate::store;
-use crate::transport::pushpull;
 use crate::wire::net::Client;
 
-/// One configured peer and its tasks.
+/// One configured peer. A change of its configuration makes another entry with the same partner and links.
 pub(super) struct Entry {
     pub(super) config: PeerConfig,
     pub(super) partner: Arc<Partner>,
-    /// Turns true when this peer's own tasks have to end.
-    stop: watch::Sender<bool>,
-    tasks: tokio::sync::Mutex<JoinSet<()>>,
+    pub(super) links: Arc<Mutex<Links>>,
+    /// How many at present want nothing more to be submitted for it.
+    pub(super) closed: Arc<AtomicUsize>,
 }
 
-/// Why a peer was not added.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AddError {
-    /// There is one of this name.
-    #[error("there is a peer of this name already")]
-    NameTaken,
-    /// Its token is another peer's.
-    #[error(transparent)]
-    TokenTaken(#[from] TokenTaken),
-    /// Its keys cannot be read.
-    #[error("keys of the partner: {0}")]
-    Keys(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] store::Error),
+/// What runs for a peer.
+#[derive(Default)]
+pub(super) struct Links {
+    /// Refreshes its keys.
+    pub(super) refresh: Option<Task>,
+    /// Dials it.
+    pub(super) dial: Option<Task>,
+}
+
+/// A task of a peer. It also ends when this is dropped, by and by.
+pub(super) struct Task {
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
 }
 
 /// A verification event came back acknowledged.
@@ -75,71 +74,10 @@ pub enum VerifyError {
 }
 
 impl Transceiver {
-    /// Adds a peer and starts its link. It lasts as long as this Transceiver; the caller keeps its definition.
-    pub async fn add_peer(&self, config: PeerConfig) -> Result<(), AddError> {
-        let inner = &self.0;
-        let id = inner.registry.peer_id(config.name.clone()).await?;
-        let name: Arc<str> = config.name.as_str().into();
-        let keys = inner.partner_keys(&config)?;
-        let policy = Policy {
-            issuer: config.issuer.clone(),
-            audience: inner.audience.clone(),
-            accept: config.accept.clone(),
-            jti_bytes_max: inner.policy.jti_bytes_max,
-            set_bytes_max: inner.policy.set_bytes_max,
-            profile: Profile::Ssf,
-        };
-        let inspector = Inspector::new(policy, Arc::clone(&keys), inner.pool.clone(), Arc::clone(&inner.clock));
-        let partner = Arc::new(Partner::new(Arc::clone(&name), id, Arc::clone(&inner.supervisor), inspector));
-        let entry = Arc::new(Entry {
-            config,
-            partner: Arc::clone(&partner),
-            stop: watch::Sender::new(false),
-            tasks: tokio::sync::Mutex::default(),
-        });
-        {
-            let mut peers = inner.peers.write().unwrap_or_else(PoisonError::into_inner);
-            if peers.contains_key(&entry.config.name) {
-                return Err(AddError::NameTaken);
-            }
-            for token in &entry.config.accept_tokens {
-                if let Err(taken) = inner.directory.admit(token, Arc::clone(&partner)) {
-                    inner.directory.expel(id);
-                    return Err(taken.into());
-                }
-            }
-            peers.insert(entry.config.name.clone(), Arc::clone(&entry));
-        }
-        inner.names.write().unwrap_or_else(PoisonError::into_inner).insert(id, name);
-        let mut tasks = entry.tasks.lock().await;
-        let stop = entry.stop.subscribe();
-        tasks.spawn(persist(Arc::clone(&partner.name), "the refresh of its keys", move || {
-            let mut stop = stop.clone();
-            Arc::clone(&keys).run(async move {
-                let _ = stop.wait_for(|stop| *stop).await;
-            })
-        }));
-        if let Some(dial) = &entry.config.dial {
-            let dial = pushpull::Dial {
-                dialer: Arc::clone(&inner.dialer),
-                target: dial.target.clone(),
-                pin: dial.pin,
-                token: dial.token.clone(),
-                http_only: dial.http_only,
-                clock: Arc::clone(&inner.clock),
-            };
-            let (config, stop) = (Arc::clone(&inner.pushpull), entry.stop.subscribe());
-            tasks.spawn(persist(Arc::clone(&partner.name), "dialling", move || {
-                pushpull::dial(dial.clone(), Arc::clone(&partner), Arc::clone(&config), stop.clone())
-            }));
-        }
-        Ok(())
-    }
-
     /// Sends a signed verification event (SSF §8.1.4) and waits for its ack. It never reaches the partner's inbox.
     pub async fn verify(&self, peer: &str, patience: Duration) -> Result<Verified, VerifyError> {
         let entry = self.0.find(peer).map_err(|fault| SubmitError { index: 0, fault })?;
-        let stopped = |_| SubmitError { index: 0, fault: super::SubmitFault::Stopped };
+        let stopped = |_| SubmitError { index: 0, fault: entry.stopped() };
         let jti = Jti::new();
         let started = self.0.clock.now().mono;
         let end = entry.partner.handle().watch(jti.clone()).await.map_err(stopped)?;
@@ -150,7 +88,14 @@ impl Transceiver {
             ..Draft::default()
         });
         self.submit(vec![Submission { peer: peer.to_owned(), event }]).await?;
-        match tokio::time::timeout(patience, end).await {
+        let ended = tokio::time::timeout(patience, end).await;
+        let outcome = match &ended {
+            Ok(Ok(Outcome::Acked)) => "acked",
+            Ok(Ok(Outcome::Refused(_))) => "refused",
+            _ => "timed_out",
+        };
+        entry.partner.metrics.verification("out", outcome);
+        match ended {
             Ok(Ok(Outcome::Acked)) => Ok(Verified { jti, after: self.0.clock.now().mono.saturating_sub(started) }),
             Ok(Ok(Outcome::Refused(error))) => Err(VerifyError::Refused(error)),
             Ok(Ok(Outcome::Dead(_)) | Err(_)) | Err(_) => Err(VerifyError::TimedOut(patience)),
@@ -161,7 +106,7 @@ impl Transceiver {
     pub async fn pause(&self, peer: &str, paused: bool) -> Result<(), SubmitError> {
         let entry = self.0.find(peer).map_err(|fault| SubmitError { index: 0, fault })?;
         let act = if paused { Act::Pause } else { Act::Resume };
-        let stopped = |_| SubmitError { index: 0, fault: super::SubmitFault::Stopped };
+        let stopped = |_| SubmitError { index: 0, fault: entry.stopped() };
         entry.partner.handle().operate(act).await.map_err(stopped)
     }
 
@@ -201,28 +146,57 @@ impl Inner {
     }
 
     pub(super) async fn end_peers(&self) {
-        for entry in self.entries() {
-            let _ = entry.stop.send(true);
-        }
-        for entry in self.entries() {
-            let mut tasks = entry.tasks.lock().await;
-            let ending = async { while tasks.join_next().await.is_some() {} };
-            if tokio::time::timeout(super::LAST_WORDS, ending).await.is_err() {
-                tasks.abort_all();
-            }
-        }
+        // A change that is under way ends first, and none begins any more.
+        let _turn = self.changing.lock().await;
+        let tasks = self.entries().into_iter().flat_map(|entry| entry.take_tasks());
+        join_all(tasks.map(Task::end)).await;
     }
 
-    fn partner_keys(&self, config: &PeerConfig) -> Result<Arc<PartnerKeys<KeySet>>, AddError> {
+    pub(super) fn partner_keys(&self, config: &PeerConfig) -> Result<Arc<PartnerKeys<KeySet>>, ChangeError> {
         let clock = Arc::clone(&self.clock);
         match &config.keys {
             KeySource::Url { target, pin, refresh } => {
                 let client = Client::new(Arc::clone(&self.dialer), target.clone(), *pin);
                 Ok(PartnerKeys::from_url(&config.name, client, parse_keys, *refresh, clock))
             }
-            KeySource::File(path) => {
-                PartnerKeys::from_file(&config.name, path, parse_keys, clock).map_err(AddError::Keys)
-            }
+            KeySource::File(path) => PartnerKeys::from_file(&config.name, path, parse_keys, clock)
+                .map_err(|fault| ChangeError::Keys { peer: config.name.clone(), fault }),
+        }
+    }
+}
+
+impl Entry {
+    /// Why its actor did not answer.
+    pub(super) fn stopped(&self) -> super::SubmitFault {
+        match self.partner.is_retired() {
+            true => super::SubmitFault::NoSuchPeer(self.config.name.clone()),
+            false => super::SubmitFault::Stopped,
+        }
+    }
+
+    pub(super) fn take_tasks(&self) -> impl Iterator<Item = Task> + use<> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        [links.refresh.take(), links.dial.take()].into_iter().flatten()
+    }
+}
+
+impl Task {
+    /// Starts one, which ends when what it is given turns true.
+    pub(super) fn start<F: Future<Output = ()> + Send + 'static>(
+        peer: &Arc<str>,
+        task: &'static str,
+        start: impl Fn(watch::Receiver<bool>) -> F + Send + 'static,
+    ) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let running = tokio::spawn(persist(Arc::clone(peer), task, move || start(stopping.clone())));
+        Self { stop, running }
+    }
+
+    /// Ends it, in order if that does not take too long.
+    pub(super) async fn end(mut self) {
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(super::LAST_WORDS, &mut self.running).await.is_err() {
+            self.running.abort();
         }
     }
 }

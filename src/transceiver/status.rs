@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::peers::Entry;
 use super::{Inner, Transceiver};
 use crate::clock::Wall;
-use crate::peer::{Direction, Fate, Outcome, Remembered, Stats, Verdict};
+use crate::engine::Last;
+use crate::peer::{Direction, Fate, Outcome, Remembered, Select, Stats, Verdict};
 use crate::set::Jti;
 use crate::store;
 
@@ -15,12 +18,30 @@ use crate::store;
 pub struct PeerStatus {
     /// Its name.
     pub name: Arc<str>,
-    /// The connection.
+    /// The connection, and whether SETs may leave by it.
     pub link: LinkState,
+    /// The connection alone: a pause is about what leaves.
+    link_in: LinkState,
     /// By what SETs travel now, or would: `websocket`, `http`, or `none` if it comes to us and has not.
     pub transport: &'static str,
     /// Why the link is down, in words.
     pub trouble: Option<String>,
+    /// Why the partner takes no WebSocket, while HTTP is used.
+    pub socketless: Option<String>,
+    /// Since when the link is up, or is not; `None` if that was before the start.
+    pub since: Option<Wall>,
+    /// Open WebSockets.
+    pub sockets: usize,
+    /// The operator has paused sending.
+    pub paused: bool,
+    /// It was too busy to tell its figures: they are zero.
+    pub busy: bool,
+    /// Of its published keys: how many we hold, how old they are, and why they cannot be read.
+    pub keys: KeysStatus,
+    /// What happened last, since the start.
+    pub last: Last,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
     /// SETs accepted and not settled.
     pub queued: u64,
     /// Of these, sent and within their time for an answer.
@@ -41,6 +62,17 @@ pub struct PeerStatus {
     pub rejected: u64,
 }
 
+/// The published keys of a partner, as we hold them.
+#[derive(Clone, Debug, Default)]
+pub struct KeysStatus {
+    /// Usable ones.
+    pub count: usize,
+    /// How old they are; `None` before there were any.
+    pub age: Option<Duration>,
+    /// Why they could not be read the last time.
+    pub trouble: Option<String>,
+}
+
 /// How the connection to a peer stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LinkState {
@@ -52,6 +84,13 @@ pub enum LinkState {
     Down,
     /// The operator paused it.
     Paused,
+}
+
+impl PeerStatus {
+    /// How the connection stands for what comes: a pause is about what leaves.
+    pub fn link_in(&self) -> LinkState {
+        self.link_in
+    }
 }
 
 impl LinkState {
@@ -126,11 +165,9 @@ impl State {
 impl Transceiver {
     /// All configured peers, by name.
     pub async fn peers(&self) -> Vec<PeerStatus> {
-        let mut statuses = Vec::new();
-        for entry in self.0.entries() {
-            statuses.push(self.0.status(&entry).await);
-        }
-        statuses
+        let entries = self.0.entries();
+        // Side by side, so that those who are busy are waited for once, and not one after the other.
+        join_all(entries.iter().map(|entry| self.0.status(entry))).await
     }
 
     /// One peer; `None` if there is none of that name.
@@ -162,18 +199,14 @@ impl Transceiver {
 
 impl Inner {
     async fn status(&self, entry: &Entry) -> PeerStatus {
-        let stats = match self.supervisor.running(entry.partner.id) {
-            Some(handle) => handle.stats().await.ok(),
-            None => None,
-        };
-        let stats = match stats {
-            Some(stats) => stats,
-            None => self.stored_stats(entry).await,
-        };
+        let told = tokio::time::timeout(TOLD_WITHIN, self.stats(entry)).await.ok();
+        let busy = told.is_none();
+        let stats = told.unwrap_or_default();
         let link = entry.partner.link();
         let now = self.clock.now();
-        let recent =
-            |at: Option<Duration>| at.is_some_and(|at| now.mono.saturating_sub(at) < self.pushpull.speak_interval * 4);
+        let recent = |at: Option<Duration>| {
+            at.is_some_and(|at| now.mono.saturating_sub(at) < self.pushpull.load().speak_interval * 4)
+        };
         let (up, transport) = if link.sockets > 0 {
             (true, "websocket")
         } else if link.exchanged_at.is_some() || recent(link.requested_at) {
@@ -181,17 +214,41 @@ impl Inner {
         } else {
             (false, entry.config.dial.as_ref().map_or("none", |dial| if dial.http_only { "http" } else { "websocket" }))
         };
-        let state = match up {
-            _ if stats.paused => LinkState::Paused,
+        let link_in = match up {
             true => LinkState::Up,
             false if link.trouble.is_none() && entry.config.dial.is_some() => LinkState::Connecting,
             false => LinkState::Down,
         };
+        let since = match (link.is_connected(), up, link.requested_at) {
+            (true, _, _) => Some(link.since),
+            (false, true, _) => link.requesting_since,
+            // Gone since it last came by itself, or since what we had broke.
+            (false, false, Some(at)) => {
+                let away = u64::try_from(now.mono.saturating_sub(at).as_millis()).unwrap_or(u64::MAX);
+                Some(link.since.max(Wall(now.wall.0.saturating_sub(away))))
+            }
+            (false, false, None) => Some(link.since),
+        };
+        let held = entry.partner.inspector().keys().held_now();
+        let keys = KeysStatus {
+            count: held.map_or(0, |(count, _)| count),
+            age: held.map(|(_, age)| age),
+            trouble: entry.partner.inspector().keys().trouble(),
+        };
         PeerStatus {
             name: Arc::clone(&entry.partner.name),
-            link: state,
+            link: if stats.paused { LinkState::Paused } else { link_in },
+            link_in,
             transport,
             trouble: if up { None } else { link.trouble },
+            socketless: link.socketless,
+            since,
+            sockets: link.sockets,
+            paused: stats.paused,
+            busy,
+            keys,
+            last: entry.partner.last(),
+            dead_letters: stats.counts.refused + stats.counts.dead,
             queued: stats.counts.queued,
             in_flight: stats.in_flight,
             oldest: stats.oldest.map(|at| now.wall.since(at)),
@@ -204,6 +261,24 @@ impl Inner {
         }
     }
 
+    /// Figures, with the oldest SET's time looked up on disk when it is not in memory.
+    async fn stats(&self, entry: &Entry) -> Stats {
+        let told = match self.supervisor.running(entry.partner.id) {
+            Some(handle) => handle.stats().await.ok(),
+            None => None,
+        };
+        let mut stats = match told {
+            Some(stats) => stats,
+            None => self.stored_stats(entry).await,
+        };
+        if stats.oldest.is_none() && stats.counts.queued > 0 {
+            let first = Select::After { after: 0, rows_max: 1, bytes_max: 0 };
+            let page = self.journal.read_outbox(entry.partner.id, first).await;
+            stats.oldest = page.ok().and_then(|page| page.rows.first().map(|row| row.accepted_at));
+        }
+        stats
+    }
+
     async fn stored_stats(&self, entry: &Entry) -> Stats {
         match self.journal.recover(entry.partner.id).await {
             Ok(saved) => Stats { counts: saved.counts, paused: saved.paused, ..Stats::default() },
@@ -211,6 +286,9 @@ impl Inner {
         }
     }
 }
+
+/// How long a conversation may take to tell its figures. One that is stuck must not keep the others from being seen.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 impl EventRecord {
     fn new(peer: Arc<str>, direction: Direction, remembered: Remembered) -> Self {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::event::{Event, Unsigned};
@@ -38,6 +39,9 @@ pub enum SubmitFault {
     /// No peer of this name.
     #[error("there is no peer {0:?}: pushpull peer ls shows those there are")]
     NoSuchPeer(String),
+    /// The peer is about to be removed, and what is queued for it is sent first.
+    #[error("{0} is about to be removed and takes nothing more: its queue is being emptied")]
+    Leaving(String),
     /// It cannot become a SET.
     #[error("{0}")]
     Invalid(String),
@@ -74,6 +78,7 @@ struct Checked {
     digest: Digest,
     named: bool,
     form: Form,
+    label: &'static str,
 }
 
 enum Form {
@@ -129,7 +134,11 @@ impl Transceiver {
                     }
                     _ => first,
                 };
-                SubmitError { index, fault: error.into() }
+                let fault = match error {
+                    SendError::Stopped => entries[first].0.stopped(),
+                    error => error.into(),
+                };
+                SubmitError { index, fault }
             })?;
         }
         Ok(jtis)
@@ -147,6 +156,9 @@ impl Inner {
 
     fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
         let entry = self.find(&submission.peer)?;
+        if entry.closed.load(Ordering::SeqCst) > 0 {
+            return Err(SubmitFault::Leaving(submission.peer));
+        }
         let invalid = |error: Incomplete| SubmitFault::Invalid(error.to_string());
         let unsigned = match submission.event {
             Event::Draft(draft) => Unsigned::new(draft.into_claims().map_err(invalid)?),
@@ -157,7 +169,7 @@ impl Inner {
             issuer: &self.issuer,
             audience: entry.config.audience.as_deref().unwrap_or(&entry.config.issuer),
             now: self.clock.now().wall,
-            jti_bytes_max: self.policy.jti_bytes_max,
+            jti_bytes_max: self.pushpull.load().limits.jti_bytes_max,
         };
         let (jti, claims) = complete(unsigned.claims, defaults).map_err(invalid)?;
         if claims.get("iss").and_then(serde_json::Value::as_str) != Some(&self.issuer) {
@@ -171,21 +183,23 @@ impl Inner {
                 sent(&entry, uri)?;
             }
         }
-        Ok(Checked { entry, jti, digest: unsigned.digest, named: unsigned.named, form: Form::Claims(claims) })
+        let label = label(&claims);
+        let form = Form::Claims(claims);
+        Ok(Checked { entry, jti, digest: unsigned.digest, named: unsigned.named, form, label })
     }
 
     /// A SET of somebody else's: it only has to be one. Whether it is any good is for the partner to say.
     fn check_signed(&self, entry: Arc<Entry>, compact: String) -> Result<Checked, SubmitFault> {
         let compact = compact.trim();
-        if compact.len() > self.policy.set_bytes_max {
-            let max = self.policy.set_bytes_max;
+        if compact.len() > self.pushpull.load().limits.set_bytes_max {
+            let max = self.pushpull.load().limits.set_bytes_max;
             return Err(SubmitFault::Invalid(format!("set: longer than {max} bytes (limits.set_bytes_max)")));
         }
         let (_, claims) =
             decode(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
         let jti = claims.get("jti").and_then(serde_json::Value::as_str).filter(|jti| !jti.is_empty());
         let jti = Jti::from(jti.ok_or_else(|| SubmitFault::Invalid("set: it has no jti".to_owned()))?);
-        let max = self.policy.jti_bytes_max;
+        let max = self.pushpull.load().limits.jti_bytes_max;
         if jti.as_str().len() > max {
             return Err(SubmitFault::Invalid(format!("jti: longer than {max} bytes (limits.jti_bytes_max)")));
         }
@@ -196,7 +210,7 @@ impl Inner {
             sent(&entry, uri)?;
         }
         let digest = Digest::of(compact.as_bytes());
-        Ok(Checked { entry, jti, digest, named: true, form: Form::Signed(compact.into()) })
+        Ok(Checked { entry, jti, digest, named: true, form: Form::Signed(compact.into()), label: label(&claims) })
     }
 
     async fn foresee(&self, checked: &[Checked], groups: &[Vec<usize>]) -> Result<(), SubmitError> {
@@ -223,8 +237,9 @@ impl Inner {
     async fn room(&self, checked: &[Checked], groups: &[Vec<usize>]) -> Result<(), SubmitError> {
         for group in groups {
             let index = group.first().copied().unwrap_or_default();
-            let stats = checked[index].entry.partner.handle().stats().await;
-            let stats = stats.map_err(|_| SubmitError { index, fault: SubmitFault::Stopped })?;
+            let entry = &checked[index].entry;
+            let stats = entry.partner.handle().stats().await;
+            let stats = stats.map_err(|_| SubmitError { index, fault: entry.stopped() })?;
             if group.len() as u64 > stats.room {
                 let max = stats.counts.queued + stats.room;
                 return Err(SubmitError { index, fault: SubmitFault::OutboxFull { max } });
@@ -234,14 +249,17 @@ impl Inner {
     }
 
     async fn sign(&self, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
-        let key = Arc::clone(&self.key);
-        let max = self.policy.set_bytes_max;
+        let (key, metrics) = (Arc::clone(&self.key), self.metrics.clone());
+        let max = self.pushpull.load().limits.set_bytes_max;
         let signed = self
             .pool
             .map(Queue::Signing, checked, move |one| {
                 let compact = match one.form {
                     Form::Claims(claims) => {
-                        key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?
+                        let started = tokio::time::Instant::now();
+                        let signed = key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?;
+                        metrics.signed(key.algorithm().as_str(), started.elapsed());
+                        signed
                     }
                     Form::Signed(compact) => compact,
                 };
@@ -249,7 +267,7 @@ impl Inner {
                     let text = format!("the SET would be longer than {max} bytes (limits.set_bytes_max)");
                     return Err(SubmitFault::Invalid(text));
                 }
-                Ok(SignedSet { jti: one.jti, compact, digest: one.digest })
+                Ok(SignedSet { jti: one.jti, compact, digest: one.digest, label: one.label })
             })
             .await;
         let indexed = signed.into_iter().enumerate();
@@ -266,6 +284,11 @@ fn consistent(checked: &[Checked]) -> Result<(), SubmitError> {
         }
     }
     Ok(())
+}
+
+fn label(claims: &serde_json::Map<String, serde_json::Value>) -> &'static str {
+    let types = claims.get("events").and_then(serde_json::Value::as_object);
+    events::label(types.into_iter().flat_map(serde_json::Map::keys).map(String::as_str))
 }
 
 fn sent(entry: &Entry, uri: &str) -> Result<(), SubmitFault> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{MatchedPath, State};
+use axum::middleware::{self, Next};
 use axum::routing::any;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
@@ -14,13 +15,14 @@ use tokio::sync::watch;
 
 use super::directory::Directory;
 use super::{pushpull, reply};
+use crate::metrics::Metrics;
 
 /// What the routes need.
 pub struct App {
     /// Who may call.
     pub directory: Arc<Directory>,
     /// Limits and intervals of push-pull.
-    pub pushpull: Arc<pushpull::Config>,
+    pub pushpull: Arc<ArcSwap<pushpull::Config>>,
     /// Our public keys, as `/jwks.json` shows them.
     pub jwks: ArcSwap<Bytes>,
     /// Turns true when WebSockets have to close.
@@ -28,12 +30,24 @@ pub struct App {
 }
 
 /// The routes of the public listener. Everything else is a 404.
-pub fn router(app: Arc<App>) -> Router {
+pub fn router(app: Arc<App>, metrics: &Metrics) -> Router {
     Router::new()
         .route("/pushpull", any(pushpull_endpoint))
         .route("/jwks.json", any(jwks))
         .fallback(|| async { reply::not_found() })
+        .layer(middleware::from_fn_with_state(metrics.clone(), measure))
         .with_state(app)
+}
+
+/// Measures how long a request takes to be answered, by its route: whoever asks for what is not there asks for `other`.
+pub async fn measure(State(metrics): State<Metrics>, request: axum::extract::Request, next: Next) -> Response<Body> {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let started = tokio::time::Instant::now();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    metrics.answered(route, method.as_str(), response.status().as_u16(), started.elapsed());
+    response
 }
 
 async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
@@ -41,17 +55,17 @@ async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) 
         // Only browsers send it, and no page in a browser is a Transceiver.
         return reply::error(StatusCode::FORBIDDEN, "access_denied", "browsers may not use this endpoint");
     }
-    let partner = match app.directory.caller(request.headers()) {
-        Ok(partner) => partner,
+    let (partner, pass) = match app.directory.caller(request.headers()) {
+        Ok(caller) => caller,
         Err(refusal) => return refusal,
     };
-    let config = Arc::clone(&app.pushpull);
+    let config = app.pushpull.load_full();
     if let Err(refusal) = pushpull::admit(&partner, &config) {
         return refusal;
     }
     match *request.method() {
         Method::POST => pushpull::exchange(partner, config, request).await,
-        Method::GET => pushpull::upgrade(partner, config, request, app.stop.clone()),
+        Method::GET => pushpull::upgrade(partner, pass, config, request, app.stop.clone()),
         _ => reply::method_not_allowed("POST"),
     }
 }

@@ -1,46 +1,109 @@
-//! Who may call: from a request's credentials to the partner.
+//! Who may call: from a request's credentials to the partner, and for how long its connection may stay.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::Body;
 use http::{HeaderMap, Response};
+use tokio::sync::watch;
 
 use super::reply;
-use crate::auth::{Bearers, Secret, TokenTaken, Unauthorised};
+use crate::auth::{Bearers, Secret, TokenTaken};
 use crate::engine::Partner;
 use crate::peer::PeerId;
 
 /// The partners that can identify themselves to us. Changes at run time.
 #[derive(Default)]
-pub struct Directory(RwLock<Entries>);
+pub struct Directory(RwLock<Bearers<Arc<Guest>>>);
 
-#[derive(Default)]
-struct Entries {
-    bearers: Bearers<PeerId>,
-    partners: HashMap<PeerId, Arc<Partner>>,
+/// Whoever presents one certain token.
+struct Guest {
+    partner: Arc<Partner>,
+    standing: watch::Sender<Standing>,
+}
+
+/// How a connection stands with us that was opened with a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    Welcome,
+    /// The token means nothing any more: nothing is taken in, what is owed may still leave.
+    Leaving,
+    /// The connection has to close.
+    Expelled,
+}
+
+/// What a connection that lasts holds: tells when its token means nothing any more.
+#[derive(Clone, Debug)]
+pub struct Pass(watch::Receiver<Standing>);
+
+/// Those who have to go. When it is dropped, their connections close.
+#[must_use = "dropped, it closes connections that may still have something to say"]
+pub struct Departing(#[expect(dead_code, reason = "held for its drop")] Vec<Arc<Guest>>);
+
+impl PartialEq for Guest {
+    fn eq(&self, other: &Self) -> bool {
+        self.partner.id == other.partner.id
+    }
 }
 
 impl Directory {
-    /// From now on, who presents this token is this partner.
-    pub fn admit(&self, token: &Secret, partner: Arc<Partner>) -> Result<(), TokenTaken> {
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        entries.bearers.insert(token, partner.id)?;
-        entries.partners.insert(partner.id, partner);
-        Ok(())
-    }
-
-    /// From now on this partner's tokens mean nothing.
-    pub fn expel(&self, partner: PeerId) {
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        entries.bearers.remove(&partner);
-        entries.partners.remove(&partner);
+    /// From now on the tokens of those who leave mean nothing, and each of those who come has exactly these. All at once,
+    /// so that a token can pass from one to the other; or nothing, if a token is somebody else's.
+    ///
+    /// Connections that were opened with a token which means nothing any more are closed: at once, or, those of partners
+    /// who leave, when the answer is dropped.
+    pub fn change(&self, leaving: &[PeerId], coming: &[(Arc<Partner>, &[Secret])]) -> Result<Departing, TokenTaken> {
+        let mut bearers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let leaving: HashSet<PeerId> = leaving.iter().copied().collect();
+        let told_anew: HashSet<PeerId> = coming.iter().map(|(partner, _)| partner.id).collect();
+        let mut next = bearers.clone();
+        next.retain(|guest| !leaving.contains(&guest.partner.id) && !told_anew.contains(&guest.partner.id));
+        for (partner, tokens) in coming {
+            for token in *tokens {
+                let known = bearers.owner(token).filter(|guest| Arc::ptr_eq(&guest.partner, partner));
+                next.insert(token, known.cloned().unwrap_or_else(|| Guest::new(partner)))?;
+            }
+        }
+        let before = std::mem::replace(&mut *bearers, next);
+        let staying: HashSet<*const Guest> = bearers.owners().map(Arc::as_ptr).collect();
+        let gone = before.owners().filter(|guest| !staying.contains(&Arc::as_ptr(guest))).cloned();
+        let (departing, expelled): (Vec<_>, Vec<_>) = gone.partition(|guest| leaving.contains(&guest.partner.id));
+        for (guests, standing) in [(&departing, Standing::Leaving), (&expelled, Standing::Expelled)] {
+            for guest in guests {
+                guest.standing.send_replace(standing);
+            }
+        }
+        Ok(Departing(departing))
     }
 
     /// The caller, or the 401 to give it. Looks at headers only, so it comes before any body is read.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Arc<Partner>, Response<Body>> {
-        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let id = entries.bearers.identify(headers).map_err(reply::unauthorised)?;
-        entries.partners.get(&id).cloned().ok_or_else(|| reply::unauthorised(Unauthorised::Unknown))
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<(Arc<Partner>, Pass), Response<Body>> {
+        let bearers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let guest = bearers.identify(headers).map_err(reply::unauthorised)?;
+        Ok((Arc::clone(&guest.partner), Pass(guest.standing.subscribe())))
+    }
+}
+
+impl Guest {
+    fn new(partner: &Arc<Partner>) -> Arc<Self> {
+        Arc::new(Self { partner: Arc::clone(partner), standing: watch::Sender::new(Standing::Welcome) })
+    }
+}
+
+impl Pass {
+    /// Waits until the token means nothing any more.
+    pub(super) async fn revoked(&mut self) {
+        // An error says that the guest is gone, which is the same.
+        let _ = self.0.wait_for(|standing| *standing != Standing::Welcome).await;
+    }
+
+    /// Waits until the connection has to close.
+    pub(super) async fn expelled(&mut self) {
+        let _ = self.0.wait_for(|standing| *standing == Standing::Expelled).await;
+    }
+
+    /// Whether the token means nothing any more.
+    pub(super) fn is_revoked(&self) -> bool {
+        *self.0.borrow() != Standing::Welcome
     }
 }

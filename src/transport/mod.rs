@@ -7,5 +7,5 @@ pub mod pushpull;
 mod reply;
 pub mod server;
 
-pub use app::{App, router};
-pub use directory::Directory;
+pub use app::{App, measure, router};
+pub use directory::{Departing, Directory, Pass};

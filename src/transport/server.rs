@@ -136,7 +136,7 @@ impl Server {
                         tracing::error!(
                             code = %Code::CannotAccept,
                             listener = self.name,
-                            %error,
+                            why = %error,
                             "no connection can be accepted: is the limit of open files too low? Trying on"
                         );
                     }

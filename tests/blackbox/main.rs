@@ -5,10 +5,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod address_filter;
 mod admin_api;
+mod canary;
+mod exposition;
 mod floods;
 mod http_surface;
 mod initiator;
+mod metrics;
 mod patience;
 mod refusals;
+mod reload;
+mod reload_under_load;
+mod run_time_peers;
 mod two_partners;

@@ -61,6 +61,18 @@ impl Plan {
         self.with(&block)
     }
 
+    /// Logs at this level.
+    pub(crate) fn at_level(mut self, level: &str) -> Self {
+        self.config = self.config.replace("level = \"debug\"", &format!("level = \"{level}\""));
+        self
+    }
+
+    /// Runs it with no other range of private addresses allowed than this one.
+    pub(crate) async fn start_allowing(mut self, range: &str) -> Daemon {
+        self.config = self.config.replace("allow = [\"127.0.0.0/8\"]", &format!("allow = [\"{range}\"]"));
+        self.start().await
+    }
+
     /// Runs it, and waits until it is ready.
     pub(crate) async fn start(self) -> Daemon {
         write(&self.dir.path().join("pushpull.toml"), &self.config);
@@ -88,6 +100,11 @@ impl Daemon {
     /// Where partners reach it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.process().partners
+    }
+
+    /// Where its admin API is.
+    pub(crate) fn admin_address(&self) -> String {
+        self.process().admin.to_string()
     }
 
     pub(crate) fn admin_token(&self) -> &str {
@@ -189,6 +206,27 @@ impl Daemon {
     /// What it has logged.
     pub(crate) fn log(&self) -> Vec<String> {
         self.process().log.lock().unwrap().clone()
+    }
+
+    /// SIGHUP; returns at once.
+    pub(crate) fn hang_up(&self) {
+        self.process().signal("-HUP");
+    }
+
+    /// Changes the text of the configuration file.
+    pub(crate) fn edit(&self, change: impl FnOnce(String) -> String) {
+        let path = self.dir.path().join("pushpull.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        write(&path, &change(text));
+    }
+
+    /// Has it reread its configuration, which is sound: what changed, and what needs a restart.
+    pub(crate) async fn reload(&self) -> (Vec<String>, Vec<String>) {
+        let answer = self.admin("POST", "/api/v1/reload", None).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let texts =
+            |value: &Value| value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        (texts(&answer.json()["changes"]), texts(&answer.json()["restart"]))
     }
 
     /// SIGTERM; returns at once.

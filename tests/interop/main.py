@@ -18,10 +18,13 @@ import differential
 import scenarios_dialled
 import scenarios_dialling
 import scenarios_faults
+import scenarios_links
 import scenarios_offline
 from daemon import Daemon
 
-MODULES = [scenarios_dialling, scenarios_dialled, scenarios_faults, scenarios_offline, differential]
+MODULES = [
+    scenarios_dialling, scenarios_dialled, scenarios_links, scenarios_faults, scenarios_offline, differential,
+]
 
 # Seconds for one scenario on a slow, shared machine.
 PATIENCE = 240
@@ -46,7 +49,7 @@ async def run_all(chosen) -> int:
     """How many failed."""
     # Whoever ends us wants the daemons to end too.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-    places = asyncio.Semaphore(int(os.environ.get("INTEROP_JOBS", "2")))
+    places = asyncio.Semaphore(int(os.environ.get("INTEROP_JOBS", "4")))
 
     async def one(scenario) -> bool:
         async with places:

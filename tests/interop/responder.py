@@ -81,6 +81,8 @@ class WebSocketResponder:
         self.partner, self.keys = partner, keys
         self.connections = []
         self.pings = 0
+        # While it is away it lets nobody in.
+        self.away = False
         self.address = None
 
     @contextlib.asynccontextmanager
@@ -102,6 +104,8 @@ class WebSocketResponder:
         return True
 
     def admit(self, connection, request):
+        if self.away:
+            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "not now\n")
         if request.headers.get("Authorization") != f"Bearer {self.partner.token_of_daemon}":
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "who?\n")
         if request.path != "/pushpull":

@@ -224,9 +224,10 @@ async fn a_file_is_always_fresh_and_a_bad_one_changes_nothing() {
     let snapshot = keys.after(None, Duration::from_secs(99), Instant::now()).await.unwrap();
     assert_eq!((snapshot.keys.len(), snapshot.started_at), (1, Duration::from_secs(99)));
     std::fs::write(&path, "garbage").unwrap();
-    assert!(keys.reload().unwrap_err().contains("the keys cannot be read"));
+    assert!(keys.reread().unwrap_err().contains("the keys cannot be read"));
     assert_eq!(keys.current().unwrap().keys.len(), 1);
     std::fs::write(&path, "keys: a b").unwrap();
-    keys.reload().unwrap();
+    let reread = keys.reread().unwrap().expect("keys of a file");
+    keys.adopt(reread);
     assert_eq!(keys.current().unwrap().keys.len(), 2);
 }

@@ -129,6 +129,11 @@ impl Outbox {
         let late_at = now + self.ack_wait();
         self.set_state(seq, State::InFlight { late_at, retry, suspect });
         if let Some(entry) = self.entries.get_mut(&seq) {
+            match (retry, suspect) {
+                (true, _) => self.retries.no_answer += 1,
+                (false, true) => self.retries.batch_refused += 1,
+                (false, false) => self.retries.lost += u64::from(entry.sent.is_some()),
+            }
             entry.sent = Some((slot, now));
             entry.open = true;
             entry.delivered = false;

@@ -17,6 +17,7 @@ pub(super) use entry::{Entry, Expiry};
 
 use super::config::Config;
 use super::input::SlotId;
+use super::output::Retries;
 use super::row::{OutboxRow, Page, Saved, Select};
 use crate::random::Random;
 use crate::set::Jti;
@@ -54,6 +55,8 @@ pub(super) struct Outbox {
     retries_first: bool,
     ack_time: Option<Duration>,
     pub(super) damaged: usize,
+    /// Since the last step.
+    pub(super) retries: Retries,
     random: Random,
 }
 
@@ -91,6 +94,7 @@ impl Outbox {
             retries_first: true,
             ack_time: None,
             damaged: 0,
+            retries: Retries::default(),
             random: Random::new(seed),
         }
     }
@@ -216,10 +220,10 @@ impl Outbox {
         self.entries.get(&seq).is_some_and(|entry| entry.left_by(slot))
     }
 
-    /// Learns from the verdict on this SET how long the partner takes.
-    pub(super) fn measure(&mut self, seq: u64, now: Duration) {
-        let Some(entry) = self.entries.get(&seq) else { return };
-        let Some((_, sent_at)) = entry.sent else { return };
+    /// Learns from the verdict on this SET how long the partner takes; how long it was for this one.
+    pub(super) fn measure(&mut self, seq: u64, now: Duration) -> Option<Duration> {
+        let entry = self.entries.get(&seq)?;
+        let (_, sent_at) = entry.sent?;
         let time = now.saturating_sub(sent_at);
         self.ack_time = Some(match self.ack_time {
             None => time,
@@ -228,6 +232,7 @@ impl Outbox {
             Some(old) if entry.tries > 1 => old.max(time),
             Some(old) => (old * 7 + time) / 8,
         });
+        Some(time)
     }
 
     /// Takes a SET out for good.

@@ -183,7 +183,7 @@ impl End {
             };
             peer.handle_input(input, at);
         }
-        let Step { writes, outputs, wake, drained } = peer.step(at);
+        let Step { writes, outputs, wake, drained, .. } = peer.step(at);
         self.steps += 1;
         if self.steps.is_multiple_of(1 + peer.outbox.entries.len() as u64 / 64) {
             peer.check();
@@ -219,7 +219,13 @@ impl End {
                 Opinion::Undecidable => Finding::Undecidable,
             };
             let known = self.store.seen.get(&jti).cloned();
-            inspected.sets.push(Arrival { jti, digest: Digest::of(compact.as_bytes()), finding, known });
+            inspected.sets.push(Arrival {
+                jti,
+                digest: Digest::of(compact.as_bytes()),
+                finding,
+                known,
+                label: "other",
+            });
         }
         inspected
     }
@@ -264,5 +270,5 @@ pub(super) fn by_name(jti: &str) -> Opinion {
 /// A SET of about so many bytes.
 pub(super) fn signed(jti: &str, bytes: usize) -> SignedSet {
     let compact = format!("{jti}.{}", "x".repeat(bytes.saturating_sub(jti.len() + 1)));
-    SignedSet { jti: jti.into(), digest: Digest::of(jti.as_bytes()), compact: compact.into() }
+    SignedSet { jti: jti.into(), digest: Digest::of(jti.as_bytes()), compact: compact.into(), label: "other" }
 }

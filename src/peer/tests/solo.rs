@@ -96,7 +96,7 @@ impl Solo {
     /// A SET with these bytes, looked up in the store.
     pub(super) fn arrival(&self, jti: &str, bytes: &str, finding: Finding) -> Arrival {
         let known = self.store.seen.get(jti).cloned();
-        Arrival { jti: jti.into(), digest: Digest::of(bytes.as_bytes()), finding, known }
+        Arrival { jti: jti.into(), digest: Digest::of(bytes.as_bytes()), finding, known, label: "other" }
     }
 
     /// Steps, commits and performs, again while rows are read; the objects that left.

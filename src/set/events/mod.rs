@@ -96,6 +96,13 @@ pub fn is_known(uri: &str) -> bool {
     KNOWN.iter().any(|(_, known)| *known == uri)
 }
 
+/// The word by which an event type is counted: its short name if it is one of [`KNOWN`], else `other`. Of several the
+/// first counts.
+pub fn label<'a>(mut types: impl Iterator<Item = &'a str>) -> &'static str {
+    let known = types.next().and_then(|uri| KNOWN.iter().find(|(_, known)| *known == uri));
+    known.map_or("other", |(short, _)| short)
+}
+
 /// The short name of an event type's URI, or the URI itself where there is none.
 pub fn shorten(uri: &str) -> Cow<'_, str> {
     for (prefix, base) in PREFIXES {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::private::{self, Exposed};
 use crate::store::Error;
 
 /// Larger than SQLite's default, which suits rows of a kilobyte.
@@ -38,6 +39,9 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), Error> {
     }
     // Two names for one file must meet at one lock.
     let path = path.canonicalize().map_err(|error| failed("find", &error))?;
+    if let Some(exposed) = exposed(&path).into_iter().next() {
+        return Err(Error::Invalid(exposed.to_string()));
+    }
     if made.is_ok() {
         sync_folder(&path).map_err(|error| failed("make", &error))?;
     }
@@ -56,6 +60,16 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), Error> {
         ))),
         Err(TryLockError::Error(error)) => Err(Error::Fatal(format!("cannot lock {}: {error}", lock_path.display()))),
     }
+}
+
+/// Which of a database's files others can get at. Those that are not there yet are made for their owner alone.
+pub fn exposed(path: &Path) -> Vec<Exposed> {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    ["", "-wal", "-shm", "-journal", ".lock"].into_iter().filter_map(|suffix| private::check(&beside(suffix))).collect()
 }
 
 /// Opens a connection to a claimed file, not looking into it yet.

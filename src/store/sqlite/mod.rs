@@ -25,8 +25,10 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
+use crate::metrics::Metrics;
 use batch::Batch;
 use file::Use;
+pub use file::exposed as exposed_database;
 use kept::{Kept, Position, added};
 use reader::Readers;
 use schema::{Meta, State};
@@ -48,11 +50,13 @@ pub struct Options {
     pub readers: u32,
     /// Requests that may wait for the writer before callers wait to ask (default 1,024).
     pub queue: usize,
+    /// Where transactions are measured.
+    pub metrics: Metrics,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_tail: 131_072, hand_ahead: 1_024, readers: 2, queue: 1_024 }
+        Self { memory_tail: 131_072, hand_ahead: 1_024, readers: 2, queue: 1_024, metrics: Metrics::default() }
     }
 }
 
@@ -111,7 +115,7 @@ impl Sqlite {
 
     /// Does this while the files rest: nothing is written, nothing moved from the log.
     #[cfg(test)]
-    pub(super) async fn at_rest(&self, work: impl FnOnce() + Send + 'static) {
+    pub(crate) async fn at_rest(&self, work: impl FnOnce() + Send + 'static) {
         let done = self.ask(1, |_| {
             work();
             Ok(())
@@ -167,6 +171,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         upkeep,
         orders: receiver,
         checkpoints: Checkpoints::default(),
+        metrics: options.metrics.clone(),
     };
     let thread = std::thread::Builder::new()
         .name("pushpull-store".to_owned())

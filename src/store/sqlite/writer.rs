@@ -10,6 +10,7 @@ use super::batch::{Batch, Effects};
 use super::kept::Kept;
 use super::seen::Upkeep;
 use super::shared::Shared;
+use crate::metrics::Metrics;
 use crate::store::Error;
 
 /// A transaction takes no more requests in once it holds so many writes.
@@ -74,6 +75,9 @@ where
     }
 }
 
+/// Requests, about how many writes they are, and who is to be told that the store is closed.
+type Gathered = (Vec<Box<dyn Task>>, usize, Option<oneshot::Sender<()>>);
+
 /// The thread's own state.
 pub(super) struct Writer {
     pub(super) conn: Connection,
@@ -82,6 +86,7 @@ pub(super) struct Writer {
     pub(super) upkeep: Upkeep,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) checkpoints: Checkpoints,
+    pub(super) metrics: Metrics,
 }
 
 /// How the last checkpoint went.
@@ -99,9 +104,11 @@ impl Writer {
         let mut closed = None;
         while closed.is_none() {
             let Some(order) = self.next_order() else { break };
-            let tasks;
-            (tasks, closed) = self.gather(order);
+            let (tasks, writes);
+            (tasks, writes, closed) = self.gather(order);
+            let started = tokio::time::Instant::now();
             self.group(tasks);
+            self.metrics.committed(started.elapsed(), writes);
             self.checkpoint_if_due();
         }
         if self.shared.check().is_ok() {
@@ -136,7 +143,7 @@ impl Writer {
     }
 
     /// Takes in whatever else is waiting. While a transaction runs the next gathers by itself, so nothing lingers.
-    fn gather(&mut self, first: Order) -> (Vec<Box<dyn Task>>, Option<oneshot::Sender<()>>) {
+    fn gather(&mut self, first: Order) -> Gathered {
         let (mut tasks, mut writes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(order) = next {
             match order {
@@ -144,11 +151,11 @@ impl Writer {
                     tasks.push(task);
                     writes += weight;
                 }
-                Order::Close(reply) => return (tasks, Some(reply)),
+                Order::Close(reply) => return (tasks, writes, Some(reply)),
             }
             next = if writes < WRITES_MAX { self.orders.try_recv().ok() } else { None };
         }
-        (tasks, None)
+        (tasks, writes, None)
     }
 
     fn group(&mut self, mut tasks: Vec<Box<dyn Task>>) {

@@ -19,7 +19,7 @@ use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, websocket};
 use crate::codes::Code;
 use crate::engine::Partner;
-use crate::transport::reply;
+use crate::transport::{Pass, reply};
 
 /// WebSockets of one partner at the same time. Both of its nodes, and a few that it does not yet know to be dead.
 const SOCKETS_MAX: usize = 8;
@@ -27,6 +27,7 @@ const SOCKETS_MAX: usize = 8;
 /// Answers `GET /pushpull` of a partner that has identified itself: 101 and a WebSocket, or why not.
 pub fn upgrade(
     partner: Arc<Partner>,
+    pass: Pass,
     config: Arc<Config>,
     mut request: Request<Body>,
     stop: watch::Receiver<bool>,
@@ -46,7 +47,7 @@ pub fn upgrade(
             Ok(io) => TokioIo::new(io),
             Err(error) => {
                 if told.is_some() {
-                    warn!(peer = %partner.name, code = %Code::LinkDown, %error, "the WebSocket handshake broke off");
+                    warn!(peer = %partner.name, code = %Code::LinkDown, transport = "websocket", why = %error, "the WebSocket handshake broke off");
                 }
                 return;
             }
@@ -57,7 +58,7 @@ pub fn upgrade(
         if let Some(count) = told {
             info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
         }
-        let why = websocket::run(socket, seat, config, stop).await.why;
+        let why = websocket::run(socket, seat, config, stop, Some(pass)).await.why;
         if told.is_some() {
             info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
         }
@@ -95,7 +96,8 @@ fn check(version: Version, headers: &HeaderMap) -> Result<HeaderValue, Response<
         response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return Err(response);
     }
-    if !lists(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+    // Exactly: what we answer has to be a name that the partner wrote (RFC 6455 §4.1), and theirs might differ in case.
+    if !values(headers, SEC_WEBSOCKET_PROTOCOL).any(|value| value == SUBPROTOCOL) {
         return Err(bad("the Sec-WebSocket-Protocol header does not list pushpull"));
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
@@ -115,14 +117,15 @@ fn is_key(key: &HeaderValue) -> bool {
         && key[..22].iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/'))
 }
 
-/// Whether the header's comma-separated values hold this one, in any case.
+/// Whether the header's values hold this one, in any case.
 fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|value| value.trim().eq_ignore_ascii_case(wanted))
+    values(headers, name).any(|value| value.eq_ignore_ascii_case(wanted))
+}
+
+/// The header's comma-separated values, however many lines they are on.
+fn values(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 #[cfg(test)]
@@ -130,12 +133,16 @@ mod tests {
     use super::*;
 
     fn status(version: Version, more: &[(HeaderName, &'static str)]) -> Option<u16> {
+        offering("pushpull", version, more)
+    }
+
+    fn offering(subprotocols: &'static str, version: Version, more: &[(HeaderName, &'static str)]) -> Option<u16> {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             (UPGRADE, "websocket"),
             (CONNECTION, "keep-alive, Upgrade"),
             (SEC_WEBSOCKET_VERSION, "13"),
-            (SEC_WEBSOCKET_PROTOCOL, "pushpull"),
+            (SEC_WEBSOCKET_PROTOCOL, subprotocols),
             (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
         ] {
             headers.append(name, HeaderValue::from_static(value));
@@ -155,5 +162,14 @@ mod tests {
         assert_eq!(status(Version::HTTP_11, &[(TRANSFER_ENCODING, "chunked")]), Some(400));
         assert_eq!(status(Version::HTTP_11, &[(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==")]), Some(400));
         assert_eq!(status(Version::HTTP_11, &[(SEC_WEBSOCKET_VERSION, "8")]), Some(426));
+    }
+
+    #[test]
+    fn the_subprotocol_has_to_be_offered_by_the_very_name_that_is_answered() {
+        assert_eq!(offering("soap,pushpull", Version::HTTP_11, &[]), None);
+        assert_eq!(offering("soap", Version::HTTP_11, &[(SEC_WEBSOCKET_PROTOCOL, " pushpull ")]), None);
+        for other in ["", "soap", "Pushpull", "pushpull.v2", "push pull"] {
+            assert_eq!(offering(other, Version::HTTP_11, &[]), Some(400), "{other}");
+        }
     }
 }

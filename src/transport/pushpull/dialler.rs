@@ -75,6 +75,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
     let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
     let mut opened = None;
     let mut broken = 0;
+    let mut connected_before = false;
     loop {
         let attempt = match opened.take() {
             Some(opened) => opened,
@@ -86,11 +87,14 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
         let pause = match attempt {
             Ok(socket) => {
                 let since = Instant::now();
+                if std::mem::replace(&mut connected_before, true) {
+                    partner.metrics.reconnects.inc();
+                }
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
-                let farewell = websocket::run(socket, partner.seat(), Arc::clone(&config), stop.clone()).await;
-                if *stop.borrow() {
+                let farewell = websocket::run(socket, partner.seat(), Arc::clone(&config), stop.clone(), None).await;
+                if *stop.borrow() || partner.is_retired() {
                     return;
                 }
                 if since.elapsed() >= GOOD && !farewell.overloaded {

@@ -12,6 +12,7 @@ use super::{Config, encode};
 use crate::auth::Secret;
 use crate::codes::Code;
 use crate::engine::{Handle, Partner, Slot};
+use crate::metrics::Transport;
 use crate::peer::{Ending, Transmission, WaitsFor};
 use crate::wire;
 use crate::wire::net::{self, Backoff, Client, retry_after};
@@ -112,12 +113,16 @@ impl Initiator {
 
     async fn exchange(&self, handle: &Handle, slot: Slot, object: &Transmission) -> Exchange {
         let body = encode(object, Some(self.config.limits.sets_per_object_max as u64));
+        let sent = body.len();
         let limits =
             net::Limits { body_bytes_max: self.config.limits.object_bytes_max, timeout: self.config.exchange_within };
         let response = match self.client.post(self.headers(object), body, limits).await {
             Ok(response) => response,
             Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
         };
+        let metrics = &self.partner.metrics;
+        metrics.sent(Transport::Http, object.sets.len(), sent);
+        metrics.received_bytes(Transport::Http, response.body.len());
         let pause = retry_after(&response.headers, self.clock.now().wall).unwrap_or_default();
         match response.status {
             StatusCode::OK => match self.partner.inspector().read(response.body.clone(), self.config.limits).await {

@@ -26,7 +26,7 @@ use crate::wire;
 pub const SUBPROTOCOL: &str = "pushpull";
 
 /// Limits and intervals of the push-pull drivers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     /// What a Communication Object may hold.
     pub limits: wire::Limits,

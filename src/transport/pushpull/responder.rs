@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Config, encode};
 use crate::engine::{ArrivalRoom, Handle, Partner, Slot};
-use crate::peer::{Ending, WaitsFor};
+use crate::metrics::{PeerMetrics, Transport};
+use crate::peer::{Ending, Transmission, WaitsFor};
 use crate::transport::reply;
 use crate::wire;
 
@@ -49,12 +50,12 @@ pub async fn exchange(partner: Arc<Partner>, config: Arc<Config>, request: Reque
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
+    partner.metrics.received_bytes(Transport::Http, body.len());
     let object = match partner.inspector().read(body, config.limits).await {
         Ok(object) => object,
         Err(malformed) => return refuse(&malformed),
     };
-    let now = partner.now();
-    partner.update_link(|link| link.requested_at = Some(now));
+    partner.note_request();
     let deadline = Instant::now() + config.answer_within;
     match timeout_at(deadline, converse(&partner, &config, handle, object, room)).await {
         Ok(response) => response,
@@ -82,7 +83,7 @@ async fn converse(
     let Some(answer) = slot.next().await else {
         return reply::overloaded("stopping");
     };
-    let mut response = Response::new(Body::new(Answer { bytes: Some(encode(&answer, None)), slot: Some(slot) }));
+    let mut response = Response::new(Body::new(Answer::new(&answer, slot, Arc::clone(&partner.metrics))));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static("en"));
@@ -146,6 +147,16 @@ fn too_large(bytes_max: usize) -> Response<Body> {
 struct Answer {
     bytes: Option<Bytes>,
     slot: Option<Slot>,
+    sets: usize,
+    length: usize,
+    metrics: Arc<PeerMetrics>,
+}
+
+impl Answer {
+    fn new(object: &Transmission, slot: Slot, metrics: Arc<PeerMetrics>) -> Self {
+        let bytes = encode(object, None);
+        Self { sets: object.sets.len(), length: bytes.len(), bytes: Some(bytes), slot: Some(slot), metrics }
+    }
 }
 
 impl hyper::body::Body for Answer {
@@ -170,6 +181,7 @@ impl Drop for Answer {
         if self.bytes.is_none()
             && let Some(slot) = self.slot.take()
         {
+            self.metrics.sent(Transport::Http, self.sets, self.length);
             slot.close(Ending::Delivered);
         }
     }

@@ -18,8 +18,9 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::watched::GivenUp;
 use super::{Config, encode};
 use crate::engine::{Handle, Partner, Seat, Slot};
+use crate::metrics::{PeerMetrics, Transport};
 use crate::peer::{Ending, SlotId};
-use crate::set::acts_on_display;
+use crate::transport::Pass;
 
 /// How a connection ended.
 pub(super) struct Farewell {
@@ -50,12 +51,14 @@ pub(super) fn settings(config: &Config) -> WebSocketConfig {
         .max_frame_size(Some(config.limits.object_bytes_max))
 }
 
-/// Runs a connection until either side ends it. `stop` turning true closes it as going away.
+/// Runs a connection until either side ends it. `stop` turning true closes it as going away; a `pass` that is revoked,
+/// as not authorised any more.
 pub(super) async fn run<S>(
     socket: WebSocketStream<S>,
     seat: Seat,
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
+    pass: Option<Pass>,
 ) -> Farewell
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -63,9 +66,12 @@ where
     let partner = Arc::clone(seat.partner());
     let handle = partner.handle();
     let Ok(mut slot) = handle.open_slot(config.socket_spec(), None).await else {
-        return Farewell { why: "shutting down".to_owned(), broke_off: false, overloaded: false };
+        let end = stopped(pass.as_ref());
+        let _ = timeout(CLOSING, part(socket, &end)).await;
+        return end.farewell();
     };
     partner.update_link(|link| (link.trouble, link.socketless) = (None, None));
+    let metrics = Arc::clone(&partner.metrics);
     let (sink, stream) = socket.split();
     let (alive, heard) = mpsc::channel(1);
     let mut reader = Reader {
@@ -76,8 +82,9 @@ where
         slot: slot.id(),
         alive,
         inspections: JoinSet::new(),
+        pass: pass.clone(),
     };
-    let mut writer = Writer { sink, config, stop };
+    let mut writer = Writer { sink, config, stop, pass, metrics: Arc::clone(&metrics) };
     let end = {
         let writing = writer.run(&mut slot, heard);
         tokio::select! {
@@ -86,6 +93,7 @@ where
         }
     };
     drop(seat);
+    metrics.closed(end.code());
     // What came before the end counts: a partner's last words are the verdicts that it owed us.
     let _ = timeout(CLOSING, reader.finish()).await;
     slot.close(end.ending());
@@ -106,6 +114,14 @@ enum End {
 }
 
 impl End {
+    /// The close code, whoever gave it; none when it broke.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Ours(code, _) | Self::Theirs(Some(code), _) => Some(u16::from(*code)),
+            Self::Theirs(None, _) => None,
+        }
+    }
+
     fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.
@@ -135,6 +151,7 @@ struct Reader<S> {
     /// Tells the writer, which owns the slot, that the partner was heard.
     alive: mpsc::Sender<()>,
     inspections: JoinSet<()>,
+    pass: Option<Pass>,
 }
 
 impl<S> Reader<S>
@@ -144,7 +161,13 @@ where
     async fn run(&mut self) -> End {
         loop {
             // How long that may take is watched below: here a message that keeps coming looks like silence.
-            let message = match self.stream.next().await {
+            let message = tokio::select! {
+                biased;
+                // The writer still says what is owed, and closes.
+                () = revoked(&mut self.pass) => return std::future::pending().await,
+                message = self.stream.next() => message,
+            };
+            let message = match message {
                 None => return End::Theirs(None, "end of stream".to_owned()),
                 Some(Err(error)) => return blame(error),
                 Some(Ok(message)) => message,
@@ -190,12 +213,12 @@ where
     /// back.
     async fn arrived(&mut self, text: &Utf8Bytes) -> Result<(), End> {
         let read = self.partner.inspector().read(text.clone().into(), self.config.limits).await;
+        self.partner.metrics.received_bytes(Transport::Websocket, text.len());
         let object = read.map_err(|malformed| {
             let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
             End::Ours(code, malformed.to_string())
         })?;
-        let stopped = |_| End::Ours(CloseCode::Away, "shutting down".to_owned());
-        let room = self.handle.arrival_room(text.len()).await.map_err(stopped)?;
+        let room = self.handle.arrival_room(text.len()).await.map_err(|_| stopped(self.pass.as_ref()))?;
         while self.inspections.len() >= INSPECTIONS_MAX {
             self.inspections.join_next().await;
         }
@@ -213,6 +236,8 @@ struct Writer<S> {
     sink: SplitSink<WebSocketStream<S>, Message>,
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
+    pass: Option<Pass>,
+    metrics: Arc<PeerMetrics>,
 }
 
 impl<S> Writer<S>
@@ -222,13 +247,17 @@ where
     async fn run(&mut self, slot: &mut Slot, mut heard: mpsc::Receiver<()>) -> End {
         let mut ping = tokio::time::interval_at(Instant::now() + self.config.ping_interval, self.config.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut stop = self.stop.clone();
+        let (mut stop, mut pass) = (self.stop.clone(), self.pass.clone());
         loop {
+            let mut sets = 0;
             let message = tokio::select! {
                 object = slot.next() => match object {
-                    None => return End::Ours(CloseCode::Away, "shutting down".to_owned()),
+                    None => return stopped(self.pass.as_ref()),
                     Some(object) => match Utf8Bytes::try_from(encode(&object, None)) {
-                        Ok(text) => Message::Text(text),
+                        Ok(text) => {
+                            sets = object.sets.len();
+                            Message::Text(text)
+                        }
                         Err(error) => return End::Ours(CloseCode::Error, error.to_string()),
                     },
                 },
@@ -238,16 +267,47 @@ where
                 }
                 _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
                 _ = stop.wait_for(|stop| *stop) => return End::Ours(CloseCode::Away, "shutting down".to_owned()),
+                () = expelled(&mut pass) => return stopped(pass.as_ref()),
             };
             let speaks = matches!(message, Message::Text(_));
+            let length = message.len();
             // `send` is feed and flush in one: an object already holds everything there was to say.
             match timeout(self.config.exchange_within, self.sink.send(message)).await {
                 Err(_) => return End::Theirs(None, "the partner does not read what we write".to_owned()),
                 Ok(Err(error)) => return blame(error),
-                Ok(Ok(())) if speaks => slot.ready().await,
+                Ok(Ok(())) if speaks => {
+                    self.metrics.sent(Transport::Websocket, sets, length);
+                    slot.ready().await;
+                }
                 Ok(Ok(())) => {}
             }
         }
+    }
+}
+
+/// The end of a connection whose conversation has ended, or whose token means nothing any more.
+fn stopped(pass: Option<&Pass>) -> End {
+    match pass {
+        Some(pass) if pass.is_revoked() => {
+            End::Ours(CloseCode::Policy, "not authorised any more: this token means nothing here".to_owned())
+        }
+        _ => End::Ours(CloseCode::Away, "shutting down".to_owned()),
+    }
+}
+
+/// Waits until what came with this pass is not taken in any more. What we dialled ourselves has none.
+async fn revoked(pass: &mut Option<Pass>) {
+    match pass {
+        Some(pass) => pass.revoked().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the connection has to close.
+async fn expelled(pass: &mut Option<Pass>) {
+    match pass {
+        Some(pass) => pass.expelled().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -275,11 +335,25 @@ where
 
 fn closed_by_partner(frame: Option<CloseFrame>) -> End {
     match frame {
-        Some(frame) => {
-            let reason: String = frame.reason.chars().filter(|c| !acts_on_display(*c)).take(120).collect();
-            End::Theirs(Some(frame.code), reason)
-        }
+        // Its reason is a text of the partner's, which may repeat what it was sent: neither logs nor status show it.
+        Some(frame) => End::Theirs(Some(frame.code), meaning(frame.code).to_owned()),
         None => End::Theirs(None, "closed without a code".to_owned()),
+    }
+}
+
+/// What a close code says (RFC 6455 §7.4.1).
+fn meaning(code: CloseCode) -> &'static str {
+    match u16::from(code) {
+        1000 => "it has nothing more to say",
+        1001 | 1012 => "it is going away",
+        1002 => "it minds how we speak WebSocket",
+        1003 => "it minds a binary message",
+        1007 => "it minds an object as malformed",
+        1008 => "it does not let us in any more",
+        1009 => "an object was too big for it",
+        1011 => "it met an error of its own",
+        1013 => "it is overloaded",
+        _ => "a code without a meaning here",
     }
 }
 

@@ -68,7 +68,7 @@ async fn handshake(server: &Server, tcp: TcpStream, remote: Remote) -> Option<St
     match timeout(server.limits.handshake_timeout, acceptor.accept(tcp)).await {
         Ok(Ok(stream)) => Some(stream.into()),
         Ok(Err(error)) => {
-            tracing::debug!(listener = server.name, remote = %remote.0, %error, "the TLS handshake failed");
+            tracing::debug!(listener = server.name, remote = %remote.0, why = %error, "the TLS handshake failed");
             None
         }
         Err(_) => {
@@ -94,7 +94,7 @@ async fn converse(server: &Server, stream: Stream, remote: Remote, ticket: Ticke
         tokio::select! {
             outcome = connection.as_mut() => {
                 if let Err(error) = outcome {
-                    tracing::debug!(listener = server.name, remote = %remote.0, %error, "the connection ended early");
+                    tracing::debug!(listener = server.name, remote = %remote.0, why = %error, "the connection ended early");
                 }
                 return;
             }

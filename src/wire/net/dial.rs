@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::filter::Allow;
 use super::pin::{Pin, PinMismatch};
+use super::resolve::{ADDRESSES_MAX, Resolve, SystemResolver};
 use super::stream::{Stream, tune};
 use super::target::Target;
 use super::tls::{self, pinned_config, public_config};
@@ -23,7 +25,8 @@ use crate::set::acts_on_display;
 /// Opens connections. One serves the whole process; TLS sessions are resumed among the connections of one dialer.
 #[derive(Debug)]
 pub struct Dialer {
-    allow: Allow,
+    allow: ArcSwap<Allow>,
+    resolver: Arc<dyn Resolve>,
     connect_timeout: Duration,
     extra_roots: Vec<CertificateDer<'static>>,
     public: OnceCell<Arc<ClientConfig>>,
@@ -113,7 +116,8 @@ impl Dialer {
     /// A dialer that connects to public addresses and the allowed ones, and waits 10 seconds for a connection.
     pub fn new(allow: Allow) -> Self {
         Self {
-            allow,
+            allow: ArcSwap::from_pointee(allow),
+            resolver: Arc::new(SystemResolver),
             connect_timeout: Duration::from_secs(10),
             extra_roots: Vec::new(),
             public: OnceCell::new(),
@@ -121,10 +125,21 @@ impl Dialer {
         }
     }
 
+    /// Asks this resolver for the addresses of names. They pass the same filter.
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
     /// Waits this long for a connection: name, TCP and TLS together.
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
+    }
+
+    /// From now on connections may be opened to these addresses and public ones. Open ones stay.
+    pub fn set_allow(&self, allow: Allow) {
+        self.allow.store(Arc::new(allow));
     }
 
     /// Trusts these authorities beside the system's, where no pin is given.
@@ -181,15 +196,16 @@ impl Attempt<'_> {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         let dns = |fault: String| ConnectError::Dns { host: self.host.clone(), fault };
-        let lookup = timeout_at(self.deadline, tokio::net::lookup_host((self.host.as_str(), port)));
+        let lookup = timeout_at(self.deadline, self.dialer.resolver.resolve(self.host.clone(), port));
         let found = lookup.await.map_err(|_| self.timed_out("the resolver"))?;
-        let found: Vec<_> = found.map_err(|error| dns(one_line(&error)))?.take(ADDRESSES_MAX).collect();
+        let mut found = found.map_err(|error| dns(one_line(&error)))?;
+        found.truncate(ADDRESSES_MAX);
         if found.is_empty() { Err(dns("it has no address".into())) } else { Ok(found) }
     }
 
     fn permitted(&self, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, ConnectError> {
         let secure = self.target.is_secure();
-        let allow = &self.dialer.allow;
+        let allow = self.dialer.allow.load();
         let fine = |ip: IpAddr| if secure { allow.permits(ip) } else { ip.is_loopback() && allow.covers(ip) };
         let permitted: Vec<_> = addresses.iter().copied().filter(|address| fine(address.ip())).collect();
         match addresses.first() {
@@ -281,9 +297,6 @@ fn unreachable_by(address: SocketAddr, error: &io::Error) -> ConnectError {
 fn one_line(error: &dyn std::error::Error) -> String {
     error.to_string().chars().map(|c| if acts_on_display(c) { ' ' } else { c }).take(300).collect()
 }
-
-/// More addresses than this for one name are no help.
-const ADDRESSES_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests;

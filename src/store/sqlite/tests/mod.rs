@@ -134,6 +134,8 @@ async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let folder = Folder::new();
     let text = "this is not a database, but it is long enough to be looked at ".repeat(10);
     std::fs::write(folder.path(), &text).unwrap();
+    assert!(folder.refusal().contains("chmod 600"), "made with the umask's permissions");
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert!(folder.refusal().contains("not a SQLite database"));
     assert_eq!(std::fs::read_to_string(folder.path()).unwrap(), text);
 }
