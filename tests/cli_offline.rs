@@ -168,7 +168,7 @@ fn keys_are_listed_and_counted_up() {
     assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1));
     assert_eq!((&keys["keys"][0]["kid"], &keys["keys"][0]["active"]), (&json!("acme-1"), &json!(true)));
     let new = run(dir.path(), &["key", "new", "--alg", "EdDSA"]);
-    assert!(err(&new).contains("active = \"acme-2\""), "{}", err(&new));
+    assert!(err(&new).contains("pushpull key rotate --kid acme-2"), "{}", err(&new));
     done(new);
     assert_eq!(mode(&dir.path().join("keys/acme-2.pem")), 0o600);
     let keys = json_of(&run(dir.path(), &["key", "ls", "--json"]), 0);
@@ -178,6 +178,46 @@ fn keys_are_listed_and_counted_up() {
     assert_eq!(run(dir.path(), &["key", "new", "--kid", "../x"]).status.code(), Some(2));
     assert!(out(&done(run(dir.path(), &["key", "ls"]))).contains("acme-2"));
     done(run(dir.path(), &["serve", "--check"]));
+}
+
+/// With several keys somebody has to say which one signs: keys.active, or what was rotated before.
+#[test]
+fn several_keys_need_a_word_about_who_signs_and_a_rotated_key_has_lost_it() {
+    let dir = organisation("https://acme.example");
+    done(run(dir.path(), &["key", "new"]));
+    let file = dir.path().join("pushpull.toml");
+    let named = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, named.replace("active = \"acme-1\"", "")).unwrap();
+    let undecided = run(dir.path(), &["serve", "--check"]);
+    assert_eq!(undecided.status.code(), Some(3));
+    assert!(err(&undecided).contains("keys.active: missing, and there are several keys"), "{}", err(&undecided));
+    assert_eq!(run(dir.path(), &["set", "sign", "-f", "pushpull.toml"]).status.code(), Some(3));
+    let third = run(dir.path(), &["key", "new"]);
+    assert!(err(&third).contains("must say which one signs"), "{}", err(&third));
+    let state = |first: &str, second: &str| {
+        let key =
+            |state: &str| json!({"state": state, "since_ms": 1, "jwk": {"kty": "EC"}, "marks": null, "settled_ms": 0});
+        let text = json!({"keys": {"acme-1": key(first), "acme-2": key(second)}}).to_string();
+        let file = dir.path().join("keys/rotation.json");
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let signer = || {
+        let claims = run_with(dir.path(), &["set", "sign", "-f", "-"], "{\"events\":{\"https://e.example\":{}}}");
+        let set = out(&done(claims));
+        pushpull::set::decode(set.trim()).unwrap().0["kid"].as_str().unwrap().to_owned()
+    };
+    state("retiring", "active");
+    done(run(dir.path(), &["serve", "--check"]));
+    assert_eq!(signer(), "acme-2");
+    std::fs::write(&file, &named).unwrap();
+    assert_eq!(signer(), "acme-2", "keys.active names one that was rotated away");
+    state("active", "next_unless_damaged");
+    let damaged = run(dir.path(), &["serve", "--check"]);
+    assert_eq!(damaged.status.code(), Some(3));
+    assert!(err(&damaged).contains("rotation.json"), "{}", err(&damaged));
+    std::fs::remove_file(dir.path().join("keys/rotation.json")).unwrap();
+    assert_eq!(signer(), "acme-1");
 }
 
 /// The public half of a site's key as a file, and a SET that it signed.

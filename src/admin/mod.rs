@@ -3,6 +3,7 @@
 mod body;
 mod events;
 mod inbox;
+mod keys;
 mod metrics;
 mod peers;
 mod probes;
@@ -62,6 +63,9 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/peers/{name}/pause", post(peers::pause))
         .route("/api/v1/peers/{name}/resume", post(peers::resume))
         .route("/api/v1/peers/{name}/verify", post(peers::verify))
+        .route("/api/v1/keys", get(keys::list))
+        .route("/api/v1/keys/rotate", post(keys::rotate))
+        .route("/api/v1/keys/{kid}/retire", post(keys::retire))
         .route("/api/v1/reload", post(reload::reload))
         .fallback(any(|| async { Problem::not_found("there is nothing at this path").respond() }))
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed().respond() })

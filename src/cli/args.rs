@@ -415,8 +415,8 @@ pub enum Key {
     Ls,
     /// Make a further signing key
     #[command(
-        after_help = "Example:\n  pushpull key new --alg EdDSA\n\nThe key is published when the daemon has read it, and \
-        signs once keys.active names it."
+        after_help = "Example:\n  pushpull key new --alg EdDSA\n\nA running daemon takes it when it is told to: \
+        pushpull key rotate --kid KID. One that starts publishes it."
     )]
     New {
         /// Signature algorithm: ES256, EdDSA or RS256
@@ -426,7 +426,45 @@ pub enum Key {
         #[arg(long)]
         kid: Option<String>,
     },
+    /// Publish a key and, when partners could fetch it, sign with it
+    #[command(after_help = ROTATE_HELP)]
+    Rotate {
+        /// Signature algorithm of a new key: ES256, EdDSA or RS256 [default: that of the key that signs]
+        #[arg(long, value_parser = algorithm)]
+        alg: Option<Algorithm>,
+        /// A key of the directory that has not signed yet, or the name of a new one [default: the last one, counted up]
+        #[arg(long)]
+        kid: Option<String>,
+        /// Sign with it at once; also ends a rotation that is under way
+        #[arg(long)]
+        now: bool,
+    },
+    /// Take a key out of /jwks.json, and remove its private file
+    #[command(after_help = RETIRE_HELP)]
+    Retire {
+        /// The key
+        kid: String,
+        /// Also while unsettled SETs are signed with it
+        #[arg(long)]
+        now: bool,
+    },
 }
+
+const ROTATE_HELP: &str = "Examples:
+  pushpull key rotate
+  pushpull key rotate --alg EdDSA --kid acme-2027
+  pushpull key rotate --now
+
+The running daemon makes the key and publishes it at once; after keys.publish_wait it signs. The old key stays published until
+the last SET that it signed is settled, then it retires by itself. `pushpull key ls` shows how far that is. With --now partners
+that keep our keys for a while may refuse what the new key signs until they refresh.";
+
+const RETIRE_HELP: &str = "Examples:
+  pushpull key retire acme-1
+  pushpull key retire acme-1 --now
+
+Keys that were rotated away retire by themselves; this is for sooner, for keys that never signed, and for calling a rotation
+off. Exit code 7: the key signs, or unsettled SETs need it. With --now partners refuse those SETs as invalid_key.";
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "expected a number and a unit, such as 250ms, 10s, 5m or 2h".to_owned())

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::auth::Secret;
+use crate::auth::{KeyRing, Secret};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::diff::{self, Contents};
-use crate::config::{self, Config, Environment, TlsMode, Transport, key_files};
+use crate::config::{self, Config, Environment, TlsMode, Transport};
 use crate::engine;
 use crate::metrics::Metrics;
 use crate::private;
-use crate::set::{Digest, SigningKey, events::Filter};
+use crate::set::{Digest, events::Filter};
 use crate::store::Sqlite;
 use crate::transceiver::{DialConfig, KeySource, PeerConfig, Transceiver};
 use crate::transport::pushpull;
@@ -35,20 +36,16 @@ pub(super) async fn transceiver(
         metrics,
         ..engine::Config::default()
     };
-    let mut builder = Transceiver::builder(&config.server.issuer)
+    let keys = keys(config).await?;
+    let builder = Transceiver::builder(&config.server.issuer)
         .audience(config.server.audience())
+        .key_ring(keys)
         .store(store)
         .engine(engine)
         .pushpull(pushpull(config))
         .allow(allow(config)?)
         .listen(listener, tls(config)?.map(|(tls, _)| tls))
         .closed();
-    for key in keys(config)? {
-        builder = builder.signing_key(key);
-    }
-    if let Some(kid) = &config.keys.active {
-        builder = builder.active_key(kid);
-    }
     builder.start().await.map_err(|error| Error::failed(error.to_string()))
 }
 
@@ -215,14 +212,14 @@ pub(super) fn peer_config(peer: &config::Peer, environment: &Environment) -> Res
     })
 }
 
-fn keys(config: &Config) -> Result<Vec<SigningKey>, Error> {
-    let files = key_files(&config.keys.dir).map_err(invalid("keys.dir"))?;
-    let mut keys = Vec::with_capacity(files.len());
-    for (kid, path) in files {
-        let pem = private::read_to_string(&path).map_err(invalid(&path.display().to_string()))?;
-        keys.push(SigningKey::from_pem(&kid, &pem).map_err(invalid(&path.display().to_string()))?);
+async fn keys(config: &Config) -> Result<Arc<KeyRing>, Error> {
+    let keys = config.keys.clone();
+    let now = SystemClock::new().now().wall;
+    let opening = move || KeyRing::open(&keys.dir, keys.active.as_deref(), keys.publish_wait, now);
+    match tokio::task::spawn_blocking(opening).await {
+        Ok(opened) => opened.map_err(invalid("keys.dir")),
+        Err(_) => Err(Error::failed("reading the keys panicked")),
     }
-    Ok(keys)
 }
 
 /// How the listener speaks TLS, if it does, and the digest of certificate and key.

@@ -101,8 +101,10 @@ async fn dispatch(cli: Cli) -> Result<Exit, Error> {
             args::Set::Verify(verify) => set::verify(&verify, global).await,
         },
         Some(Command::Key { command }) => match command {
-            args::Key::Ls => key::ls(global),
+            args::Key::Ls => key::ls(global).await,
             args::Key::New { alg, kid } => key::new(alg, kid.as_deref(), global),
+            args::Key::Rotate { alg, kid, now } => key::rotate(alg, kid.as_deref(), now, global).await,
+            args::Key::Retire { kid, now } => key::retire(&kid, now, global).await,
         },
     }
 }

@@ -110,8 +110,13 @@ impl Inner {
 
     async fn take_over(&self, running: &mut Seen, reread: Reread) -> Result<Reloaded, Vec<String>> {
         let Reread { file, adopted, changes, tls, filter } = reread;
+        // First, because it can fail: then nothing has changed.
+        let keys = &adopted.config.keys;
+        let own = self.transceiver.reread_keys(keys.active.clone(), keys.publish_wait).await;
+        let own = own.map_err(|error| vec![format!("keys: {error}")])?;
         let changed = self.transceiver.change_peers(changes).await.map_err(|error| vec![error.to_string()])?;
         let mut lines = diff::changes(running, &adopted);
+        lines.extend(own.into_iter().map(|line| format!("keys: {line}")));
         for gone in changed.removed.iter().filter(|gone| gone.queued > 0) {
             let (name, queued) = (&gone.name, gone.queued);
             lines.push(format!("peer {name}: {queued} SETs stay queued, and go on when a peer of this name is added"));

@@ -68,6 +68,15 @@ codes! {
     // Keys, cards and tokens.
     NoSuchKey = "no_such_key", You, "There is no signing key of this kid.", "`pushpull key ls` shows those there are.";
     KeyUnusable = "key_unusable", You, "A key, certificate or JWK Set cannot be used.", "Name a private key in PEM (PKCS#8: P-256, Ed25519 or RSA), or a JWK Set with public keys.";
+    KeySigns = "key_signs", You, "The key signs, so it cannot be taken out.", "Make another one sign first: `pushpull key rotate`.";
+    KeyInUse = "key_in_use", You, "Unsettled SETs are signed with the key. It retires by itself when they are settled.", "Wait (`pushpull key ls` shows for whom), or take it out all the same with `--now`: partners then refuse those SETs as invalid_key.";
+    KeyRotatedAway = "key_rotated_away", You, "The key has been rotated away, and never signs again.", "Rotate to another one: `pushpull key rotate`.";
+    KeyNameUsed = "key_name_used", You, "A key of this name is there, or was. A name stands for one key for ever, because partners remember it.", "Choose another kid, or leave it out.";
+    RotationUnderWay = "rotation_under_way", You, "A rotation has not ended yet.", "Wait for it (`pushpull key ls`), end it with `pushpull key rotate --now`, or call it off with `pushpull key retire KID`.";
+    TooManyKeys = "too_many_keys", You, "So many keys are published that partners read no more.", "Retire one first: `pushpull key retire KID`.";
+    KeyNotFetchedYet = "key_not_fetched_yet", Both, "A key signs before partners could fetch it, by order. Those that cache our keys may refuse its SETs.", "Ask a partner that refuses them to fetch our keys, then reissue what it refused: `pushpull dlq ls`.";
+    KeyWithdrawn = "key_withdrawn", Both, "A key was taken out by order. Partners refuse unsettled SETs that it signed as invalid_key.", "Reissue what they refuse: `pushpull dlq ls`.";
+    KeysUnwritable = "keys_unwritable", You, "The key directory cannot be written.", "Give this user the right to write it, or free some space.";
     CardInvalid = "card_invalid", You, "The file is no card of a partner.", "Ask the partner for the output of `pushpull peer card`.";
     PartnerKeysUnreachable = "partner_keys_unreachable", Both, "The partner's keys cannot be fetched. Its SETs get no answer until they can, and nothing is lost.", "See that `jwks_uri` is right and that this machine reaches it; ask the partner whether it answers.";
     PartnerKeyUnusable = "partner_key_unusable", Partner, "One of the partner's published keys cannot be used. The others can.", "Tell the partner; if it signs with that key, its SETs are refused.";

@@ -38,7 +38,7 @@ impl Seen {
         config.server.tls.client_ca.clone_from(&before.server.tls.client_ca);
         config.admin.clone_from(&before.admin);
         config.store.clone_from(&before.store);
-        config.keys.clone_from(&before.keys);
+        config.keys.dir.clone_from(&before.keys.dir);
         config.limits.inbox_max = before.limits.inbox_max;
         config.delivery = Delivery {
             speak_interval: config.delivery.speak_interval,

@@ -1,10 +1,11 @@
 //! The files that a configuration names: are they there, and are they what they should be? Contents are never shown.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::auth::{Secret, SecretError};
+use crate::auth::keyring::{ROTATION_FILE, Undecided};
+use crate::auth::{Rotation, Secret, SecretError, key_files};
 use crate::codes::Code;
 use crate::private::{self, Exposed};
 use crate::set::nearest::nearest;
@@ -15,21 +16,6 @@ use crate::wire::net::{TlsError, server_config};
 use super::problem::Problem;
 use super::schema::{Keys, Tls, TlsMode};
 use super::{Config, Environment, Peer, partner};
-
-/// The private keys in a directory by their `kid`, which is the file's stem, in alphabetical order.
-pub fn key_files(directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        if let Some(kid) = stem
-            && path.extension().is_some_and(|extension| extension == "pem")
-        {
-            files.insert(kid.to_owned(), path.clone());
-        }
-    }
-    Ok(files)
-}
 
 /// Every fault of the files that this configuration names.
 pub(super) fn problems(config: &Config, file: &Path, environment: &Environment) -> Vec<Problem> {
@@ -158,23 +144,30 @@ impl Look<'_> {
                 return self.problems.push(problem("keys.dir", &what).found(found).fix(NEW));
             }
         };
-        let names = files.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        match &keys.active {
-            _ if files.is_empty() => {
+        let rotation =
+            match Rotation::read(&keys.dir) {
+                Ok(rotation) => rotation,
+                Err(fault) => {
+                    let problem = problem("keys.dir", "the state of the keys cannot be read").found(fault);
+                    return self.problems.push(problem.fix(format!(
+                        "restore {ROTATION_FILE}, or remove it and name in keys.active the key that signs"
+                    )));
+                }
+            };
+        // What was rotated away is not read, even if its file is still there.
+        let files: Vec<_> = files.into_iter().filter(|(kid, _)| !rotation.is_rotated_away(kid)).collect();
+        let kids = || files.iter().map(|(kid, _)| kid.as_str());
+        let names = kids().collect::<Vec<_>>().join(", ");
+        match rotation.decide(kids(), keys.active.as_deref(), keys.publish_wait) {
+            Ok(_) => {}
+            // Without any key, that one is missing is the thing to say, whatever keys.active names.
+            Err(_) if files.is_empty() => {
                 let problem = problem("keys.dir", "there is no signing key");
                 let found = keys.dir.display().to_string();
                 self.problems.push(problem.expected("a file <kid>.pem").found(found).fix(NEW));
             }
-            None if files.len() > 1 => self.problems.push(
-                Problem::at("keys.active", "missing, and there are several keys")
-                    .code(Code::ConfigMissingKey)
-                    .rests_on("keys.dir")
-                    .expected(format!("one of {names}"))
-                    .fix("say which one signs: active = \"…\" under [keys]"),
-            ),
-            Some(active) if !files.contains_key(active) => {
-                let near =
-                    nearest(active, files.keys().map(String::as_str)).or(files.keys().next().map(String::as_str));
+            Err(Undecided::NoSuchKey(active)) => {
+                let near = nearest(&active, kids()).or(kids().next());
                 self.problems.push(
                     problem("keys.active", "there is no such key")
                         .rests_on("keys.dir")
@@ -186,7 +179,13 @@ impl Look<'_> {
                         }),
                 );
             }
-            _ => {}
+            Err(_) => self.problems.push(
+                Problem::at("keys.active", "missing, and there are several keys")
+                    .code(Code::ConfigMissingKey)
+                    .rests_on("keys.dir")
+                    .expected(format!("one of {names}"))
+                    .fix("say which one signs: active = \"…\" under [keys]"),
+            ),
         }
         for (kid, file) in &files {
             let pem = match private::read_to_string(file) {

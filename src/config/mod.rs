@@ -29,7 +29,6 @@ use document::Document;
 
 pub use crate::quantity::{duration_text, parse_duration, parse_size, size_text};
 pub use environment::{Environment, PREFIX};
-pub use files::key_files;
 pub(crate) use partner::is_loopback;
 pub use peer::{Peer, Token, Transport, is_slug};
 pub use problem::{Error, Place, Problem};

@@ -123,13 +123,19 @@ pub struct Keys {
     /// Directory with the private keys: PEM (PKCS#8, mode 0600), the file's stem is the `kid`, the kind of key decides
     /// the algorithm (default `keys`). All of them are published, one of them signs.
     pub dir: PathBuf,
-    /// `kid` of the key that signs. Required when there are several, so that adding a file never changes who signs.
+    /// `kid` of the key that signs. Required when there are several and none was rotated to, so that adding a file never
+    /// changes who signs. It loses its meaning when that key is rotated away.
     pub active: Option<String>,
+    /// How long a change of the published keys takes to reach every partner (default 20 min): a new key signs so much
+    /// later than it is published, an old one stays so much longer than it is needed. Raise it when partners or caches
+    /// on the way keep our keys for longer than a quarter of an hour.
+    #[serde(with = "quantity::duration")]
+    pub publish_wait: Duration,
 }
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { dir: "keys".into(), active: None }
+        Self { dir: "keys".into(), active: None, publish_wait: crate::auth::keyring::PUBLISH_WAIT }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::{Error, Transceiver};
-use crate::auth::Secret;
+use crate::auth::{KeyRing, Secret};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::set::{SigningKey, events::Filter};
@@ -21,6 +21,7 @@ pub struct Builder {
     pub(super) audience: Option<String>,
     pub(super) keys: Vec<SigningKey>,
     pub(super) active: Option<String>,
+    pub(super) key_ring: Option<Arc<KeyRing>>,
     pub(super) journal: Option<Arc<dyn Journal>>,
     pub(super) registry: Option<Arc<dyn Registry>>,
     pub(super) engine: engine::Config,
@@ -94,6 +95,7 @@ impl Builder {
             audience: None,
             keys: Vec::new(),
             active: None,
+            key_ring: None,
             journal: None,
             registry: None,
             engine: engine::Config::default(),
@@ -120,6 +122,13 @@ impl Builder {
     /// The `kid` of the key that signs.
     pub fn active_key(mut self, kid: impl Into<String>) -> Self {
         self.active = Some(kid.into());
+        self
+    }
+
+    /// Keys that are kept in a directory, with what has been rotated there before, instead of
+    /// [`Builder::signing_key`] and [`Builder::active_key`].
+    pub fn key_ring(mut self, keys: Arc<KeyRing>) -> Self {
+        self.key_ring = Some(keys);
         self
     }
 

@@ -3,6 +3,7 @@
 mod builder;
 mod change;
 mod event;
+mod keys;
 mod peers;
 mod received;
 mod scrape;
@@ -26,11 +27,12 @@ pub use received::{Inbox, Received};
 pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 
+use crate::auth::{KeyRing, keyring};
 use crate::clock::Clock;
 use crate::engine::{Pool, Supervisor};
 use crate::metrics::Metrics;
 use crate::peer::PeerId;
-use crate::set::{Jti, KeySet, SigningKey};
+use crate::set::Jti;
 use crate::store::{self, Journal, Registry};
 use crate::transport::server::Server;
 use crate::transport::{App, Directory, pushpull, router};
@@ -53,12 +55,15 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// Our own keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] keyring::Error),
 }
 
 struct Inner {
     issuer: String,
     audience: String,
-    key: Arc<SigningKey>,
+    keys: Arc<KeyRing>,
     journal: Arc<dyn Journal>,
     registry: Arc<dyn Registry>,
     supervisor: Arc<Supervisor>,
@@ -85,6 +90,7 @@ struct Inner {
     stop: watch::Sender<bool>,
     server: std::sync::Mutex<Option<JoinHandle<()>>>,
     janitor: std::sync::Mutex<Option<JoinHandle<()>>>,
+    key_keeper: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Transceiver {
@@ -96,13 +102,11 @@ impl Transceiver {
     async fn start(builder: Builder) -> Result<Self, Error> {
         let journal = builder.journal.ok_or(Error::Missing("a store"))?;
         let registry = builder.registry.ok_or(Error::Missing("a store"))?;
-        let jwks = KeySet::of(builder.keys.iter().map(SigningKey::public_jwk)).to_json().to_string();
-        let active = builder.active;
-        let key = builder
-            .keys
-            .into_iter()
-            .find(|key| active.as_deref().is_none_or(|kid| kid == key.kid()))
-            .ok_or(Error::Missing("a signing key"))?;
+        let keys = match builder.key_ring {
+            Some(keys) => keys,
+            None if builder.keys.is_empty() => return Err(Error::Missing("a signing key")),
+            None => KeyRing::of(builder.keys, builder.active.as_deref(), builder.clock.now().wall)?,
+        };
         let names = registry.names().await?;
         let names = names.into_iter().map(|(id, name)| (id, Arc::from(name))).collect();
         let (quiet, stop) = (watch::Sender::new(false), watch::Sender::new(false));
@@ -116,7 +120,7 @@ impl Transceiver {
         let inner = Arc::new(Inner {
             audience: builder.audience.unwrap_or_else(|| builder.issuer.clone()),
             issuer: builder.issuer,
-            key: Arc::new(key),
+            keys,
             supervisor: Supervisor::new(builder.engine, Arc::clone(&journal), Arc::clone(&clock)),
             journal,
             registry,
@@ -136,13 +140,15 @@ impl Transceiver {
             stop,
             server: std::sync::Mutex::default(),
             janitor: std::sync::Mutex::default(),
+            key_keeper: std::sync::Mutex::default(),
         });
         let this = Self(inner);
         if let Some(public) = builder.public {
             let app = App {
                 directory,
                 pushpull: config,
-                jwks: ArcSwap::from_pointee(jwks.into()),
+                keys: Arc::clone(&this.0.keys),
+                clock: Arc::clone(&this.0.clock),
                 stop: this.0.stop.subscribe(),
             };
             let mut server = Server::new("partners", router(Arc::new(app), &metrics));
@@ -162,6 +168,7 @@ impl Transceiver {
             *lock(&this.0.server) = Some(tokio::spawn(serving));
         }
         *lock(&this.0.janitor) = Some(tokio::spawn(tidy(Arc::clone(&this.0))));
+        *lock(&this.0.key_keeper) = Some(tokio::spawn(keys::tend(Arc::clone(&this.0))));
         Ok(this)
     }
 
@@ -240,8 +247,10 @@ impl Transceiver {
             let _ = tokio::time::timeout_at(deadline.max(tokio::time::Instant::now() + LAST_WORDS), server).await;
         }
         self.0.end_peers().await;
-        if let Some(janitor) = lock(&self.0.janitor).take() {
-            janitor.abort();
+        for task in [&self.0.janitor, &self.0.key_keeper] {
+            if let Some(task) = lock(task).take() {
+                task.abort();
+            }
         }
         drained
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::event::{Event, Unsigned};
 use super::peers::Entry;
 use super::{Inner, Transceiver};
+use crate::auth::keyring::Signer;
 use crate::engine::{Queue, SendError};
 use crate::peer::Direction;
 use crate::set::{Defaults, Digest, Incomplete, Jti, SignedSet, complete, decode, events};
@@ -117,7 +118,10 @@ impl Transceiver {
             inner.room(&checked, &groups).await?;
         }
         let entries: Vec<(Arc<Entry>, bool)> = checked.iter().map(|one| (Arc::clone(&one.entry), one.named)).collect();
-        let mut sets: Vec<Option<SignedSet>> = inner.sign(checked).await?.into_iter().map(Some).collect();
+        // Held until everything is stored: so long nobody believes that the end of a queue is known (`keys.rs`).
+        let signer = inner.keys.signer();
+        let signed = inner.sign(&signer, checked).await?;
+        let mut sets: Vec<Option<SignedSet>> = signed.into_iter().map(Some).collect();
         for group in groups {
             let fresh = group.iter().all(|index| !entries[*index].1);
             let batch: Vec<SignedSet> = group.iter().filter_map(|index| sets[*index].take()).collect();
@@ -141,6 +145,7 @@ impl Transceiver {
                 SubmitError { index, fault }
             })?;
         }
+        drop(signer);
         Ok(jtis)
     }
 }
@@ -248,8 +253,8 @@ impl Inner {
         Ok(())
     }
 
-    async fn sign(&self, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
-        let (key, metrics) = (Arc::clone(&self.key), self.metrics.clone());
+    async fn sign(&self, signer: &Arc<Signer>, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
+        let (signer, metrics) = (Arc::clone(signer), self.metrics.clone());
         let max = self.pushpull.load().limits.set_bytes_max;
         let signed = self
             .pool
@@ -257,8 +262,9 @@ impl Inner {
                 let compact = match one.form {
                     Form::Claims(claims) => {
                         let started = tokio::time::Instant::now();
-                        let signed = key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?;
-                        metrics.signed(key.algorithm().as_str(), started.elapsed());
+                        let signed =
+                            signer.key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?;
+                        metrics.signed(signer.key.algorithm().as_str(), started.elapsed());
                         signed
                     }
                     Form::Signed(compact) => compact,

@@ -8,13 +8,14 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, State};
 use axum::middleware::{self, Next};
 use axum::routing::any;
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::watch;
 
 use super::directory::Directory;
 use super::{pushpull, reply};
+use crate::auth::KeyRing;
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// What the routes need.
@@ -23,8 +24,10 @@ pub struct App {
     pub directory: Arc<Directory>,
     /// Limits and intervals of push-pull.
     pub pushpull: Arc<ArcSwap<pushpull::Config>>,
-    /// Our public keys, as `/jwks.json` shows them.
-    pub jwks: ArcSwap<Bytes>,
+    /// Our keys, whose public halves `/jwks.json` shows.
+    pub keys: Arc<KeyRing>,
+    /// For when they were fetched.
+    pub clock: Arc<dyn Clock>,
     /// Turns true when WebSockets have to close.
     pub stop: watch::Receiver<bool>,
 }
@@ -75,8 +78,10 @@ async fn jwks(State(app): State<Arc<App>>, request: Request<Body>) -> Response<B
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return reply::method_not_allowed("GET, HEAD");
     }
-    let body: Bytes = app.jwks.load().as_ref().clone();
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(Body::from(app.keys.jwks()));
+    if *request.method() == Method::GET {
+        app.keys.note_fetch(app.clock.now().wall);
+    }
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     response

@@ -276,7 +276,7 @@ async fn day(level: &str) -> (Vec<String>, Seen, Daemon) {
     let answer = wire.ask("GET", "/metrics", &[("Authorization", &wrong)], b"").await.unwrap().unwrap();
     seen.note("wrong admin token", answer.text());
     let config = daemon.dir().join("pushpull.toml");
-    let (config, admin) = (config.to_str().unwrap().to_owned(), daemon.admin_address());
+    let (config, admin) = (config.to_str().unwrap().to_owned(), daemon.admin_address().to_string());
     let token = daemon.dir().join("admin.token").to_str().unwrap().to_owned();
     let wrong_token = daemon.dir().join("wrong.token");
     crate::common::daemon::write(&wrong_token, &format!("{CANARY}-0123456789abcdef0123456789abcdef"));

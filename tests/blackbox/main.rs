@@ -13,6 +13,8 @@ mod floods;
 mod http_surface;
 mod initiator;
 mod metrics;
+mod our_keys;
+mod partner_keys;
 mod patience;
 mod refusals;
 mod reload;

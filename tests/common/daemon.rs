@@ -35,13 +35,18 @@ pub(crate) struct Plan {
 impl Plan {
     /// With keys, certificate and token, made by `pushpull init`.
     pub(crate) fn new(tls: bool) -> Self {
+        Self::of(ISSUER, tls)
+    }
+
+    /// The same for another organisation.
+    pub(crate) fn of(issuer: &str, tls: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().to_str().unwrap();
-        let made = program(&["init", place, "--issuer", ISSUER, "--listen", "127.0.0.1:8443"]);
+        let made = program(&["init", place, "--issuer", issuer, "--listen", "127.0.0.1:8443"]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let mode = if tls { "self-signed" } else { "dangerous-plaintext" };
         let config = format!(
-            "[server]\nissuer = \"{ISSUER}\"\nlisten = \"127.0.0.1:0\"\n[server.tls]\nmode = \"{mode}\"\n\
+            "[server]\nissuer = \"{issuer}\"\nlisten = \"127.0.0.1:0\"\n[server.tls]\nmode = \"{mode}\"\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n[network]\nallow = [\"127.0.0.0/8\"]\n\
              [log]\nlevel = \"debug\"\nformat = \"json\"\n"
         );
@@ -102,13 +107,13 @@ impl Daemon {
         self.process().partners
     }
 
-    /// Where its admin API is.
-    pub(crate) fn admin_address(&self) -> String {
-        self.process().admin.to_string()
-    }
-
     pub(crate) fn admin_token(&self) -> &str {
         &self.token
+    }
+
+    /// Where its admin API is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.process().admin
     }
 
     /// A new connection to where partners reach it.
