@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::problem::{Problem, json_response};
-use super::{Admin, body};
+use super::{Admin, body, dead_letters};
 use crate::codes::Code;
 use crate::peer::Direction;
 use crate::set::{Draft, Jti};
@@ -109,7 +109,19 @@ fn record(record: &EventRecord) -> Value {
     let timeline: Vec<Value> = record
         .timeline
         .iter()
-        .map(|moment| json!({ "at": crate::clock::Wall::to_rfc3339(moment.at), "what": moment.what }))
+        .map(|moment| {
+            let mut value = json!({ "at": moment.at.to_rfc3339(), "what": moment.what });
+            if let Some(reason) = &moment.reason {
+                value["reason"] = reason.as_str().into();
+            }
+            if let Some(attempts) = moment.attempts {
+                value["attempts"] = attempts.into();
+            }
+            if let Some(jti) = &moment.jti {
+                value["jti"] = jti.as_str().into();
+            }
+            value
+        })
         .collect();
     let mut value = json!({
         "direction": match record.direction { Direction::Out => "out", Direction::In => "in" },
@@ -121,6 +133,17 @@ fn record(record: &EventRecord) -> Value {
     if let (Some((err, description)), Value::Object(members)) = (&record.error, &mut value) {
         members.insert("err".to_owned(), json!(err));
         members.insert("description".to_owned(), json!(description));
+    }
+    for (name, jti) in [("reissue_of", &record.reissue_of), ("reissued_as", &record.reissued_as)] {
+        if let Some(jti) = jti {
+            value[name] = jti.as_str().into();
+        }
+    }
+    if let Some(at) = record.discarded_at {
+        value["discarded_at"] = at.to_rfc3339().into();
+    }
+    if let Some(advice) = &record.advice {
+        dead_letters::advise(&mut value, advice);
     }
     value
 }

@@ -1,6 +1,7 @@
 //! The operator's floor: the JSON API, probes, and who may use them. It decides nothing about SETs.
 
 mod body;
+mod dead_letters;
 mod events;
 mod inbox;
 mod keys;
@@ -54,6 +55,9 @@ pub fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/api/v1/events", post(events::submit))
         .route("/api/v1/events/{jti}", get(events::show))
+        .route("/api/v1/dead-letters", get(dead_letters::list))
+        .route("/api/v1/dead-letters/{jti}", get(dead_letters::show).post(dead_letters::many))
+        .route("/api/v1/dead-letters/{jti}/{verb}", post(dead_letters::one))
         .route("/api/v1/inbox", get(inbox::read))
         .route("/api/v1/inbox/confirm", post(inbox::confirm))
         .route("/api/v1/consumers/{name}", delete(inbox::forget))

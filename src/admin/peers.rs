@@ -181,6 +181,7 @@ fn shown(peer: &PeerStatus) -> Value {
         "dead": peer.dead,
         "received": peer.received,
         "rejected": peer.rejected,
+        "dead_letters": peer.dead_letters,
     });
     let Value::Object(members) = &mut value else { return value };
     members.insert("out".to_owned(), out(peer));

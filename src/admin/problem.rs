@@ -76,6 +76,10 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, Code::WrongToken, detail)
     }
 
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
     /// A better remedy than the code's own.
     pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
@@ -125,8 +129,14 @@ impl Problem {
 
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
-        let detail = error.to_string();
-        match error.fault {
+        Self::from_fault(&error.fault, error.to_string())
+    }
+}
+
+impl Problem {
+    /// What could not be submitted.
+    pub(super) fn from_fault(fault: &SubmitFault, detail: String) -> Self {
+        match fault {
             SubmitFault::NoSuchPeer(_) => Self::new(StatusCode::NOT_FOUND, Code::NoSuchPeer, detail),
             SubmitFault::Leaving(_) => Self::new(StatusCode::CONFLICT, Code::PeerLeaving, detail),
             SubmitFault::Invalid(_) => Self::new(StatusCode::BAD_REQUEST, Code::InvalidEvent, detail),

@@ -7,13 +7,16 @@ mod batch;
 mod card;
 mod client;
 mod demo;
+mod dlq;
 mod error;
+mod event;
 mod explain;
 mod init;
 mod key;
 mod log;
 mod output;
 mod peer;
+mod redrive;
 mod reload;
 mod send;
 mod serve;
@@ -95,6 +98,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Some(Command::Explain { code }) => explain::run(code.as_deref(), global.json),
         Some(Command::Tail(tail)) => tail::run(&tail, global).await,
         Some(Command::Status { peer }) => status::run(peer.as_deref(), global).await,
+        Some(Command::Event { command: args::Event::Show { jti } }) => event::show(&jti, global).await,
+        Some(Command::Dlq { command }) => dlq::run(&command, global).await,
         Some(Command::Set { command }) => match command {
             args::Set::Sign { key, kid, file } => set::sign(key.as_deref(), kid.as_deref(), &file, global),
             args::Set::Decode { file } => set::decode(&file),

@@ -139,6 +139,8 @@ fn not_acked(peer: &str, jti: &str, record: &Value) -> Error {
     let text = |value: &Value| value.as_str().map(output::clean);
     let err = text(&record["err"]).or_else(|| text(&record["err"]["err"])).unwrap_or_default();
     let description = text(&record["description"]).or_else(|| text(&record["err"]["description"])).unwrap_or_default();
+    // The daemon knows best; an older one says nothing.
+    let told = |name: &str, otherwise: &str| text(&record[name]).unwrap_or_else(|| otherwise.to_owned());
     if record["state"] == "refused" {
         return Error::new(Exit::PartnerRefused, format!("{peer} refused {jti}: {err}"))
             .found(if description.is_empty() {
@@ -146,19 +148,14 @@ fn not_acked(peer: &str, jti: &str, record: &Value) -> Error {
             } else {
                 format!("{peer} said: {description}")
             })
-            .who_acts(match err.as_str() {
-                "invalid_audience" | "access_denied" => "both: what we send is not what they agreed to take",
-                _ => "you, unless the partner is wrong",
-            })
-            .fix(format!(
-                "the same jti is never sent again; look at `pushpull status {peer}`, correct the cause, send anew"
-            ));
+            .who_acts(told("who_acts", "you, unless the partner is wrong"))
+            .fix(told("fix", "the same jti is never sent again; correct the cause, then pushpull dlq reissue"));
     }
     Error::new(Exit::PartnerRefused, format!("{jti} became a dead letter: {peer} never took it"))
         .code(Code::GivenUp)
         .found(if err.is_empty() { "no answer".to_owned() } else { err })
-        .who_acts("the partner, if its server is down; else you")
-        .fix(format!("pushpull peer verify {peer}"))
+        .who_acts(told("who_acts", "the partner, if its server is down; else you"))
+        .fix(told("fix", &format!("pushpull peer verify {peer}")))
 }
 
 #[cfg(test)]

@@ -90,6 +90,11 @@ codes! {
     JtiConflict = "jti_conflict", You, "The jti was used before with other content. A jti names one SET for ever.", "Leave `jti` out, or choose a new one.";
     NoSuchPeer = "no_such_peer", You, "There is no peer of this name.", "`pushpull peer ls` shows those there are.";
     NoSuchEvent = "no_such_event", You, "No SET of this jti is known here.", "Check the jti; events are remembered for at least 30 days.";
+    NotADeadLetter = "not_a_dead_letter", Nobody, "The SET is no dead letter, or not any more.", "`pushpull event show JTI` tells how it stands.";
+    ResendRefused = "resend_refused", You, "The partner has answered the SET. A jti that was answered must not be used again.", "`pushpull dlq reissue JTI` says the same in a new SET.";
+    KeyNotPublished = "key_not_published", You, "The SET was signed with a key that is not published any more. The partner would refuse it.", "`pushpull dlq reissue JTI` signs it anew.";
+    ForeignIssuer = "foreign_issuer", Both, "The SET is another issuer's: it can be resent as it is, and signed anew by nobody here.", "Ask its issuer for a new one, or `pushpull dlq discard JTI`.";
+    SeveralPeers = "several_peers", You, "The jti is a dead letter with several peers.", "Say which one is meant: `--peer NAME`, or `peer` in the request.";
     NoSuchConsumer = "no_such_consumer", You, "No consumer of this name has read the inbox.", "Check the name; a consumer is made by its first read.";
     OutboxFull = "outbox_full", Both, "Too many SETs wait for this peer (`delivery.outbox_max`).", "See why the partner does not take them: `pushpull status PEER`.";
     TooLarge = "too_large", You, "There are too many bytes, or too many events, in one request.", "Send them in parts.";

@@ -1,6 +1,6 @@
 //! The actor of one peer: gather, step, commit, perform. The only caller of the core.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use super::counting::Counting;
 use super::handle::{ArrivalRoom, SendError};
+use super::redrive::{Answer, Call, Redriving};
 use super::restraint::Restraint;
 use crate::clock::Clock;
 use crate::codes::Code;
@@ -40,6 +41,7 @@ pub(super) enum Message {
     SlotAlive(SlotId),
     SlotClosed(SlotId, Ending),
     Operate(Act, oneshot::Sender<()>),
+    Redrive(Vec<Redriving>, oneshot::Sender<Vec<Answer>>),
     Stats(oneshot::Sender<Stats>),
     UnderWay(Jti, oneshot::Sender<Option<(bool, u32)>>),
     Watch(Jti, oneshot::Sender<Outcome>),
@@ -65,6 +67,8 @@ pub(super) struct Actor {
     /// Callers to be told once the commit is done.
     pub(super) callers: Vec<oneshot::Sender<Result<(), SendError>>>,
     pub(super) operators: Vec<oneshot::Sender<()>>,
+    /// Acts on dead letters that are not answered yet, in their order.
+    pub(super) redriving: VecDeque<Call>,
     /// The read of the outbox that is under way.
     pub(super) reading: Option<BoxFuture<'static, Result<Page, store::Error>>>,
     pub(super) wake: Option<Duration>,
@@ -163,6 +167,7 @@ impl Actor {
                 self.operators.push(reply);
                 Input::Operator(act)
             }
+            Message::Redrive(acts, reply) => return self.redrive(acts, reply).await,
             Message::Stats(reply) => {
                 let _ = reply.send(self.peer.stats());
                 return Ok(());
@@ -289,6 +294,7 @@ impl Actor {
                     let _ = watcher.send(outcome.clone());
                 }
             }
+            Output::Redriven(done) => self.redriven(done),
             // Readers of the inbox are woken by the store itself.
             Output::Received(count) => debug!(peer = %self.name, direction = "in", count, "SETs received"),
             Output::Audit(audit) => self.audit(&audit),

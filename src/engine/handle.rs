@@ -172,6 +172,10 @@ impl Handle {
         }
     }
 
+    pub(super) async fn post(&self, message: Message) -> Result<(), Stopped> {
+        self.mailbox.send(message).await.map_err(|_| Stopped)
+    }
+
     pub(super) fn is_running(&self) -> bool {
         !self.mailbox.is_closed()
     }

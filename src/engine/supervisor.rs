@@ -1,6 +1,6 @@
 //! Starts a peer's actor when it is first needed, and ends all of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,7 +81,7 @@ impl Supervisor {
 
     /// The handle of this peer's actor, which is started if it is not running, unless the peer has retired. `name` is for
     /// logs. Never waits.
-    pub(super) fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>, retired: &AtomicBool) -> Handle {
+    pub fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>, retired: &AtomicBool) -> Handle {
         // The guard lives in this function alone, which does not wait.
         let entry = self.actors.entry(id);
         if retired.load(Ordering::SeqCst) {
@@ -101,7 +101,7 @@ impl Supervisor {
 
     /// Ends this peer's actor, in order as far as it can be done in this time: no new SETs leave, owed verdicts still do.
     /// None is started for this partner any more; when this returns, another one of the same peer may have its own.
-    pub(super) async fn retire(&self, id: PeerId, retired: &AtomicBool, within: Duration) {
+    pub async fn retire(&self, id: PeerId, retired: &AtomicBool, within: Duration) {
         // Under the guard, so that whoever starts an actor at the same time has done so before, or finds the flag.
         let running = match self.actors.entry(id) {
             Entry::Occupied(entry) => {
@@ -237,6 +237,7 @@ impl Supervisor {
             accepting: HashMap::new(),
             callers: Vec::new(),
             operators: Vec::new(),
+            redriving: VecDeque::new(),
             reading: None,
             wake: Some(Duration::ZERO),
             restraints: Restraints::default(),

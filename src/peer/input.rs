@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::row::{Page, Remembered};
+use super::row::{DeadLetter, Page, Remembered};
 use crate::set::{Digest, Jti, Refusal, SetErr, SignedSet};
 
 /// Names a slot for as long as it is open. Never used again by the same actor.
@@ -39,12 +39,27 @@ pub enum Input {
 }
 
 /// What an operator can do to one conversation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Act {
     /// Send no more SETs. Received ones are still answered.
     Pause,
     /// Send again.
     Resume,
+    /// Deal with a dead letter, which the actor has just read. It is answered with [`super::Output::Redriven`].
+    Redrive(Box<DeadLetter>, Redrive),
+}
+
+/// What is to become of a dead letter.
+#[derive(Clone, Debug)]
+pub enum Redrive {
+    /// Send it again as it is. Only for one that was never answered.
+    Resend,
+    /// Say the same in this new SET.
+    Reissue(SignedSet),
+    /// Do away with it.
+    Discard,
+    /// Do away with it and change nothing else: its jti was forgotten, and names another SET by now.
+    Forget,
 }
 
 /// A Communication Object whose SETs have been verified and looked up.

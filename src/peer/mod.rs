@@ -8,21 +8,25 @@ mod inbox;
 mod input;
 mod outbox;
 mod output;
+mod redrive;
 mod row;
 mod slots;
+mod story;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::Config;
-pub use input::{Act, Arrival, Ending, Finding, Input, Inspected, SlotId, SlotSpec, Verdicts, WaitsFor};
-pub use output::{Audit, Figures, Output, Reason, Retries, Stats, Step, Transmission};
+pub use input::{Act, Arrival, Ending, Finding, Input, Inspected, Redrive, SlotId, SlotSpec, Verdicts, WaitsFor};
+pub use output::{Audit, Figures, Output, Reason, Redriven, Retries, Stats, Step, Transmission, Unfit};
 pub use row::{
-    Counts, DeathCause, Direction, Fate, InboxRow, OutboxRow, Outcome, Page, PeerId, Remembered, Saved, Select,
-    Verdict, Write,
+    Counts, DeadLetter, DeadPage, DeathCause, Direction, Fate, InboxRow, OutboxRow, Outcome, Page, PeerId, Place,
+    Remembered, Saved, Select, Stretch, Verdict, Write,
 };
+pub use story::{Chapter, Story};
 
 use crate::clock::Timestamp;
 use crate::set::{Jti, SignedSet};
@@ -53,6 +57,8 @@ pub struct Peer {
     verdicts_max: usize,
     /// Verdicts had to stay behind for the sake of SETs; the next object is theirs.
     verdicts_turn: bool,
+    /// Dead letters that were dealt with since the last step: the store does not know yet.
+    lifted: HashMap<u64, Redriven>,
     writes: Vec<Write>,
     outputs: Vec<Output>,
     figures: Figures,
@@ -71,6 +77,7 @@ impl Peer {
             draining: None,
             verdicts_max: VERDICTS_MAX,
             verdicts_turn: false,
+            lifted: HashMap::new(),
             writes: Vec::new(),
             outputs: Vec::new(),
             figures: Figures::default(),
@@ -102,7 +109,7 @@ impl Peer {
                     self.outputs.push(Output::Audit(Audit::Damaged(damaged)));
                 }
             }
-            Input::Operator(act) => self.operate(act),
+            Input::Operator(act) => self.operate(act, now),
             Input::Drain => {
                 self.draining.get_or_insert(now.mono);
             }
@@ -121,6 +128,7 @@ impl Peer {
         }
         self.inbox.end_step();
         self.figures.retries = std::mem::take(&mut self.outbox.retries);
+        self.lifted.clear();
         for write in &self.writes {
             self.counts.apply(write);
         }
@@ -163,16 +171,7 @@ impl Peer {
 
     fn accept(&mut self, sets: Vec<SignedSet>, now: Timestamp) {
         for set in sets {
-            let row = OutboxRow {
-                seq: self.outbox.next_seq,
-                jti: set.jti,
-                compact: set.compact,
-                digest: set.digest,
-                accepted_at: now.wall,
-                attempts: 0,
-            };
-            self.outbox.accept(&row);
-            self.writes.push(Write::Enqueue(row));
+            self.enqueue(set, Story::default(), now.wall);
         }
     }
 
@@ -230,6 +229,7 @@ impl Peer {
             outcome,
             at: now.wall,
             attempts: entry.attempts,
+            story: entry.story,
         });
     }
 
@@ -265,8 +265,12 @@ impl Peer {
         }
     }
 
-    fn operate(&mut self, act: Act) {
-        let paused = act == Act::Pause;
+    fn operate(&mut self, act: Act, now: Timestamp) {
+        let paused = match act {
+            Act::Pause => true,
+            Act::Resume => false,
+            Act::Redrive(letter, how) => return self.redrive(*letter, how, now),
+        };
         if paused != self.paused {
             self.paused = paused;
             self.writes.push(Write::Paused(paused));

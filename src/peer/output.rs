@@ -62,10 +62,34 @@ pub enum Output {
         /// From its acceptance to now.
         after: Duration,
     },
+    /// What became of [`super::Act::Redrive`]: one for each, in their order.
+    Redriven(Result<Redriven, Unfit>),
     /// SETs were put into the inbox.
     Received(usize),
     /// Something an operator may want to know of.
     Audit(Audit),
+}
+
+/// An operator's act on a dead letter is done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Redriven {
+    /// It is queued again.
+    Resent,
+    /// It is said again under this jti.
+    Reissued(Jti),
+    /// It is gone.
+    Discarded,
+}
+
+/// Why an operator's act on a dead letter was not done. Nothing has changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unfit {
+    /// The partner has answered it: its jti must not be used again.
+    Answered,
+    /// It is no dead letter (any more).
+    Gone,
+    /// The outbox is full.
+    NoRoom,
 }
 
 /// A Communication Object to send.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::story::Story;
 use crate::clock::Wall;
 use crate::set::{Digest, Jti, Refusal, SetErr};
 
@@ -33,6 +34,19 @@ pub struct OutboxRow {
     pub accepted_at: Wall,
     /// Attempts so far, as far as they were written down: a crash may forget the last one (R10).
     pub attempts: u32,
+    /// What it went through before it was queued, if it is not here for the first time.
+    pub story: Story,
+}
+
+/// A SET that was refused or never answered, as it is kept for the operator to decide on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeadLetter {
+    /// Its identity.
+    pub jti: Jti,
+    /// The compact JWS, as it was sent.
+    pub compact: Arc<str>,
+    /// How it ended, and all that is remembered with that; its `seq` is the dead letter's place.
+    pub memory: Remembered,
 }
 
 /// A received SET on its way to the application.
@@ -98,6 +112,8 @@ pub struct Remembered {
     pub since: Wall,
     /// What became of it.
     pub fate: Fate,
+    /// What else befell it (out).
+    pub story: Story,
 }
 
 /// Where a remembered SET stands.
@@ -147,6 +163,18 @@ pub enum Write {
         at: Wall,
         /// After how many attempts.
         attempts: u32,
+        /// What it had gone through before.
+        story: Story,
+    },
+    /// The dead letter at this place is gone. What is then remembered of its jti; nothing new when it names a SET that is
+    /// queued, of which [`Write::Enqueue`] tells.
+    Lift {
+        /// Its place.
+        seq: u64,
+        /// Its identity.
+        jti: Jti,
+        /// What became of it.
+        memory: Option<Remembered>,
     },
     /// A valid SET for the application: a row at the end of the inbox, and its memory as answered with an ack.
     Receive(InboxRow),
@@ -176,7 +204,8 @@ pub struct Saved {
     pub counts: Counts,
 }
 
-/// Totals of one peer, kept with its rows in the same commit. `queued` falls, the others only rise.
+/// Totals of one peer, kept with its rows in the same commit. `queued` and `dead_letters` fall again, the others only
+/// rise.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// SETs accepted and not settled.
@@ -191,6 +220,8 @@ pub struct Counts {
     pub received: u64,
     /// Received and refused by us.
     pub rejected: u64,
+    /// Refused or given up, and not yet dealt with by an operator.
+    pub dead_letters: u64,
 }
 
 impl Counts {
@@ -200,12 +231,14 @@ impl Counts {
             Write::Enqueue(_) => self.queued += 1,
             Write::Settle { outcome, .. } => {
                 self.queued = self.queued.saturating_sub(1);
+                self.dead_letters += u64::from(*outcome != Outcome::Acked);
                 match outcome {
                     Outcome::Acked => self.acked += 1,
                     Outcome::Refused(_) => self.refused += 1,
                     Outcome::Dead(_) => self.dead += 1,
                 }
             }
+            Write::Lift { .. } => self.dead_letters = self.dead_letters.saturating_sub(1),
             Write::Receive(_) => self.received += 1,
             Write::Answer { verdict: Verdict::Refused(_), .. } => self.rejected += 1,
             Write::Answer { .. } | Write::Attempts { .. } | Write::Paused(_) => {}
@@ -239,4 +272,52 @@ pub struct Page {
     pub read_to: u64,
     /// Rows whose checksum does not match: never sent, never treated as absent (invariant I18).
     pub damaged: Vec<u64>,
+}
+
+/// The place of a dead letter among all there are: by peer, then by `seq`.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Place {
+    /// The peer's number.
+    pub peer: u32,
+    /// Its `seq`.
+    pub seq: u64,
+}
+
+impl Place {
+    /// The dead letter of this `seq` with this peer.
+    pub fn of(peer: PeerId, seq: u64) -> Self {
+        Self { peer: peer.0, seq }
+    }
+
+    /// Behind all others.
+    pub const LAST: Self = Self { peer: u32::MAX, seq: u64::MAX };
+
+    /// The peer.
+    pub fn peer(self) -> PeerId {
+        PeerId(self.peer)
+    }
+}
+
+/// Which dead letters to read, of all peers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stretch {
+    /// Behind this place.
+    pub after: Place,
+    /// Up to this place and with it.
+    pub up_to: Place,
+    /// At most so many.
+    pub rows_max: usize,
+    /// And about so many bytes of tokens, but one in any case.
+    pub bytes_max: usize,
+}
+
+/// Dead letters that were read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DeadPage {
+    /// In the order of their places.
+    pub letters: Vec<(PeerId, DeadLetter)>,
+    /// Those that are damaged: kept, shown as such, never sent, never treated as absent.
+    pub damaged: Vec<Place>,
+    /// Where to read on; `None` when everything was looked at.
+    pub next: Option<Place>,
 }

@@ -7,7 +7,10 @@ use tokio::sync::watch;
 
 use super::{Epoch, Error, Handed, INBOX_PAGE_BYTES_MAX, Journal, Pending, Registry, remember};
 use crate::clock::Wall;
-use crate::peer::{Direction, InboxRow, OutboxRow, Outcome, Page, PeerId, Remembered, Saved, Select, Write};
+use crate::peer::{
+    DeadLetter, DeadPage, Direction, InboxRow, OutboxRow, Outcome, Page, PeerId, Place, Remembered, Saved, Select,
+    Stretch, Write,
+};
 use crate::set::Jti;
 
 /// Inbox rows removed by one call of [`Journal::purge`].
@@ -53,7 +56,7 @@ struct State {
     peers: BTreeMap<PeerId, Saved>,
     added: BTreeMap<String, String>,
     outbox: BTreeMap<(PeerId, u64), OutboxRow>,
-    dead_letters: BTreeMap<(PeerId, u64), (OutboxRow, Outcome)>,
+    dead_letters: BTreeMap<Place, DeadLetter>,
     inbox: BTreeMap<u64, (PeerId, InboxRow)>,
     tail: u64,
     /// Everything up to here was purged.
@@ -95,6 +98,19 @@ impl Journal for Memory {
 
     fn read_outbox(&self, peer: PeerId, select: Select) -> Pending<'_, Page> {
         self.answer(move |state| Ok(state.read_outbox(peer, select)))
+    }
+
+    fn read_dead_letters(&self, stretch: Stretch) -> Pending<'_, DeadPage> {
+        self.answer(move |state| Ok(state.read_dead_letters(stretch)))
+    }
+
+    fn dead_letters_at(&self, peer: PeerId, mut seqs: Vec<u64>) -> Pending<'_, DeadPage> {
+        self.answer(move |state| {
+            seqs.sort_unstable();
+            seqs.dedup();
+            let at = |seq| Some((peer, state.dead_letters.get(&Place::of(peer, seq))?.clone()));
+            Ok(DeadPage { letters: seqs.into_iter().filter_map(at).collect(), ..DeadPage::default() })
+        })
     }
 
     fn read_inbox(&self, consumer: String, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>> {
@@ -214,7 +230,7 @@ impl State {
                 let known = self.remembered(Direction::Out).get(&(id, row.jti.clone()));
                 let is_repeated = row.seq < saved.next_seq
                     && (self.outbox.contains_key(&key)
-                        || self.dead_letters.contains_key(&key)
+                        || self.dead_letters.contains_key(&Place::of(id, row.seq))
                         || known.is_some_and(|known| known.seq >= row.seq));
                 if !is_repeated {
                     self.outbox.insert(key, row.clone());
@@ -231,11 +247,15 @@ impl State {
             },
             Write::Settle { seq, outcome, .. } => {
                 let Some(row) = self.outbox.remove(&(id, *seq)) else { return false };
-                if *outcome != Outcome::Acked {
-                    self.dead_letters.insert((id, *seq), (row, outcome.clone()));
+                if *outcome != Outcome::Acked
+                    && let Some((_, _, memory)) = remember::remembered(write)
+                {
+                    let letter = DeadLetter { jti: row.jti, compact: row.compact, memory };
+                    self.dead_letters.insert(Place::of(id, *seq), letter);
                 }
                 true
             }
+            Write::Lift { seq, .. } => self.dead_letters.remove(&Place::of(id, *seq)).is_some(),
             Write::Receive(row) => {
                 let is_new = !self.remembered(Direction::In).contains_key(&(id, row.jti.clone()));
                 if is_new {
@@ -271,6 +291,22 @@ impl State {
             }
             page.read_to = row.seq;
             page.rows.push(row.clone());
+        }
+        page
+    }
+
+    fn read_dead_letters(&self, stretch: Stretch) -> DeadPage {
+        let Stretch { after, up_to, rows_max, bytes_max } = stretch;
+        let (mut page, mut bytes) = (DeadPage::default(), 0);
+        let mut read_to = after;
+        for (place, letter) in self.dead_letters.iter().filter(|(place, _)| **place > after && **place <= up_to) {
+            bytes += letter.compact.len();
+            if !page.letters.is_empty() && (page.letters.len() >= rows_max || bytes > bytes_max) {
+                page.next = Some(read_to);
+                break;
+            }
+            read_to = *place;
+            page.letters.push((place.peer(), letter.clone()));
         }
         page
     }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::clock::Wall;
-use crate::peer::{Direction, InboxRow, Page, PeerId, Remembered, Saved, Select, Write};
+use crate::peer::{DeadPage, Direction, InboxRow, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use crate::set::Jti;
 
 pub use memory::Memory;
@@ -77,6 +77,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Rows of the outbox. [`Select::Seqs`] leaves [`Page::read_to`] at zero.
     fn read_outbox(&self, peer: PeerId, select: Select) -> Pending<'_, Page>;
 
+    /// A stretch of the dead letters of all peers, in the order of their places.
+    fn read_dead_letters(&self, stretch: Stretch) -> Pending<'_, DeadPage>;
+
+    /// The dead letters of this peer at these places, as far as they still exist, in order of `seq`.
+    fn dead_letters_at(&self, peer: PeerId, seqs: Vec<u64>) -> Pending<'_, DeadPage>;
+
     /// Up to `rows_max` received SETs of all peers behind `after` (default: behind what the consumer has confirmed, and
     /// never before that). Makes the consumer, at the oldest row kept, if there is none of that name. What is returned
     /// is marked handed out, durably, before it is returned; after a crash rows a little further on may be marked too.
@@ -105,7 +111,8 @@ pub trait Journal: Send + Sync + 'static {
     /// than `memory_before`. True if there is more to remove now.
     ///
     /// Without consumers inbox rows are kept, and damaged ones always. Memory may be kept longer than asked, and is not
-    /// taken from a SET that waits in an outbox.
+    /// taken from a SET that waits in an outbox. Dead letters are kept until an operator deals with them, with all that is
+    /// known of them, whatever is forgotten of their jtis.
     fn purge(&self, memory_before: Wall) -> Pending<'_, bool>;
 
     /// Writes something small durably, in the same way as a commit: it returns when the store still turns.

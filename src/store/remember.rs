@@ -1,8 +1,8 @@
 //! What a write leaves in the memory of jtis: the same for every store, so that they answer alike.
 
 use crate::clock::Wall;
-use crate::peer::{Direction, Fate, Outcome, Remembered, Verdict, Write};
-use crate::set::{Jti, Refusal, SetErr};
+use crate::peer::{Direction, Fate, Outcome, Remembered, Story, Verdict, Write};
+use crate::set::{Digest, Jti, Refusal, SetErr};
 
 /// A remembered `description` is cut to so many bytes, at a character's edge. What is to be repeated for ever the same
 /// (rule R11) has to be no longer than this when it is first said.
@@ -17,20 +17,23 @@ pub(crate) fn remembered(write: &Write) -> Option<(Direction, &Jti, Remembered)>
         Write::Enqueue(row) => Some((
             Direction::Out,
             &row.jti,
-            Remembered { digest: row.digest, seq: row.seq, since: row.accepted_at, fate: Fate::Queued },
+            Remembered {
+                digest: row.digest,
+                seq: row.seq,
+                since: row.accepted_at,
+                fate: Fate::Queued,
+                story: row.story.clone(),
+            },
         )),
-        Write::Settle { seq, jti, digest, accepted_at, outcome, at, attempts } => {
+        Write::Settle { seq, jti, digest, accepted_at, outcome, at, attempts, story } => {
             let fate = Fate::Settled { outcome: bounded_outcome(outcome), at: *at, attempts: *attempts };
-            Some((Direction::Out, jti, Remembered { digest: *digest, seq: *seq, since: *accepted_at, fate }))
+            let story = story.clone();
+            Some((Direction::Out, jti, Remembered { digest: *digest, seq: *seq, since: *accepted_at, fate, story }))
         }
-        Write::Receive(row) => Some((
-            Direction::In,
-            &row.jti,
-            Remembered { digest: row.digest, seq: 0, since: row.received_at, fate: Fate::Answered(Verdict::Acked) },
-        )),
+        Write::Lift { jti, memory, .. } => memory.clone().map(|memory| (Direction::Out, jti, memory)),
+        Write::Receive(row) => Some((Direction::In, &row.jti, answered(row.digest, row.received_at, Verdict::Acked))),
         Write::Answer { jti, digest, verdict, at } => {
-            let fate = Fate::Answered(bounded_verdict(verdict));
-            Some((Direction::In, jti, Remembered { digest: *digest, seq: 0, since: *at, fate }))
+            Some((Direction::In, jti, answered(*digest, *at, bounded_verdict(verdict))))
         }
         Write::Attempts { .. } | Write::Paused(_) => None,
     }
@@ -38,10 +41,16 @@ pub(crate) fn remembered(write: &Write) -> Option<(Direction, &Jti, Remembered)>
 
 /// The last time that a memory speaks of, by which it grows old.
 pub(crate) fn newest(remembered: &Remembered) -> Wall {
-    match &remembered.fate {
-        Fate::Settled { at, .. } => remembered.since.max(*at),
+    let ended = match &remembered.fate {
+        Fate::Settled { at, .. } => *at,
         Fate::Queued | Fate::Answered(_) => remembered.since,
-    }
+    };
+    // An operator's act counts too: who asks again for a month is told what was done.
+    remembered.since.max(ended).max(remembered.story.newest().unwrap_or_default())
+}
+
+fn answered(digest: Digest, since: Wall, verdict: Verdict) -> Remembered {
+    Remembered { digest, seq: 0, since, fate: Fate::Answered(verdict), story: Story::default() }
 }
 
 fn bounded_outcome(outcome: &Outcome) -> Outcome {
@@ -74,7 +83,7 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::set::{Digest, ErrorCode};
+    use crate::set::ErrorCode;
 
     #[test]
     fn a_long_description_is_cut_at_a_characters_edge() {

@@ -1,5 +1,6 @@
 //! One suite for every store: each promise of the traits, before and after a restart. A new store is one more fixture.
 
+mod dead;
 mod inbox;
 mod jtis;
 mod model;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{Epoch, Error, Journal, Memory, Options, Registry, Sqlite};
 use crate::clock::Wall;
-use crate::peer::{InboxRow, OutboxRow, Outcome, PeerId, Select, Verdict, Write};
+use crate::peer::{InboxRow, OutboxRow, Outcome, PeerId, Select, Story, Verdict, Write};
 use crate::set::{Digest, ErrorCode, Refusal};
 
 /// Runs these tests against each store.
@@ -42,6 +43,14 @@ against_every_store! {
         a_commit_for_an_unknown_peer_is_refused
         a_commit_is_not_begun_before_it_is_awaited
         everything_survives_a_restart
+    }
+    dead {
+        a_dead_letter_is_kept_with_its_token_and_its_end
+        dead_letters_are_read_over_all_peers_page_by_page
+        a_resent_set_is_in_the_outbox_alone_with_its_story
+        a_reissue_is_linked_both_ways_in_one_commit
+        a_discarded_one_is_gone_and_a_lost_answer_harmless
+        dead_letters_outlive_the_memory_of_their_jtis
     }
     jtis {
         every_fate_is_remembered_by_peer_and_direction
@@ -171,6 +180,7 @@ fn queued(seq: u64) -> OutboxRow {
         jti: jti.into(),
         accepted_at: Wall(1_000 + seq),
         attempts: 0,
+        story: Story::default(),
     }
 }
 
@@ -180,7 +190,8 @@ fn enqueue(seq: u64) -> Write {
 
 fn settle(seq: u64, outcome: Outcome) -> Write {
     let OutboxRow { jti, digest, accepted_at, .. } = queued(seq);
-    Write::Settle { seq, jti, digest, accepted_at, outcome, at: Wall(2_000 + seq), attempts: 2 }
+    let story = Story::default();
+    Write::Settle { seq, jti, digest, accepted_at, outcome, at: Wall(2_000 + seq), attempts: 2, story }
 }
 
 fn received(number: u64) -> InboxRow {

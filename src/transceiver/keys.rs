@@ -93,7 +93,7 @@ pub(super) async fn tend(inner: Arc<Inner>) {
 
 impl Inner {
     /// Works with the key ring where it may block.
-    async fn with_keys<T: Send + 'static>(
+    pub(super) async fn with_keys<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&KeyRing, &Self) -> T + Send + 'static,
     ) -> T {
@@ -119,7 +119,7 @@ impl Inner {
                 let marked = self.with_keys(move |keys, _| keys.mark(&unmarked, &marks)).await;
                 // Until it can be written down, everybody counts as needing them.
                 if let Err(error) = marked {
-                    debug!(%error, "where the queues end could not be kept");
+                    debug!(why = %error, "where the queues end could not be kept");
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -261,7 +261,9 @@ mod tests {
         let id = transceiver.0.names.read().unwrap().keys().copied().next().unwrap();
         let (jti, digest) = ("".into(), crate::set::Digest::default());
         let (outcome, at) = (crate::peer::Outcome::Acked, crate::clock::Wall(0));
-        let settle = crate::peer::Write::Settle { seq: 1, jti, digest, accepted_at: at, outcome, at, attempts: 0 };
+        let story = crate::peer::Story::default();
+        let settle =
+            crate::peer::Write::Settle { seq: 1, jti, digest, accepted_at: at, outcome, at, attempts: 0, story };
         transceiver.0.journal.commit(id, store::Epoch(1), Arc::new(vec![settle])).await.unwrap();
         assert_eq!(transceiver.retire_key("k-1", false).await.unwrap(), Retire::Done);
         assert!(!transceiver.is_published("k-1") && transceiver.is_published("k-2"));

@@ -1,11 +1,14 @@
 //! The library's front door: a Transceiver with its peers, its inbox and its end. Puts the floors below together.
 
+mod advice;
 mod builder;
 mod change;
+mod dead_letters;
 mod event;
 mod keys;
 mod peers;
 mod received;
+mod redrive;
 mod scrape;
 mod status;
 mod submit;
@@ -19,11 +22,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use advice::{Advice, quoted};
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
 pub use change::{ChangeError, Changed, Changes, Closed, Removed};
+pub use dead_letters::{Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve};
 pub use event::Event;
 pub use peers::{Verified, VerifyError};
 pub use received::{Inbox, Received};
+pub use redrive::{Bulk, RedriveFault, Remedy};
 pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::advice::{Advice, advice, cause_of_death, quoted, reason};
 use super::peers::Entry;
 use super::{Inner, Transceiver};
 use crate::clock::Wall;
+use crate::codes::Code;
 use crate::engine::Last;
-use crate::peer::{Direction, Fate, Outcome, Remembered, Select, Stats, Verdict};
+use crate::peer::{Chapter, Direction, Fate, Outcome, Remembered, Select, Stats, Story, Verdict};
 use crate::set::Jti;
 use crate::store;
 
@@ -40,8 +42,6 @@ pub struct PeerStatus {
     pub keys: KeysStatus,
     /// What happened last, since the start.
     pub last: Last,
-    /// Dead letters that are kept.
-    pub dead_letters: u64,
     /// SETs accepted and not settled.
     pub queued: u64,
     /// Of these, sent and within their time for an answer.
@@ -60,6 +60,8 @@ pub struct PeerStatus {
     pub received: u64,
     /// Refused by us.
     pub rejected: u64,
+    /// Dead letters that nobody has dealt with.
+    pub dead_letters: u64,
 }
 
 /// The published keys of a partner, as we hold them.
@@ -120,6 +122,14 @@ pub struct EventRecord {
     pub error: Option<(String, String)>,
     /// What happened when.
     pub timeline: Vec<Moment>,
+    /// The SET that it says again (out).
+    pub reissue_of: Option<Jti>,
+    /// The SET that says it again (out).
+    pub reissued_as: Option<Jti>,
+    /// When an operator did away with the dead letter that it was (out).
+    pub discarded_at: Option<Wall>,
+    /// It is a dead letter: who has to act, and how.
+    pub advice: Option<Advice>,
 }
 
 /// One entry of a timeline.
@@ -127,8 +137,28 @@ pub struct EventRecord {
 pub struct Moment {
     /// When.
     pub at: Wall,
-    /// What.
+    /// What: `accepted`, `acked`, `refused`, `dead`, `resent`, `reissued`, `discarded`; `received` or `refused` (in).
     pub what: &'static str,
+    /// Of `dead`: why; of `refused`: the code.
+    pub reason: Option<String>,
+    /// Of `dead` and `refused`: attempts before it.
+    pub attempts: Option<u32>,
+    /// Of `reissued`: the new SET.
+    pub jti: Option<Jti>,
+}
+
+impl Moment {
+    fn new(at: Wall, what: &'static str) -> Self {
+        Self { at, what, reason: None, attempts: None, jti: None }
+    }
+
+    fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+
+    fn after(self, attempts: u32) -> Self {
+        Self { attempts: Some(attempts), ..self }
+    }
 }
 
 /// Where a SET stands.
@@ -183,7 +213,16 @@ impl Transceiver {
         let history = history.inspect_err(|error| self.0.supervisor.note_failure(error))?;
         for (peer, direction, remembered) in history {
             let name = self.0.name_of(peer);
-            let mut record = EventRecord::new(name, direction, remembered);
+            let seq = remembered.seq;
+            let mut record = EventRecord::new(name, direction, jti, remembered);
+            if direction == Direction::Out && record.advice.is_some() {
+                // The SET itself tells more: who signed it, and whether it can be signed anew.
+                let page = self.0.journal.dead_letters_at(peer, vec![seq]).await;
+                let page = page.inspect_err(|error| self.0.supervisor.note_failure(error))?;
+                if let Some((id, letter)) = page.letters.into_iter().next() {
+                    record.advice = Some(self.0.shown(id, letter).advice());
+                }
+            }
             if record.state == State::Queued
                 && let Some(handle) = self.0.supervisor.running(peer)
                 && let Ok(Some((in_flight, attempts))) = handle.under_way(jti.clone()).await
@@ -248,7 +287,6 @@ impl Inner {
             busy,
             keys,
             last: entry.partner.last(),
-            dead_letters: stats.counts.refused + stats.counts.dead,
             queued: stats.counts.queued,
             in_flight: stats.in_flight,
             oldest: stats.oldest.map(|at| now.wall.since(at)),
@@ -258,6 +296,7 @@ impl Inner {
             dead: stats.counts.dead,
             received: stats.counts.received,
             rejected: stats.counts.rejected,
+            dead_letters: stats.counts.dead_letters,
         }
     }
 
@@ -291,33 +330,122 @@ impl Inner {
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 impl EventRecord {
-    fn new(peer: Arc<str>, direction: Direction, remembered: Remembered) -> Self {
-        let since = remembered.since;
-        let mut timeline = Vec::new();
-        let (state, attempts, error) = match remembered.fate {
-            Fate::Queued => {
-                timeline.push(Moment { at: since, what: "accepted" });
-                (State::Queued, 0, None)
-            }
+    fn new(peer: Arc<str>, direction: Direction, jti: &Jti, remembered: Remembered) -> Self {
+        let Remembered { since, fate, story, .. } = remembered;
+        let mut timeline = begun(&story, direction, since);
+        let mut advised = None;
+        let (state, attempts, error) = match fate {
+            Fate::Queued => (State::Queued, 0, None),
             Fate::Settled { outcome, at, attempts } => {
-                timeline.push(Moment { at: since, what: "accepted" });
-                let (state, what, error) = match outcome {
-                    Outcome::Acked => (State::Acked, "acked", None),
-                    Outcome::Refused(error) => (State::Refused, "refused", Some((error.err, error.description))),
-                    Outcome::Dead(_) => (State::Dead, "dead", None),
+                let why = reason(&outcome);
+                let (state, end) = match &outcome {
+                    Outcome::Acked => (State::Acked, Moment::new(at, "acked")),
+                    Outcome::Refused(_) => (State::Refused, Moment::new(at, "refused").because(&why).after(attempts)),
+                    Outcome::Dead(_) => (State::Dead, Moment::new(at, "dead").because(&why).after(attempts)),
                 };
-                timeline.push(Moment { at, what });
+                timeline.push(end);
+                let error = match outcome {
+                    Outcome::Refused(error) => Some((error.err, error.description)),
+                    Outcome::Acked | Outcome::Dead(_) => None,
+                };
+                if state != State::Acked && !story.is_closed() {
+                    let refused = error.is_some();
+                    advised = Some(advice(&why, refused, &peer, !refused, true, &quoted(jti.as_str())));
+                }
                 (state, attempts, error)
             }
             Fate::Answered(Verdict::Acked) => {
-                timeline.push(Moment { at: since, what: "received" });
+                timeline.push(Moment::new(since, "received"));
                 (State::Received, 0, None)
             }
             Fate::Answered(Verdict::Refused(refusal)) => {
-                timeline.push(Moment { at: since, what: "refused" });
-                (State::Refused, 0, Some((refusal.code.as_str().to_owned(), refusal.description)))
+                let err = refusal.code.as_str();
+                timeline.push(Moment::new(since, "refused").because(err));
+                let entry = Code::SetRefused.entry();
+                let fix = format!("Tell {peer} what was wrong: {err}. Its SET may come again under a jti of its own.");
+                advised = Some(Advice { who: entry.who, fix, command: None });
+                (State::Refused, 0, Some((err.to_owned(), refusal.description)))
             }
         };
-        Self { direction, peer, state, attempts, error, timeline }
+        timeline.extend(story.chapters().iter().filter_map(dealt_with));
+        Self {
+            direction,
+            peer,
+            state,
+            attempts,
+            error,
+            timeline,
+            reissue_of: story.reissue_of().cloned(),
+            reissued_as: story.reissued_as().cloned(),
+            discarded_at: story.discarded_at(),
+            advice: advised,
+        }
+    }
+}
+
+/// How a SET that we sent came into the queue, as often as it did.
+fn begun(story: &Story, direction: Direction, since: Wall) -> Vec<Moment> {
+    let mut timeline = Vec::new();
+    if direction == Direction::In {
+        return timeline;
+    }
+    let mut what = "accepted";
+    for chapter in story.chapters() {
+        if let Chapter::Series { since, cause, at, attempts } = chapter {
+            timeline.push(Moment::new(*since, what));
+            timeline.push(Moment::new(*at, "dead").because(cause_of_death(*cause)).after(*attempts));
+            what = "resent";
+        }
+    }
+    timeline.push(Moment::new(since, what));
+    timeline
+}
+
+/// What was done for good with the dead letter that it was.
+fn dealt_with(chapter: &Chapter) -> Option<Moment> {
+    match chapter {
+        Chapter::ReissuedAs { jti, at } => Some(Moment { jti: Some(jti.clone()), ..Moment::new(*at, "reissued") }),
+        Chapter::Discarded { at } => Some(Moment::new(*at, "discarded")),
+        Chapter::Series { .. } | Chapter::ReissueOf(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::DeathCause;
+    use crate::set::Digest;
+
+    fn record(fate: Fate, chapters: Vec<Chapter>) -> EventRecord {
+        let memory =
+            Remembered { digest: Digest::default(), seq: 7, since: Wall(50), fate, story: Story::of(chapters) };
+        EventRecord::new("globex".into(), Direction::Out, &"j1".into(), memory)
+    }
+
+    fn told(record: &EventRecord) -> Vec<(u64, &str)> {
+        record.timeline.iter().map(|moment| (moment.at.0, moment.what)).collect()
+    }
+
+    #[test]
+    fn the_timeline_tells_every_series_in_order() {
+        let series =
+            |since, at| Chapter::Series { since: Wall(since), cause: DeathCause::Age, at: Wall(at), attempts: 3 };
+        let acked = Fate::Settled { outcome: Outcome::Acked, at: Wall(60), attempts: 0 };
+        let record = record(acked, vec![series(10, 20), series(30, 40)]);
+        let all = [(10, "accepted"), (20, "dead"), (30, "resent"), (40, "dead"), (50, "resent"), (60, "acked")];
+        assert_eq!(told(&record), all);
+        assert_eq!((record.timeline[1].attempts, record.timeline[1].reason.as_deref()), (Some(3), Some("too_old")));
+        assert!(record.advice.is_none());
+    }
+
+    #[test]
+    fn who_has_to_act_is_told_until_somebody_has() {
+        let dead = Fate::Settled { outcome: Outcome::Dead(DeathCause::Attempts), at: Wall(60), attempts: 9 };
+        let open = record(dead.clone(), vec![Chapter::ReissueOf("j0".into())]);
+        assert_eq!(open.advice.and_then(|advice| advice.command).as_deref(), Some("pushpull dlq resend j1"));
+        assert_eq!(open.reissue_of, Some("j0".into()));
+        let done = record(dead, vec![Chapter::ReissuedAs { jti: "j2".into(), at: Wall(70) }]);
+        assert_eq!(told(&done), [(50, "accepted"), (60, "dead"), (70, "reissued")]);
+        assert_eq!((done.reissued_as, done.advice.is_none()), (Some("j2".into()), true));
     }
 }

@@ -73,7 +73,7 @@ pub enum SubmitFault {
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
 
 /// A submission that is checked and complete, but not signed.
-struct Checked {
+pub(super) struct Checked {
     entry: Arc<Entry>,
     jti: Jti,
     digest: Digest,
@@ -153,13 +153,13 @@ impl Transceiver {
 impl Inner {
     /// Ends when the disk is full. What was handed to an actor before is not lost then: it waits there for room, and
     /// whoever submitted it under a jti of its own may do so again.
-    async fn disk_filled(&self) {
+    pub(super) async fn disk_filled(&self) {
         while self.journal.healthy() {
             tokio::time::sleep(HEALTH_EVERY).await;
         }
     }
 
-    fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
+    pub(super) fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
         let entry = self.find(&submission.peer)?;
         if entry.closed.load(Ordering::SeqCst) > 0 {
             return Err(SubmitFault::Leaving(submission.peer));
@@ -253,7 +253,11 @@ impl Inner {
         Ok(())
     }
 
-    async fn sign(&self, signer: &Arc<Signer>, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
+    pub(super) async fn sign(
+        &self,
+        signer: &Arc<Signer>,
+        checked: Vec<Checked>,
+    ) -> Result<Vec<SignedSet>, SubmitError> {
         let (signer, metrics) = (Arc::clone(signer), self.metrics.clone());
         let max = self.pushpull.load().limits.set_bytes_max;
         let signed = self

@@ -8,6 +8,8 @@ mod common;
 mod address_filter;
 mod admin_api;
 mod canary;
+mod dead_letters;
+mod dlq_commands;
 mod exposition;
 mod floods;
 mod http_surface;

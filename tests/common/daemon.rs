@@ -144,6 +144,16 @@ impl Daemon {
         soon(path, wire.ask(method, path, &headers, body)).await.unwrap().expect("an answer of the admin API")
     }
 
+    /// Runs a command of the program against it: the exit code, and what was printed.
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pushpull"));
+        let admin = self.process().admin.to_string();
+        command.args(arguments).args(["--admin", &admin, "--token-file"]).arg(self.dir().join("admin.token"));
+        let output = soon("the end of the command", command.stdin(Stdio::null()).output()).await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
     /// The JSON of a GET that succeeds.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> impl Future<Output = Value> {

@@ -292,7 +292,7 @@ impl KeyRing {
                 warn!(code = %Code::KeyNameUsed, kid, %file, "a key of this name was retired: the file is not used, name it otherwise");
             } else if let Err(error) = folder::remove_key(folder, kid) {
                 let file = path.display();
-                warn!(code = %Code::KeysUnwritable, kid, %file, %error, "the private file of a retired key cannot be removed: remove it");
+                warn!(code = %Code::KeysUnwritable, kid, %file, why = %error, "the private file of a retired key cannot be removed: remove it");
             }
         }
     }
@@ -316,7 +316,7 @@ impl Kept {
     /// Says once that the directory cannot be written, until it can.
     fn report(&mut self, error: &Error) {
         if !std::mem::replace(&mut self.in_trouble, true) {
-            warn!(code = %Code::KeysUnwritable, %error, "the state of the keys cannot be kept; it is tried again");
+            warn!(code = %Code::KeysUnwritable, why = %error, "the state of the keys cannot be kept; it is tried again");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Wall;
 use crate::peer::input::SlotId;
 use crate::peer::row::OutboxRow;
+use crate::peer::story::Story;
 use crate::set::{Digest, Jti};
 
 /// An unsettled SET that the core has looked at.
@@ -15,6 +16,8 @@ pub(in crate::peer) struct Entry {
     pub(in crate::peer) digest: Digest,
     pub(in crate::peer) accepted_at: Wall,
     pub(in crate::peer) attempts: u32,
+    /// What it went through before it was queued.
+    pub(in crate::peer) story: Story,
     /// Pauses grow with transmissions, also with those that count for no attempt.
     pub(super) tries: u32,
     pub(super) token: Option<Arc<str>>,
@@ -39,6 +42,7 @@ impl Entry {
             digest: row.digest,
             accepted_at: row.accepted_at,
             attempts: row.attempts,
+            story: row.story,
             tries: row.attempts,
             token_bytes: row.compact.len(),
             token: Some(row.compact),

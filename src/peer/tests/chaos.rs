@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::end::{Opinion, by_name};
+use super::end::{Opinion, by_name, signed};
 use super::link::Mode;
 use super::pair::{Event, Left, Pair, Right, Seed, Side};
-use crate::peer::{self, Config, Fate, Input, Outcome};
+use crate::peer::{self, Config, Fate, Input, Outcome, Redrive};
 use crate::random::Random;
 
 #[test]
@@ -57,6 +58,8 @@ pub(super) enum Act {
     /// Nothing can be decided, or everything can again.
     Fog(Side, bool),
     Pause(Side, bool),
+    /// An operator deals with one of the dead letters.
+    Redrive(Side),
 }
 
 impl Pair {
@@ -87,6 +90,39 @@ impl Pair {
                 let act = if on { peer::Act::Pause } else { peer::Act::Resume };
                 self.input(side, Input::Operator(act));
             }
+            Act::Redrive(side) => {
+                let dead = self.end(side).store.dead.len() as u64;
+                if dead == 0 {
+                    return;
+                }
+                let (place, how) = (self.random.below(dead) as usize, self.random.below(3));
+                let Some(letter) = self.end(side).store.dead.values().nth(place) else { return };
+                let (seq, jti) = (letter.memory.seq, letter.jti.clone());
+                let how = match how {
+                    0 => Redrive::Discard,
+                    1 => Redrive::Reissue(signed(&format!("{jti}~"), 100)),
+                    _ => Redrive::Resend,
+                };
+                // Sometimes twice, as when two people look after the same thing.
+                for _ in 0..=self.random.below(2) {
+                    self.end(side).redrive(seq, how.clone());
+                }
+            }
+        }
+    }
+
+    /// Sends what was given up again, as long as it may be taken.
+    fn resend_all(&mut self) {
+        for side in [Left, Right] {
+            let given_up = |letter: &&peer::DeadLetter| {
+                let dead = matches!(letter.memory.fate, Fate::Settled { outcome: Outcome::Dead(_), .. });
+                dead && !letter.jti.as_str().starts_with("poison")
+            };
+            let seqs: Vec<u64> =
+                self.end(side).store.dead.values().filter(given_up).map(|letter| letter.memory.seq).collect();
+            for seq in seqs {
+                self.end(side).redrive(seq, Redrive::Resend);
+            }
         }
     }
 }
@@ -107,9 +143,14 @@ fn run(seed: u64, perform_before_commit: bool) -> Result<String, String> {
     run_until(&mut pair, |pair| pair.now > TROUBLE)?;
     heal(&mut pair);
     run_until(&mut pair, |pair| pair.quiet())?;
+    pair.resend_all();
+    run_until(&mut pair, |pair| pair.quiet())?;
     let broken = settle_accounts(&pair);
     if broken.is_empty() { Ok(summary(&pair)) } else { Err(format!("{broken:#?}")) }
 }
+
+/// Attempts that are enough on every link here.
+const PATIENT: u32 = 16;
 
 /// How long there is trouble.
 const TROUBLE: Duration = Duration::from_secs(15);
@@ -123,7 +164,8 @@ fn prepare(seed: u64) -> Pair {
         window_bytes: [300, 2_000, 1 << 20][dice.below(3) as usize],
         retry_first: Duration::from_millis(500),
         retry_max: Duration::from_secs(4),
-        attempts_max: 16,
+        // So few that some are given up which could have been delivered.
+        attempts_max: [PATIENT, PATIENT, 2][dice.below(3) as usize],
         give_up_after: Duration::from_secs(1),
         refusals_per_second: 1 + dice.below(50) as u32,
         owed_max: [3, 1000][dice.below(2) as usize],
@@ -134,6 +176,7 @@ fn prepare(seed: u64) -> Pair {
     let (loss, doubling, busy, slow) = (chance(40), chance(40), chance(30), chance(30));
     let (cuts, deaf, crashes, boundary) = (chance(40), chance(30), chance(40), chance(40));
     let (full, fog, pauses, poison) = (chance(30), chance(25), chance(20), chance(30));
+    let redrives = chance(50);
     pair.link.latency = Duration::from_millis(1 + dice.below(if slow { 1500 } else { 40 }));
     pair.link.jitter = Duration::from_millis(dice.below(50));
     pair.link.loss = if loss { 1 + dice.below(40) } else { 0 };
@@ -168,6 +211,9 @@ fn prepare(seed: u64) -> Pair {
     plan(|side| Act::Fog(side, false), fog);
     plan(|side| Act::Pause(side, true), pauses);
     plan(|side| Act::Pause(side, false), pauses);
+    for _ in 0..4 {
+        plan(Act::Redrive, redrives);
+    }
     for _ in 0..3 {
         plan(|side| Act::Send(side, 1), true);
         plan(|side| Act::Send(side, 4), true);
@@ -185,6 +231,12 @@ fn heal(pair: &mut Pair) {
     for side in [Left, Right] {
         pair.act(Act::Fog(side, false));
         pair.end(side).inbox_max = u64::MAX;
+        if pair.end(side).config.attempts_max < PATIENT {
+            // Who gives up early on a slow link would do so again, for ever.
+            let patient = Config { attempts_max: PATIENT, ..(*pair.end(side).config).clone() };
+            pair.end(side).config = Arc::new(patient);
+            pair.crash(side);
+        }
         pair.restart(side);
         pair.act(Act::Pause(side, false));
     }
@@ -227,10 +279,22 @@ fn settle_accounts(pair: &Pair) -> Vec<String> {
             let right = match outcome {
                 Outcome::Acked => copies == u32::from(by_name(jti.as_str()) == Opinion::Valid),
                 Outcome::Refused(_) => copies == 0 && by_name(jti.as_str()) == Opinion::Wrong,
-                Outcome::Dead(_) => copies <= 1 && jti.as_str().starts_with("poison"),
+                Outcome::Dead(_) => copies <= 1 && (jti.as_str().starts_with("poison") || memory.story.is_closed()),
             };
             if !right {
                 broken.push(format!("{side:?}: {jti} ended as {outcome:?} with {copies} copies in the other inbox"));
+            }
+        }
+        for letter in end.store.dead.values().filter(|letter| letter.memory.story.is_closed()) {
+            broken.push(format!("{side:?}: {} is dealt with and still a dead letter", letter.jti));
+        }
+        for (jti, memory) in &end.store.sent {
+            let [new, old] = [memory.story.reissued_as(), memory.story.reissue_of()];
+            let story = |jti: &crate::set::Jti| end.store.sent.get(jti).map(|memory| &memory.story);
+            let back = new.is_none_or(|new| story(new).and_then(peer::Story::reissue_of) == Some(jti));
+            let forth = old.is_none_or(|old| story(old).and_then(peer::Story::reissued_as) == Some(jti));
+            if !(back && forth) {
+                broken.push(format!("{side:?}: the links of {jti} lead nowhere: {:?}", memory.story));
             }
         }
         if !inbox.is_empty() {

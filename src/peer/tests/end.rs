@@ -9,8 +9,8 @@ use super::pair::Side;
 use super::store::Store;
 use crate::clock::{Timestamp, Wall};
 use crate::peer::{
-    Arrival, Audit, Config, Finding, Input, Inspected, Output, Peer, SlotId, SlotSpec, Step, Transmission, Verdict,
-    Write,
+    Act, Arrival, Audit, Config, Finding, Input, Inspected, Output, Peer, Redrive, Redriven, SlotId, SlotSpec, Step,
+    Transmission, Unfit, Verdict, Write,
 };
 use crate::set::{Digest, ErrorCode, Jti, Refusal, SetErr, SignedSet};
 
@@ -60,6 +60,8 @@ pub(super) struct End {
     pub(super) slots: BTreeMap<SlotId, (SlotSpec, bool)>,
     pub(super) drained: bool,
     pub(super) audits: Vec<Audit>,
+    /// What became of an operator's acts.
+    pub(super) redriven: Vec<Result<Redriven, Unfit>>,
     pub(super) steps: u64,
     pub(super) held_max: usize,
     started: Duration,
@@ -84,6 +86,7 @@ impl End {
             slots: BTreeMap::new(),
             drained: false,
             audits: Vec::new(),
+            redriven: Vec::new(),
             steps: 0,
             held_max: 0,
             started: Duration::ZERO,
@@ -131,6 +134,15 @@ impl End {
             }
         }
         self.news.push_back(News::Input(Input::Send(sets)));
+    }
+
+    /// Has an operator deal with a dead letter, as an actor does: read when nothing is being committed. False if it is not
+    /// there.
+    pub(super) fn redrive(&mut self, seq: u64, how: Redrive) -> bool {
+        let Some(letter) = self.store.dead.get(&seq).filter(|_| self.committing.is_none()) else { return false };
+        let act = Act::Redrive(Box::new(letter.clone()), how);
+        self.news.push_back(News::Input(Input::Operator(act)));
+        true
     }
 
     pub(super) fn open_slot(&mut self, spec: SlotSpec) -> SlotId {
@@ -238,6 +250,8 @@ impl End {
         }
         let counts = self.store.counts;
         judge.demand(counts.queued == self.store.outbox.len() as u64, || format!("{:?}: {counts:?}", self.side));
+        let dead = self.store.dead.len() as u64;
+        judge.demand(counts.dead_letters == dead, || format!("{:?}: {dead} dead, {counts:?}", self.side));
         judge.demand(counts.received == self.store.inbox.len() as u64, || format!("{:?}: {counts:?}", self.side));
         let shown = self.peer.as_ref().map(|peer| peer.stats().counts);
         judge.demand(shown.is_none_or(|shown| shown == counts), || format!("{:?}: {shown:?} {counts:?}", self.side));

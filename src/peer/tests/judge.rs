@@ -73,7 +73,17 @@ impl Judge {
                 self.demand(news, || format!("{side:?}: {} was stored once more (R4)", row.jti));
             }
             Write::Answer { jti, .. } => self.demand(news, || format!("{side:?}: {jti} was judged twice (R11)")),
-            Write::Enqueue(row) => self.demand(news, || format!("{side:?}: {} was queued twice", row.jti)),
+            Write::Enqueue(row) => {
+                self.demand(news, || format!("{side:?}: {} was queued twice", row.jti));
+                // A new series, by an operator: only of what was never answered, and with the bytes it had.
+                let ended = self.outcomes[side as usize].remove(&row.jti);
+                let fit = matches!(ended, None | Some(Outcome::Dead(_)));
+                self.demand(fit, || format!("{side:?}: {} was queued again after {ended:?} (R8)", row.jti));
+                let first = self.tokens[side as usize].get(&row.jti);
+                let same = first.is_none_or(|first| *first == row.compact);
+                self.demand(same, || format!("{side:?}: the bytes of {} have changed (R8)", row.jti));
+            }
+            Write::Lift { jti, .. } => self.demand(news, || format!("{side:?}: {jti} was dealt with twice")),
             Write::Attempts { .. } | Write::Paused(_) => {}
         }
     }

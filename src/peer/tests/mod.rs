@@ -12,6 +12,7 @@ mod judge;
 mod link;
 mod operator;
 mod pair;
+mod redrive;
 mod retry;
 mod solo;
 mod store;

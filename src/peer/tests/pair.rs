@@ -301,6 +301,7 @@ impl Pair {
                 self.schedule(delay, Event::Rows { side, life, select, page });
             }
             Output::Audit(audit) => self.end(side).audits.push(audit),
+            Output::Redriven(done) => self.end(side).redriven.push(done),
             Output::Settled { .. } | Output::Received(_) => {}
         }
     }

@@ -7,8 +7,8 @@ use super::end::{START, signed};
 use super::store::Store;
 use crate::clock::{Timestamp, Wall};
 use crate::peer::{
-    Arrival, Audit, Config, Ending, Finding, Input, Inspected, Jti, Output, Peer, Reason, SlotId, SlotSpec,
-    Transmission, Verdicts, WaitsFor,
+    Act, Arrival, Audit, Config, Ending, Finding, Input, Inspected, Jti, Output, Peer, Reason, Redrive, Redriven,
+    SlotId, SlotSpec, Transmission, Unfit, Verdicts, WaitsFor,
 };
 use crate::set::Digest;
 
@@ -21,6 +21,8 @@ pub(super) struct Solo {
     pub(super) suspect: bool,
     /// What was not an object, a read or a settlement.
     pub(super) audits: Vec<Audit>,
+    /// What became of an operator's acts.
+    pub(super) redriven: Vec<Result<Redriven, Unfit>>,
     pub(super) wake: Option<(Duration, Reason)>,
     pub(super) drained: bool,
     /// Rows are answered by hand.
@@ -39,6 +41,7 @@ impl Solo {
             wall_ahead: 0,
             suspect: false,
             audits: Vec::new(),
+            redriven: Vec::new(),
             wake: None,
             drained: false,
             slow_reads: false,
@@ -65,6 +68,12 @@ impl Solo {
 
     pub(super) fn send(&mut self, jtis: &[&str]) {
         self.input(Input::Send(jtis.iter().map(|jti| signed(jti, 100)).collect()));
+    }
+
+    /// Has an operator deal with the dead letter of this jti.
+    pub(super) fn redrive(&mut self, jti: &str, how: Redrive) {
+        let letter = self.store.dead.values().find(|letter| letter.jti.as_str() == jti).expect("a dead letter");
+        self.input(Input::Operator(Act::Redrive(Box::new(letter.clone()), how)));
     }
 
     /// Opens a slot like a WebSocket's.
@@ -118,6 +127,7 @@ impl Solo {
                         again = true;
                     }
                     Output::Audit(audit) => self.audits.push(audit),
+                    Output::Redriven(done) => self.redriven.push(done),
                     _ => {}
                 }
             }

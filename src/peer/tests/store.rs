@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::peer::{Counts, Fate, InboxRow, OutboxRow, Outcome, Page, Remembered, Saved, Select, Write};
+use crate::peer::{
+    Counts, DeadLetter, Fate, InboxRow, OutboxRow, Outcome, Page, Remembered, Saved, Select, Story, Write,
+};
 use crate::set::Jti;
 
 #[derive(Debug, Default)]
@@ -14,6 +16,7 @@ pub(super) struct Store {
     pub(super) seen: HashMap<Jti, Remembered>,
     pub(super) inbox: Vec<InboxRow>,
     pub(super) counts: Counts,
+    pub(super) dead: BTreeMap<u64, DeadLetter>,
     pub(super) damaged: BTreeSet<u64>,
     next_seq: u64,
     paused: bool,
@@ -31,11 +34,23 @@ impl Store {
                 }
                 None => false,
             },
-            Write::Settle { seq, jti, digest, accepted_at, outcome, at, attempts } => {
+            Write::Settle { seq, jti, digest, accepted_at, outcome, at, attempts, story } => {
                 let fate = Fate::Settled { outcome: outcome.clone(), at: *at, attempts: *attempts };
-                let memory = Remembered { digest: *digest, seq: *seq, since: *accepted_at, fate };
-                let news = self.outbox.remove(seq).is_some();
-                if news {
+                let story = story.clone();
+                let memory = Remembered { digest: *digest, seq: *seq, since: *accepted_at, fate, story };
+                let row = self.outbox.remove(seq);
+                if let Some(row) = &row {
+                    if *outcome != Outcome::Acked {
+                        let (jti, compact) = (jti.clone(), row.compact.clone());
+                        self.dead.insert(*seq, DeadLetter { jti, compact, memory: memory.clone() });
+                    }
+                    self.sent.insert(jti.clone(), memory);
+                }
+                row.is_some()
+            }
+            Write::Lift { seq, jti, memory } => {
+                let news = self.dead.remove(seq).is_some();
+                if let Some(memory) = memory.clone().filter(|_| news) {
                     self.sent.insert(jti.clone(), memory);
                 }
                 news
@@ -60,11 +75,12 @@ impl Store {
     }
 
     fn enqueue(&mut self, row: &OutboxRow) -> bool {
-        if self.sent.contains_key(&row.jti) {
+        if self.sent.get(&row.jti).is_some_and(|known| known.seq >= row.seq) {
             return false;
         }
         self.next_seq = self.next_seq.max(row.seq + 1);
-        let memory = Remembered { digest: row.digest, seq: row.seq, since: row.accepted_at, fate: Fate::Queued };
+        let (story, fate) = (row.story.clone(), Fate::Queued);
+        let memory = Remembered { digest: row.digest, seq: row.seq, since: row.accepted_at, fate, story };
         self.sent.insert(row.jti.clone(), memory);
         self.outbox.insert(row.seq, row.clone());
         true
@@ -80,7 +96,8 @@ impl Store {
         if self.seen.contains_key(jti) {
             return false;
         }
-        self.seen.insert(jti.clone(), Remembered { digest, seq: 0, since, fate: Fate::Answered(verdict) });
+        let (fate, story) = (Fate::Answered(verdict), Story::default());
+        self.seen.insert(jti.clone(), Remembered { digest, seq: 0, since, fate, story });
         true
     }
 

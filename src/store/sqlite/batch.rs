@@ -129,6 +129,7 @@ impl<'w> Batch<'w> {
             Write::Enqueue(row) => self.enqueue(id, peer, row)?,
             Write::Attempts { seq, attempts } => self.attempts(outbox_key(id, *seq), *attempts)?,
             Write::Settle { seq, outcome, .. } => self.settle(outbox_key(id, *seq), outcome, write)?,
+            Write::Lift { seq, .. } => self.lift(outbox_key(id, *seq))?,
             Write::Receive(row) => !self.knows(id, Direction::In, &row.jti)? && self.receive(id, row)?,
             Write::Answer { jti, .. } => !self.knows(id, Direction::In, jti)?,
             Write::Paused(paused) => {
@@ -193,6 +194,11 @@ impl<'w> Batch<'w> {
         Ok(removed > 0)
     }
 
+    fn lift(&mut self, key: i64) -> Result<bool, Error> {
+        let removed = self.conn.prepare_cached("DELETE FROM dead_letter WHERE key = ?1")?.execute([key])?;
+        Ok(removed > 0)
+    }
+
     fn receive(&mut self, id: PeerId, row: &InboxRow) -> Result<bool, Error> {
         let seq = self.effects.ends.tail + 1;
         self.conn
@@ -227,19 +233,5 @@ impl<'w> Batch<'w> {
             Some(staged) => staged.is_some(),
             None => self.shared.directory().added.contains_key(name),
         }
-    }
-
-    /// A dead letter's row and outcome, which no call of the store gives yet.
-    #[cfg(test)]
-    pub(super) fn dead_letter(&self, key: i64) -> Option<(OutboxRow, Remembered)> {
-        let (attempts, row, outcome): (i64, Vec<u8>, Vec<u8>) = self
-            .conn
-            .query_row("SELECT attempts, row, outcome FROM dead_letter WHERE key = ?1", [key], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .ok()?;
-        let mut fate = Tail::default();
-        fate.append(super::rows::unseal(Table::DeadLetter, key, &outcome)?)?;
-        Some((super::rows::decode_outbox(key, attempts, &row)?, fate.get(Key::NONE)?))
     }
 }

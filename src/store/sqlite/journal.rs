@@ -6,9 +6,9 @@ use tokio::sync::watch;
 
 use super::schema::{self, Meta};
 use super::seen::{Key, Look};
-use super::{Sqlite, reader};
+use super::{Sqlite, dead, reader};
 use crate::clock::Wall;
-use crate::peer::{Direction, Page, PeerId, Remembered, Saved, Select, Write};
+use crate::peer::{DeadPage, Direction, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use crate::set::Jti;
 use crate::store::{Epoch, Error, Handed, Journal, Pending, Registry};
 
@@ -29,6 +29,14 @@ impl Journal for Sqlite {
 
     fn read_outbox(&self, peer: PeerId, select: Select) -> Pending<'_, Page> {
         Box::pin(reader::read(&self.shared, move |conn, _| reader::outbox(conn, peer, select)))
+    }
+
+    fn read_dead_letters(&self, stretch: Stretch) -> Pending<'_, DeadPage> {
+        Box::pin(reader::read(&self.shared, move |conn, _| dead::stretch(conn, stretch)))
+    }
+
+    fn dead_letters_at(&self, peer: PeerId, seqs: Vec<u64>) -> Pending<'_, DeadPage> {
+        Box::pin(reader::read(&self.shared, move |conn, _| dead::at(conn, peer, seqs)))
     }
 
     fn read_inbox(&self, consumer: String, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>> {

@@ -23,11 +23,11 @@ impl Peer {
     }
 
     pub(super) fn save(&self, conn: &Connection, id: PeerId) -> Result<(), Error> {
-        let [paused, next_seq, queued, acked, refused, dead, received, rejected] = self.numbers();
+        let [paused, next_seq, queued, acked, refused, dead, received, rejected, dead_letters] = self.numbers();
         conn.prepare_cached(
             "INSERT OR REPLACE INTO peer
-             (id, name, paused, next_seq, queued, acked, refused, dead, received, rejected, checksum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (id, name, paused, next_seq, queued, acked, refused, dead, received, rejected, checksum, dead_letters)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute((
             id.0,
@@ -41,24 +41,26 @@ impl Peer {
             received,
             rejected,
             self.checksum(id),
+            dead_letters,
         ))?;
         Ok(())
     }
 
     fn load_all(conn: &Connection) -> Result<BTreeMap<PeerId, Self>, Error> {
         let mut statement = conn.prepare(
-            "SELECT id, name, paused, next_seq, queued, acked, refused, dead, received, rejected, checksum FROM peer",
+            "SELECT id, name, paused, next_seq, queued, acked, refused, dead, received, rejected, dead_letters, checksum
+             FROM peer",
         )?;
         let mut rows = statement.query([])?;
         let mut peers = BTreeMap::new();
         while let Some(row) = rows.next()? {
             let id = PeerId(row.get(0)?);
-            let mut numbers = [0; 8];
+            let mut numbers = [0; 9];
             for (place, number) in (2..).zip(&mut numbers) {
                 *number = row.get(place)?;
             }
             let peer = Self { name: row.get(1)?, saved: saved(numbers) };
-            if row.get::<_, i64>(10)? != peer.checksum(id) {
+            if row.get::<_, i64>(11)? != peer.checksum(id) {
                 return Err(damaged("peer", &id.0.to_string()));
             }
             peers.insert(id, peer);
@@ -66,10 +68,10 @@ impl Peer {
         Ok(peers)
     }
 
-    fn numbers(&self) -> [i64; 8] {
+    fn numbers(&self) -> [i64; 9] {
         let Saved { next_seq, paused, counts } = &self.saved;
-        let Counts { queued, acked, refused, dead, received, rejected } = *counts;
-        [u64::from(*paused), *next_seq, queued, acked, refused, dead, received, rejected].map(int)
+        let Counts { queued, acked, refused, dead, received, rejected, dead_letters } = *counts;
+        [u64::from(*paused), *next_seq, queued, acked, refused, dead, received, rejected, dead_letters].map(int)
     }
 
     fn checksum(&self, id: PeerId) -> i64 {
@@ -78,9 +80,10 @@ impl Peer {
     }
 }
 
-fn saved(numbers: [i64; 8]) -> Saved {
-    let [paused, next_seq, queued, acked, refused, dead, received, rejected] = numbers.map(uint);
-    Saved { next_seq, paused: paused != 0, counts: Counts { queued, acked, refused, dead, received, rejected } }
+pub(super) fn saved(numbers: [i64; 9]) -> Saved {
+    let [paused, next_seq, queued, acked, refused, dead, received, rejected, dead_letters] = numbers.map(uint);
+    let counts = Counts { queued, acked, refused, dead, received, rejected, dead_letters };
+    Saved { next_seq, paused: paused != 0, counts }
 }
 
 /// A consumer's row.
@@ -204,6 +207,6 @@ impl Kept {
     }
 }
 
-fn damaged(table: &str, row: &str) -> Error {
+pub(super) fn damaged(table: &str, row: &str) -> Error {
     Error::Fatal(format!("the row {row:?} of table {table} is damaged: restore a backup"))
 }

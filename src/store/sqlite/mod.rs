@@ -2,17 +2,20 @@
 //! needs no index over them. One process a file.
 
 mod batch;
+mod dead;
 mod fault;
 mod file;
 mod inbox;
 mod journal;
 mod kept;
+mod migrate;
 mod purge;
 mod reader;
 mod rows;
 mod schema;
 mod seen;
 mod shared;
+mod story;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -146,8 +149,10 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let conn = file::connect(&path, Use::Write)?;
     let state = schema::check(&conn)?;
     file::harden(&conn)?;
-    if state == State::New {
-        schema::create(&conn)?;
+    match state {
+        State::New => schema::create(&conn)?,
+        State::Older(version) => migrate::run(&conn, version)?,
+        State::Ours => {}
     }
     let salt = schema::load_meta(&conn, Meta::Salt)?.and_then(|salt| salt.try_into().ok());
     let salt = salt.ok_or_else(|| Error::Fatal("the salt of the memory is missing: restore a backup".to_owned()))?;

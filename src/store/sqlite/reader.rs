@@ -105,7 +105,8 @@ fn outbox_seqs(conn: &Connection, peer: PeerId, mut seqs: Vec<u64>) -> Result<Pa
     Ok(page)
 }
 
-fn outbox_row(row: &rusqlite::Row<'_>) -> Result<(i64, Option<OutboxRow>), Error> {
+/// A row of the outbox, or one that has become a dead letter; without its contents if it is damaged.
+pub(super) fn outbox_row(row: &rusqlite::Row<'_>) -> Result<(i64, Option<OutboxRow>), Error> {
     let key: i64 = row.get(0)?;
     // A damaged record may even hold another type than the column's.
     let decoded = match (row.get_ref(1)?.as_i64(), row.get_ref(2)?.as_blob()) {

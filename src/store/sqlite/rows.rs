@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::story;
 use crate::clock::Wall;
-use crate::peer::{InboxRow, OutboxRow, PeerId};
+use crate::peer::{InboxRow, OutboxRow, PeerId, Story};
 use crate::set::{Digest, Jti};
 
 /// Which table a row belongs to; part of its checksum, so that a row in the wrong place is not taken for good.
@@ -24,6 +25,8 @@ pub(super) enum Table {
 
 /// The layout of outbox and inbox rows; another one would get the next number.
 const LAYOUT: u8 = 1;
+/// The layout of an outbox row with a story, which few have.
+const LAYOUT_STORY: u8 = 2;
 const CHECKSUM_LEN: usize = 4;
 
 /// How many `seq` fit beneath a peer's number in a key.
@@ -44,6 +47,11 @@ pub(super) fn outbox_key(peer: PeerId, seq: u64) -> i64 {
 /// The `seq` in such a key.
 pub(super) fn seq_of(key: i64) -> u64 {
     key.unsigned_abs() & SEQ_MAX
+}
+
+/// The peer in such a key.
+pub(super) fn peer_of(key: i64) -> PeerId {
+    PeerId(u32::try_from(key >> SEQ_BITS).unwrap_or(u32::MAX))
 }
 
 /// A number as SQLite holds it. Nothing we count comes near the limit.
@@ -95,10 +103,14 @@ pub(super) fn unseal_attempts(key: i64, sealed: i64) -> Option<u32> {
 /// The blob of an outbox row.
 pub(super) fn encode_outbox(key: i64, row: &OutboxRow) -> Vec<u8> {
     let mut body = Vec::with_capacity(row.compact.len() + row.jti.as_str().len() + 40);
-    body.push(LAYOUT);
+    let told = !row.story.chapters().is_empty();
+    body.push(if told { LAYOUT_STORY } else { LAYOUT });
     body.extend_from_slice(&row.digest.0);
     body.extend_from_slice(&row.accepted_at.0.to_le_bytes());
     put_text(&mut body, row.jti.as_str());
+    if told {
+        story::put(&mut body, &row.story);
+    }
     body.extend_from_slice(row.compact.as_bytes());
     seal(Table::Outbox, key, body)
 }
@@ -106,12 +118,14 @@ pub(super) fn encode_outbox(key: i64, row: &OutboxRow) -> Vec<u8> {
 /// An outbox row; `None` if it is damaged.
 pub(super) fn decode_outbox(key: i64, attempts: i64, blob: &[u8]) -> Option<OutboxRow> {
     let mut body = Cursor(unseal(Table::Outbox, key, blob)?);
-    (body.u8()? == LAYOUT).then_some(())?;
+    let layout = body.u8()?;
+    matches!(layout, LAYOUT | LAYOUT_STORY).then_some(())?;
     Some(OutboxRow {
         seq: seq_of(key),
         digest: Digest(body.array()?),
         accepted_at: Wall(body.u64()?),
         jti: Jti::from(body.text()?),
+        story: if layout == LAYOUT_STORY { story::take(&mut body)? } else { Story::default() },
         compact: body.rest_as_text()?,
         attempts: unseal_attempts(key, attempts)?,
     })
@@ -197,6 +211,7 @@ mod tests {
             digest: Digest::of(b"7"),
             accepted_at: Wall(77),
             attempts: 3,
+            story: Story::default(),
         }
     }
 

@@ -5,8 +5,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use super::rows::{Table, seal, unseal};
 use crate::store::Error;
 
-/// What this program writes and reads.
-const VERSION: i64 = 1;
+/// What this program writes, and reads. Older files are brought up to it when they are opened (`migrate.rs`).
+pub(super) const VERSION: i64 = 2;
 /// "PuPu": lets `file` and us tell our databases from others.
 pub(super) const APPLICATION_ID: i64 = 0x5075_5075;
 
@@ -17,7 +17,8 @@ const TABLES: &str = "
     CREATE TABLE peer (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, paused INTEGER NOT NULL, next_seq INTEGER NOT NULL,
         queued INTEGER NOT NULL, acked INTEGER NOT NULL, refused INTEGER NOT NULL, dead INTEGER NOT NULL,
-        received INTEGER NOT NULL, rejected INTEGER NOT NULL, checksum INTEGER NOT NULL) STRICT;
+        received INTEGER NOT NULL, rejected INTEGER NOT NULL, checksum INTEGER NOT NULL,
+        dead_letters INTEGER NOT NULL DEFAULT 0) STRICT;
     CREATE TABLE added_peer (name TEXT PRIMARY KEY, definition TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT;
     CREATE TABLE outbox (key INTEGER PRIMARY KEY, attempts INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
     CREATE TABLE dead_letter (
@@ -50,6 +51,8 @@ pub(super) enum State {
     New,
     /// Our tables are in it.
     Ours,
+    /// Our tables are in it, as an older version made them.
+    Older(i64),
 }
 
 /// Looks whose file this is, changing nothing.
@@ -69,8 +72,10 @@ pub(super) fn check(conn: &Connection) -> Result<State, Error> {
         }
     }
     let version: i64 = conn.query_row("SELECT version FROM schema", [], |row| row.get(0))?;
-    if version == VERSION {
-        return Ok(State::Ours);
+    match version {
+        VERSION => return Ok(State::Ours),
+        1..VERSION => return Ok(State::Older(version)),
+        _ => {}
     }
     Err(Error::Invalid(format!(
         "its schema has version {version}, this program knows version {VERSION}: run the program that wrote it, or a \

@@ -16,12 +16,13 @@ async fn known(
 
 fn answered(number: u64, verdict: Verdict) -> Remembered {
     let InboxRow { digest, received_at, .. } = received(number);
-    Remembered { digest, seq: 0, since: received_at, fate: Fate::Answered(verdict) }
+    Remembered { digest, seq: 0, since: received_at, fate: Fate::Answered(verdict), story: Story::default() }
 }
 
 fn settled(seq: u64, outcome: Outcome) -> Remembered {
     let OutboxRow { digest, accepted_at, .. } = queued(seq);
-    Remembered { digest, seq, since: accepted_at, fate: Fate::Settled { outcome, at: Wall(2_000 + seq), attempts: 2 } }
+    let fate = Fate::Settled { outcome, at: Wall(2_000 + seq), attempts: 2 };
+    Remembered { digest, seq, since: accepted_at, fate, story: Story::default() }
 }
 
 pub(super) async fn every_fate_is_remembered_by_peer_and_direction(mut fixture: impl Fixture) {

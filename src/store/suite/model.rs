@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::peer::{DeathCause, Direction};
+use crate::peer::{Chapter, DeadLetter, DeathCause, Direction, Place, Remembered, Stretch};
 use crate::set::{Jti, SetErr};
 use crate::store::Handed;
 
@@ -17,6 +17,7 @@ enum Op {
     History(u64),
     ReadOutbox(usize, u64, usize, usize),
     ReadSeqs(usize, Vec<u64>),
+    ReadDead(usize, u64, usize, usize),
     ReadInbox(usize, Option<u64>, usize),
     Peek(Option<u64>, usize),
     Confirm(usize, u64),
@@ -38,6 +39,10 @@ enum Change {
     Receive(u64),
     Refuse(u64),
     Paused(bool),
+    /// The dead letter at this place is queued again, said again under that number, or discarded.
+    Resend(u64),
+    Reissue(u64, u64),
+    Discard(u64),
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
@@ -50,6 +55,9 @@ fn changes() -> impl Strategy<Value = Change> {
         4 => (1..20u64).prop_map(Change::Receive),
         1 => (1..20u64).prop_map(Change::Refuse),
         1 => any::<bool>().prop_map(Change::Paused),
+        2 => (1..12u64).prop_map(Change::Resend),
+        1 => (1..12u64, 20..40u64).prop_map(|(seq, number)| Change::Reissue(seq, number)),
+        1 => (1..12u64).prop_map(Change::Discard),
     ]
 }
 
@@ -64,6 +72,8 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => (who.clone(), 0..12u64, 0..6usize, 0..120usize)
             .prop_map(|(who, after, rows_max, bytes_max)| Op::ReadOutbox(who, after, rows_max, bytes_max)),
         1 => (who.clone(), vec(0..12u64, 0..5)).prop_map(|(who, seqs)| Op::ReadSeqs(who, seqs)),
+        2 => (who.clone(), 0..12u64, 0..6usize, 0..120usize)
+            .prop_map(|(who, after, rows_max, bytes_max)| Op::ReadDead(who, after, rows_max, bytes_max)),
         4 => (who.clone(), after.clone(), 0..5usize)
             .prop_map(|(who, after, rows_max)| Op::ReadInbox(who, after, rows_max)),
         1 => (after, 0..5usize).prop_map(|(after, rows_max)| Op::Peek(after, rows_max)),
@@ -99,26 +109,18 @@ impl Pair {
 
     async fn writes(&self, peer: PeerId, changes: Vec<Change>) -> Vec<Write> {
         let mut next = self.model.store().recover(peer).await.unwrap().next_seq;
-        let write = |change| match change {
-            Change::Enqueue(number) => {
-                next += 1;
-                Write::Enqueue(OutboxRow { seq: next - 1, ..queued(number) })
-            }
-            Change::Attempts(seq, attempts) => Write::Attempts { seq, attempts },
-            Change::Settle(seq, end) => settle(
-                seq,
-                match end {
-                    0 => Outcome::Acked,
-                    1 => Outcome::Refused(SetErr { err: "e".repeat(300), description: "é".repeat(900) }),
-                    2 => Outcome::Dead(DeathCause::Attempts),
-                    _ => Outcome::Dead(DeathCause::Age),
-                },
-            ),
-            Change::Receive(number) => receive(number),
-            Change::Refuse(number) => refuse(number),
-            Change::Paused(paused) => Write::Paused(paused),
+        let dead = self.model.store().read_dead_letters(super::dead::everything()).await.unwrap().letters;
+        let dead = |seq| {
+            let letter = dead.iter().find(|(id, letter)| *id == peer && letter.memory.seq == seq);
+            letter.map(|(_, letter)| letter.clone())
         };
-        changes.into_iter().map(write).collect()
+        let write = |change| match change {
+            Change::Resend(seq) | Change::Reissue(seq, _) | Change::Discard(seq) => {
+                dead(seq).map(|letter| redrive(letter, &change, &mut next)).unwrap_or_default()
+            }
+            other => vec![plain(other, &mut next)],
+        };
+        changes.into_iter().flat_map(write).collect()
     }
 
     async fn perform(&mut self, op: Op) {
@@ -150,6 +152,15 @@ impl Pair {
             Op::ReadSeqs(who, seqs) => {
                 let page = model.read_outbox(self.peers[who], Select::Seqs(seqs.clone())).await;
                 assert_eq!(tested.read_outbox(self.peers[who], Select::Seqs(seqs)).await, page);
+            }
+            Op::ReadDead(who, after, rows_max, bytes_max) => {
+                let after = Place::of(self.peers[who], after);
+                let stretch = Stretch { after, rows_max, bytes_max, ..super::dead::everything() };
+                let page = model.read_dead_letters(stretch).await;
+                assert_eq!(tested.read_dead_letters(stretch).await, page);
+                let seqs = vec![after.seq, 3, 1];
+                let page = model.dead_letters_at(self.peers[who], seqs.clone()).await;
+                assert_eq!(tested.dead_letters_at(self.peers[who], seqs).await, page);
             }
             Op::ReadInbox(who, after, rows_max) => {
                 let expected = model.read_inbox(name(who), after, rows_max).await.unwrap();
@@ -208,12 +219,66 @@ impl Pair {
         for peer in self.peers {
             assert_eq!(tested.recover(peer).await, model.recover(peer).await);
             assert_eq!(tested.read_outbox(peer, all()).await, model.read_outbox(peer, all()).await);
+            let of_peer =
+                Stretch { after: Place::of(peer, 0), up_to: Place::of(peer, u64::MAX), ..super::dead::everything() };
+            let dead = model.read_dead_letters(of_peer).await.unwrap();
+            assert_eq!(tested.read_dead_letters(of_peer).await.unwrap(), dead);
+            assert_eq!(model.recover(peer).await.unwrap().counts.dead_letters, dead.letters.len() as u64);
         }
         assert_eq!(tested.names().await, model.names().await);
         assert_eq!(tested.added_peers().await, model.added_peers().await);
         assert_eq!(tested.inbox_len(), model.inbox_len());
         assert_eq!(*tested.inbox_tail().borrow(), *model.inbox_tail().borrow());
         assert_eq!(tested.peek_inbox(None, 999).await, model.peek_inbox(None, 999).await);
+    }
+}
+
+/// The write of a change that needs no dead letter.
+fn plain(change: Change, next: &mut u64) -> Write {
+    match change {
+        Change::Enqueue(number) => {
+            *next += 1;
+            Write::Enqueue(OutboxRow { seq: *next - 1, ..queued(number) })
+        }
+        Change::Attempts(seq, attempts) => Write::Attempts { seq, attempts },
+        Change::Settle(seq, end) => settle(
+            seq,
+            match end {
+                0 => Outcome::Acked,
+                1 => Outcome::Refused(SetErr { err: "e".repeat(300), description: "é".repeat(900) }),
+                2 => Outcome::Dead(DeathCause::Attempts),
+                _ => Outcome::Dead(DeathCause::Age),
+            },
+        ),
+        Change::Receive(number) => receive(number),
+        Change::Refuse(number) => refuse(number),
+        Change::Paused(paused) => Write::Paused(paused),
+        Change::Resend(_) | Change::Reissue(..) | Change::Discard(_) => unreachable!("they need a dead letter"),
+    }
+}
+
+/// What the core writes for an operator's act.
+fn redrive(letter: DeadLetter, change: &Change, next: &mut u64) -> Vec<Write> {
+    let DeadLetter { jti, compact, memory } = letter;
+    let (seq, old) = (memory.seq, memory.story.clone());
+    let closed = |chapter| Some(Remembered { story: old.and(chapter), ..memory.clone() });
+    let row = |jti: Jti, story, next: &mut u64| {
+        *next += 1;
+        let (compact, digest) = (compact.clone(), memory.digest);
+        Write::Enqueue(OutboxRow { seq: *next - 1, jti, compact, digest, accepted_at: Wall(7_000), attempts: 0, story })
+    };
+    match change {
+        Change::Resend(_) => {
+            let series = Chapter::Series { since: memory.since, cause: DeathCause::Age, at: Wall(6_000), attempts: 2 };
+            vec![Write::Lift { seq, jti: jti.clone(), memory: None }, row(jti, old.and(series), next)]
+        }
+        Change::Reissue(_, number) => {
+            let new = Jti::from(format!("out-{number}"));
+            let story = Story::of(vec![Chapter::ReissueOf(jti.clone())]);
+            let memory = closed(Chapter::ReissuedAs { jti: new.clone(), at: Wall(7_000) });
+            vec![Write::Lift { seq, jti, memory }, row(new, story, next)]
+        }
+        _ => vec![Write::Lift { seq, jti, memory: closed(Chapter::Discarded { at: Wall(7_000) }) }],
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn a_settled_set_leaves_the_outbox_and_is_counted(mut fixture: 
     commit(&fixture, a, [settle(2, refused()), settle(1, Outcome::Acked), settle(4, dead)]).await;
     fixture.reopen().await;
     assert_eq!(seqs(&fixture, a, all()).await.0, [3, 5]);
-    let counts = Counts { queued: 2, acked: 1, refused: 1, dead: 1, ..Counts::default() };
+    let counts = Counts { queued: 2, acked: 1, refused: 1, dead: 1, dead_letters: 2, ..Counts::default() };
     assert_eq!(recover(&fixture, a).await, Saved { next_seq: 6, paused: false, counts });
 }
 
@@ -89,7 +89,8 @@ pub(super) async fn a_repeated_commit_changes_nothing(mut fixture: impl Fixture)
         commit(&fixture, a, writes.clone()).await;
     }
     let saved = recover(&fixture, a).await;
-    let counts = Counts { queued: 1, acked: 1, refused: 1, dead: 0, received: 2, rejected: 1 };
+    let counts =
+        Counts { queued: 1, acked: 1, refused: 1, received: 2, rejected: 1, dead_letters: 1, ..Counts::default() };
     assert_eq!(saved, Saved { next_seq: 4, paused: true, counts });
     for _ in 0..3 {
         for writes in &commits {
@@ -102,7 +103,7 @@ pub(super) async fn a_repeated_commit_changes_nothing(mut fixture: impl Fixture)
         fixture.reopen().await;
     }
     commit(&fixture, a, [receive(9), receive(9), enqueue(4), enqueue(4), settle(4, refused()), enqueue(4)]).await;
-    let counts = Counts { refused: 2, received: 3, ..counts };
+    let counts = Counts { refused: 2, received: 3, dead_letters: 2, ..counts };
     assert_eq!(recover(&fixture, a).await.counts, counts, "repeated within one commit");
 }
 

@@ -2,9 +2,10 @@
 
 use super::Key;
 use crate::clock::Wall;
-use crate::peer::{DeathCause, Fate, Outcome, Remembered, Verdict};
+use crate::peer::{DeathCause, Fate, Outcome, Remembered, Story, Verdict};
 use crate::set::{Digest, ErrorCode, Refusal, SetErr};
 use crate::store::sqlite::rows::Cursor;
+use crate::store::sqlite::story;
 
 /// Bytes before an entry's contents: its key and their length.
 pub(super) const HEAD_LEN: usize = 16 + 2;
@@ -69,6 +70,10 @@ fn encode(out: &mut Vec<u8>, remembered: &Remembered) {
             put_short(out, &refusal.description);
         }
     }
+    // Nearly all have none, so nothing says that there is none.
+    if !remembered.story.chapters().is_empty() {
+        story::put(out, &remembered.story);
+    }
 }
 
 /// What an entry's contents say; `None` if they make no sense.
@@ -99,7 +104,8 @@ pub(super) fn decode(contents: &[u8]) -> Option<Remembered> {
         }
         _ => return None,
     };
-    contents.0.is_empty().then_some(Remembered { digest, seq, since, fate })
+    let story = if contents.0.is_empty() { Story::default() } else { story::take(&mut contents)? };
+    contents.0.is_empty().then_some(Remembered { digest, seq, since, fate, story })
 }
 
 fn put_short(out: &mut Vec<u8>, text: &str) {
@@ -115,6 +121,7 @@ fn short<'a>(contents: &mut Cursor<'a>) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::Chapter;
 
     #[test]
     fn every_fate_comes_back_as_it_was_written() {
@@ -131,7 +138,20 @@ mod tests {
             (0, Fate::Answered(Verdict::Refused(refusal))),
         ];
         let mut stream = Vec::new();
-        let all = fates.map(|(seq, fate)| Remembered { digest: Digest::of(b"x"), seq, since: Wall(8), fate });
+        let chapters = vec![Chapter::ReissueOf("old".into()), Chapter::Discarded { at: Wall(3) }];
+        let stories = [Story::default(), Story::of(chapters)];
+        let all: Vec<_> = stories
+            .iter()
+            .flat_map(|story| {
+                fates.clone().map(|(seq, fate)| Remembered {
+                    digest: Digest::of(b"x"),
+                    seq,
+                    since: Wall(8),
+                    fate,
+                    story: story.clone(),
+                })
+            })
+            .collect();
         for (place, remembered) in (0..).zip(&all) {
             put(&mut stream, Key([place; 16]), remembered);
         }

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
-use crate::peer::{Fate, Verdict};
+use crate::peer::{Fate, Story, Verdict};
 use crate::set::Digest;
 use crate::store::sqlite::schema;
 
@@ -25,7 +25,7 @@ fn load(conn: &Connection) -> (Seen, Upkeep) {
 /// The memory of this number's jti, in its so-and-so-manieth version.
 fn memory(number: u64, version: u64) -> Remembered {
     let digest = Digest::of(&version.to_le_bytes());
-    Remembered { digest, seq: 0, since: Wall(number), fate: Fate::Answered(Verdict::Acked) }
+    Remembered { digest, seq: 0, since: Wall(number), fate: Fate::Answered(Verdict::Acked), story: Story::default() }
 }
 
 fn key(seen: &Seen, number: u64) -> Key {

@@ -1,6 +1,7 @@
 //! What only a file can do: be locked, foreign, full, or left in the middle of something.
 
 mod damage;
+mod dead;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use tempfile::TempDir;
 use super::rows::outbox_key;
 use super::*;
 use crate::clock::Wall;
-use crate::peer::{DeathCause, Direction, InboxRow, OutboxRow, Outcome, PeerId, Select, Write};
-use crate::set::{Digest, Jti, SetErr};
+use crate::peer::{DeathCause, Direction, InboxRow, OutboxRow, Outcome, PeerId, Select, Story, Write};
+use crate::set::{Digest, Jti};
 use crate::store::{Epoch, Journal, Registry};
 
 const A: PeerId = PeerId(1);
@@ -77,6 +78,7 @@ fn row(seq: u64, size: usize) -> OutboxRow {
         digest: Digest::of(&seq.to_le_bytes()),
         accepted_at: Wall(seq),
         attempts: 0,
+        story: Story::default(),
     }
 }
 
@@ -87,7 +89,7 @@ fn receive(number: u64) -> Write {
 
 fn settle(seq: u64, outcome: Outcome) -> Write {
     let OutboxRow { jti, digest, accepted_at, .. } = row(seq, 0);
-    Write::Settle { seq, jti, digest, accepted_at, outcome, at: Wall(99), attempts: 3 }
+    Write::Settle { seq, jti, digest, accepted_at, outcome, at: Wall(99), attempts: 3, story: Story::default() }
 }
 
 async fn commit(store: &Sqlite, writes: impl IntoIterator<Item = Write>) -> Result<(), Error> {
@@ -125,10 +127,10 @@ async fn a_second_process_is_refused_until_the_first_is_gone() {
 async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let folder = Folder::new();
     folder.open().await.close().await;
-    folder.execute("UPDATE schema SET version = 2");
+    folder.execute("UPDATE schema SET version = 3");
     let refusal = folder.refusal();
-    assert!(refusal.contains("schema has version 2, this program knows version 1"), "{refusal}");
-    folder.execute("UPDATE schema SET version = 1; PRAGMA application_id = 7");
+    assert!(refusal.contains("schema has version 3, this program knows version 2"), "{refusal}");
+    folder.execute("UPDATE schema SET version = 2; PRAGMA application_id = 7");
     assert!(folder.refusal().contains("database of another program"));
 
     let folder = Folder::new();
@@ -302,22 +304,6 @@ async fn what_ram_knows_is_answered_at_once_though_every_reader_is_busy() {
     assert_eq!(known.unwrap().unwrap().iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
     gates.clear();
     assert_eq!(outbox(&store).await.0, [0u64; 0]);
-}
-
-#[tokio::test]
-async fn dead_letters_keep_the_row_and_how_it_ended() {
-    let folder = Folder::new();
-    let store = folder.open().await;
-    let refused = Outcome::Refused(SetErr { err: "invalid_key".to_owned(), description: "no key".to_owned() });
-    let attempts = Write::Attempts { seq: 1, attempts: 2 };
-    commit(&store, [Write::Enqueue(row(1, 10)), Write::Enqueue(row(2, 10)), attempts]).await.unwrap();
-    commit(&store, [settle(1, refused.clone()), settle(2, Outcome::Dead(DeathCause::Age))]).await.unwrap();
-    let letter = store.ask(1, |batch| Ok(batch.dead_letter(outbox_key(A, 1)))).await.unwrap();
-    let (letter, fate) = letter.unwrap();
-    assert_eq!(letter, OutboxRow { attempts: 2, ..row(1, 10) });
-    let known = store.known(A, Direction::Out, vec![letter.jti]).await.unwrap();
-    assert_eq!(known, [Some(fate)]);
-    assert!(store.ask(1, |batch| Ok(batch.dead_letter(outbox_key(A, 2)))).await.unwrap().is_some());
 }
 
 #[tokio::test]
