@@ -60,6 +60,8 @@ pub(super) fn pushpull(config: &Config) -> pushpull::Config {
     };
     pushpull::Config {
         limits,
+        requests_per_second_max: config.limits.requests_per_second_max,
+        messages_per_second_max: config.limits.messages_per_second_max,
         speak_interval: config.delivery.speak_interval,
         ping_interval: config.delivery.ping_interval,
         ..pushpull::Config::default()

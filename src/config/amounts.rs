@@ -28,6 +28,8 @@ pub(super) fn limits(limits: &Limits, problems: &mut Vec<Problem>) {
             ("limits.sets_per_object_max", limits.sets_per_object_max as u64, 1, 1_000_000),
             ("limits.jti_bytes_max", limits.jti_bytes_max as u64, 36, 1 << 20),
             ("limits.inbox_max", limits.inbox_max, 1, u64::MAX),
+            ("limits.requests_per_second_max", u64::from(limits.requests_per_second_max), 1, 1_000_000),
+            ("limits.messages_per_second_max", u64::from(limits.messages_per_second_max), 1, 1_000_000),
         ],
         problems,
     );

@@ -167,6 +167,12 @@ pub struct Limits {
     /// SETs received and not yet confirmed by every consumer (default 10,000,000). Beyond, partners' SETs get no
     /// answer until consumers catch up; raise it when consumers may be away for long and the disk is large.
     pub inbox_max: u64,
+    /// Requests of one partner a second, handshakes of WebSockets too; twice as many at once (default 2,000). Beyond,
+    /// they get 429. Lower it when one of very many partners shall not be able to keep a core busy.
+    pub requests_per_second_max: u32,
+    /// WebSocket messages of one partner a second; twice as many at once (default 25,000). Beyond, they are read more
+    /// slowly, and after ten seconds of that the WebSocket is closed with 1013.
+    pub messages_per_second_max: u32,
 }
 
 impl Default for Limits {
@@ -177,6 +183,8 @@ impl Default for Limits {
             sets_per_object_max: 1000,
             jti_bytes_max: 512,
             inbox_max: 10_000_000,
+            requests_per_second_max: 2000,
+            messages_per_second_max: 25_000,
         }
     }
 }

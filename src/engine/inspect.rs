@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::bucket::{Bucket, Rate};
 use super::pool::{Pool, Queue};
 use crate::auth::PartnerKeys;
 use crate::clock::Clock;
@@ -19,8 +20,18 @@ pub struct Inspector {
     keys: Arc<PartnerKeys<KeySet>>,
     pool: Pool,
     clock: Arc<dyn Clock>,
+    /// Pays for SETs that do not verify.
+    garbage: Bucket,
     metrics: Metrics,
 }
+
+/// How many SETs that do not verify are looked at. More than the core writes refusals for, so an honest partner with a
+/// wrong setting meets that limit first; little enough that garbage takes a small part of one core.
+const GARBAGE: Rate = Rate { per_second: 200, burst: Duration::from_secs(5) };
+
+/// The longest time for which nothing of a partner is verified because of its garbage. Short, since SETs also fail while
+/// we do not have its new keys yet.
+const GARBAGE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Objects up to this size, in bytes, are read where they arrive: a thread of their own would cost more.
 const READ_AT_ONCE_MAX: usize = 256 << 10;
@@ -40,10 +51,16 @@ enum Opinion {
     UnlessNewerKeys(Refusal),
 }
 
+impl Opinion {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Final(Finding::Refuse(_)) | Self::UnlessNewerKeys(_))
+    }
+}
+
 impl Inspector {
     /// An inspector for one partner.
     pub fn new(policy: Policy, keys: Arc<PartnerKeys<KeySet>>, pool: Pool, clock: Arc<dyn Clock>) -> Self {
-        Self { policy: Arc::new(policy), keys, pool, clock, metrics: Metrics::default() }
+        Self { policy: Arc::new(policy), keys, pool, clock, metrics: Metrics::default(), garbage: Bucket::default() }
     }
 
     /// Measures there how long the checks take.
@@ -68,7 +85,7 @@ impl Inspector {
 
     /// Verifies every SET of an object on all cores. When the keys at hand do not do, waits up to `patience` for others:
     /// any may verify a SET, but only ones newer than the object's arrival refuse it (R7: without them there is no
-    /// verdict). Cancel-safe: it changes nothing.
+    /// verdict). After too much that does not verify there is none for a moment, whatever comes.
     pub async fn inspect(&self, object: Object, patience: Duration) -> Inspected {
         let arrived_at = self.clock.now();
         let deadline = tokio::time::Instant::now() + patience;
@@ -83,6 +100,12 @@ impl Inspector {
                 Examined { jti, compact, digest: Digest::default(), opinion, label: "other" }
             })
             .collect();
+        if !self.garbage.has_any(GARBAGE, arrived_at.mono) {
+            // Unverified, not unknown: by their digests those that have a verdict already still get it again.
+            let digest = |set: Examined| set.digested().conclude(false);
+            let sets = self.pool.map(Queue::Reading, fresh, digest).await;
+            return Inspected { sets, acks: object.acks, errors: object.errors, inbox_room: 0 };
+        }
         let mut examined = self.examine(fresh, keys).await;
         let in_doubt = |set: &Examined| matches!(set.opinion, Opinion::UnlessNewerKeys(_));
         let is_newer = |tried: Option<Duration>| tried.is_some_and(|started_at| started_at >= arrived_at.mono);
@@ -105,7 +128,8 @@ impl Inspector {
 
     async fn examine(&self, sets: Vec<Examined>, keys: Arc<KeySet>) -> Vec<Examined> {
         let (policy, now, metrics) = (Arc::clone(&self.policy), self.clock.now(), self.metrics.clone());
-        self.pool
+        let examined = self
+            .pool
             .map(Queue::Verifying, sets, move |set| {
                 let started = tokio::time::Instant::now();
                 let verified = verify(&set.compact, Some(&set.jti), &policy, &keys, now);
@@ -118,13 +142,20 @@ impl Inspector {
                     Err(Fault::Key(refusal)) => Opinion::UnlessNewerKeys(refusal),
                     Err(Fault::NotNow(_)) => Opinion::Final(Finding::Undecidable),
                 };
-                Examined { digest: Digest::of(set.compact.as_bytes()), opinion, label, ..set }
+                Examined { opinion, label, ..set }.digested()
             })
-            .await
+            .await;
+        let failed = examined.iter().filter(|set| set.opinion.is_failure()).count();
+        self.garbage.charge(failed, GARBAGE, GARBAGE_PAUSE, self.clock.now().mono);
+        examined
     }
 }
 
 impl Examined {
+    fn digested(self) -> Self {
+        Self { digest: Digest::of(self.compact.as_bytes()), ..self }
+    }
+
     fn conclude(self, newest_keys: bool) -> Arrival {
         let finding = match self.opinion {
             Opinion::Final(finding) => finding,
@@ -158,6 +189,28 @@ mod tests {
             profile: Profile::Ssf,
         };
         Inspector::new(policy, keys, Pool::new(), clock)
+    }
+
+    #[tokio::test]
+    async fn garbage_buys_no_more_than_its_share_of_verification_and_verdicts_go_on_after_a_pause() {
+        let inspector = inspector();
+        let object = |count: usize| Object {
+            sets: (0..count).map(|_| (Jti::new(), "no.se.t".into())).collect(),
+            ..Object::default()
+        };
+        let refused = |inspected: &Inspected| {
+            inspected.sets.iter().filter(|set| matches!(set.finding, Finding::Refuse(_))).count()
+        };
+        let mut looked_at = 0;
+        for _ in 0..20 {
+            looked_at += refused(&inspector.inspect(object(500), Duration::ZERO).await);
+        }
+        assert!((1500..=2500).contains(&looked_at), "{looked_at} of 10000");
+        let unseen = inspector.inspect(object(3), Duration::ZERO).await;
+        assert_eq!(refused(&unseen), 0);
+        assert_eq!(unseen.sets[0].digest, Digest::of(b"no.se.t"), "what has a verdict already is still known again");
+        tokio::time::sleep(GARBAGE_PAUSE).await;
+        assert_eq!(refused(&inspector.inspect(object(3), Duration::ZERO).await), 3);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! It knows nothing of sockets or HTTP: transports open slots and bring objects. Only the actor calls the core.
 
 mod actor;
+mod bucket;
 mod counting;
 mod handle;
 mod inbox;
@@ -15,6 +16,7 @@ mod restraint;
 mod slot;
 mod supervisor;
 
+pub use bucket::{Bucket, Empty, Rate};
 pub use handle::{ArrivalRoom, Handle, SendError, Stopped};
 pub use inbox::Inbox;
 pub use inspect::Inspector;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::bucket::Bucket;
 use super::handle::{ArrivalRoom, Handle, Stopped};
 use super::inspect::Inspector;
 use super::recent::Last;
@@ -23,6 +24,10 @@ pub struct Partner {
     pub name: Arc<str>,
     /// Its number in our store.
     pub id: PeerId,
+    /// Pays for the requests that it makes.
+    pub requests: Bucket,
+    /// Pays for the messages that it sends by WebSocket.
+    pub messages: Bucket,
     /// What is counted of it.
     pub metrics: Arc<PeerMetrics>,
     supervisor: Arc<Supervisor>,
@@ -87,6 +92,8 @@ impl Partner {
             name,
             id,
             metrics,
+            requests: Bucket::default(),
+            messages: Bucket::default(),
             supervisor,
             inspector: ArcSwap::from_pointee(inspector),
             retired: AtomicBool::new(false),

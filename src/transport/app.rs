@@ -63,6 +63,9 @@ async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) 
         Err(refusal) => return refusal,
     };
     let config = app.pushpull.load_full();
+    if let Err(refusal) = pushpull::admit(&partner, &config) {
+        return refusal;
+    }
     match *request.method() {
         Method::POST => pushpull::exchange(partner, config, request).await,
         Method::GET => pushpull::upgrade(partner, pass, config, request, app.stop.clone()),

@@ -2,6 +2,7 @@
 
 mod app;
 mod directory;
+mod patience;
 pub mod pushpull;
 mod reply;
 pub mod server;

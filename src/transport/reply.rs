@@ -1,5 +1,7 @@
 //! Answers to partners that are not Communication Objects (RFC 8935 §2.3, draft §Error Response).
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -30,6 +32,14 @@ pub(super) fn unauthorised(why: Unauthorised) -> Response<Body> {
 pub(super) fn overloaded(description: &str) -> Response<Body> {
     let mut response = error(StatusCode::SERVICE_UNAVAILABLE, "invalid_request", description);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// 429: come again after this time.
+pub(super) fn too_many(description: &str, wait: Duration) -> Response<Body> {
+    let mut response = error(StatusCode::TOO_MANY_REQUESTS, "invalid_request", description);
+    // In whole seconds. By then there is room for more than one request.
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1)));
     response
 }
 

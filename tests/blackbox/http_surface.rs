@@ -160,6 +160,45 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_for_a_body_that_will_not_be_read() {
+    let (partner, daemon) = scene(true).await;
+    let bearer = partner.bearer();
+    let auth = ("Authorization", bearer.as_str());
+    let common = [("Content-Type", "application/json"), ("Expect", "100-continue")];
+    let cases = [
+        (401, vec![("Content-Length", "2")]),
+        (401, vec![("Content-Length", "2"), ("Authorization", "Bearer somebody-elses-token-0123456789abcdef")]),
+        (403, vec![("Content-Length", "2"), auth, ("Origin", "https://evil.example")]),
+        (413, vec![("Content-Length", "99999999"), auth]),
+        (100, vec![("Content-Length", "2"), auth]),
+    ];
+    for (status, more) in cases {
+        let mut wire = daemon.connect().await;
+        let bytes = request("POST", "/pushpull", &[&common[..], &more].concat(), b"");
+        wire.write(&bytes).await.unwrap();
+        let answer = soon("an answer", wire.read_head()).await.unwrap();
+        assert_eq!(answer.status(), status, "{more:?}: {answer:?}");
+        if status == 100 {
+            wire.write(b"{}").await.unwrap();
+            assert_eq!(soon("an answer", wire.read()).await.unwrap().status(), 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn http_2_is_not_spoken_here() {
+    for tls in [false, true] {
+        let (partner, daemon) = scene(tls).await;
+        let mut wire = daemon.connect().await;
+        wire.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        assert!(soon("the end", wire.ended()).await, "closed without a word of either protocol");
+        let upgrade = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk")];
+        assert_eq!(ask(&daemon, "GET", "/jwks.json", &upgrade, "").await.status(), 200, "an offer is passed over");
+        partner.exchange(&daemon, &json!({})).await;
+    }
+}
+
+#[tokio::test]
 async fn a_handshake_that_is_not_ours_is_refused_before_the_101() {
     let (partner, daemon) = scene(true).await;
     let bearer = partner.bearer();

@@ -13,19 +13,20 @@ use crate::common::socket::{Came, Socket};
 use crate::common::{PATIENCE, soon, until};
 
 /// Ask often, so that the tests are quick; but do not send again without cause.
-const DELIVERY: &str = "[delivery]\nspeak_interval = \"100ms\"\nretry_first = \"1m\"\nping_interval = \"500ms\"\n";
+pub(super) const DELIVERY: &str =
+    "[delivery]\nspeak_interval = \"100ms\"\nretry_first = \"1m\"\nping_interval = \"500ms\"\n";
 
-async fn dialling(transport: &str, delivery: &str) -> (Responder, Partner, Daemon) {
+pub(super) async fn dialling(transport: &str, delivery: &str) -> (Responder, Partner, Daemon) {
     to(Responder::listen().await, transport, delivery).await
 }
 
-async fn dialling_websockets() -> (Responder, Partner, Daemon) {
+pub(super) async fn dialling_websockets() -> (Responder, Partner, Daemon) {
     let responder = Responder::listen().await;
     responder.take_websockets();
     to(responder, "websocket", DELIVERY).await
 }
 
-async fn to(responder: Responder, transport: &str, delivery: &str) -> (Responder, Partner, Daemon) {
+pub(super) async fn to(responder: Responder, transport: &str, delivery: &str) -> (Responder, Partner, Daemon) {
     let partner = Partner::new("globex");
     let plan = Plan::new(false).with(delivery).with_peer(&partner, &responder.keys(transport));
     let daemon = plan.start().await;
@@ -153,42 +154,6 @@ async fn requests_are_what_the_draft_asks_for() {
     assert!(object["maxResponseEvents"].as_u64().is_some_and(|max| max > 0), "{object}");
     assert_eq!(object["sets"].as_object().unwrap().len(), 1);
     request.ack();
-    daemon.settled("globex", "event", "acked").await;
-}
-
-async fn a_partner_that_asks_for_patience_gets_it(status: u16, seconds: &str) {
-    let (mut responder, _, daemon) = dialling("http", DELIVERY).await;
-    daemon.send("globex", "event").await;
-    let request = responder.request_with("event").await;
-    let asked = tokio::time::Instant::now();
-    request.answer(status, &[("Retry-After", seconds)], "");
-    let mut again = responder.request().await;
-    let pause = again.at - asked;
-    assert!(pause >= Duration::from_millis(2900), "{status}: asked again after {pause:?}");
-    if again.jtis().is_empty() {
-        // The pause is over for the link a moment before the SET has been read again.
-        again.answer_object(&json!({}));
-        again = responder.request_with("event").await;
-    }
-    again.ack();
-    daemon.settled("globex", "event", "acked").await;
-}
-
-#[tokio::test]
-async fn an_overloaded_partner_gets_the_pause_that_it_asks_for() {
-    tokio::join!(
-        a_partner_that_asks_for_patience_gets_it(503, "3"),
-        a_partner_that_asks_for_patience_gets_it(429, "3")
-    );
-}
-
-#[tokio::test]
-async fn an_absurd_retry_after_holds_no_set_for_ever() {
-    let (mut responder, _, daemon) = dialling("http", DELIVERY).await;
-    daemon.send("globex", "event").await;
-    let nonsense = [("Retry-After", "-5")];
-    responder.request_with("event").await.answer(503, &nonsense, "");
-    responder.request_with("event").await.ack();
     daemon.settled("globex", "event", "acked").await;
 }
 

@@ -82,6 +82,11 @@ impl Responder {
         self.behaviour.lock().unwrap().jwks_asked
     }
 
+    /// From now on WebSockets are refused with this status.
+    pub(crate) fn refuse_websockets(&self, status: u16) {
+        self.behaviour.lock().unwrap().refuse_websocket = Some(status);
+    }
+
     pub(crate) fn take_websockets(&self) {
         self.behaviour.lock().unwrap().refuse_websocket = None;
     }
@@ -91,7 +96,7 @@ impl Responder {
         self.behaviour.lock().unwrap().swallow_websocket = true;
     }
 
-    /// Answers handshakes with these header lines too.
+    /// Answers handshakes with these header lines too, also those that it refuses.
     pub(crate) fn add_to_handshakes(&self, lines: &'static str) {
         self.behaviour.lock().unwrap().handshake_extra = lines;
     }
@@ -190,12 +195,13 @@ async fn converse(
                 let _ = wire.read().await;
                 return;
             }
+            let extra = behaviour.lock().unwrap().handshake_extra;
             if let Some(status) = refusal {
                 behaviour.lock().unwrap().handshakes_refused += 1;
-                let _ = wire.write(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;
+                let refusal = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n{extra}\r\n");
+                let _ = wire.write(refusal.as_bytes()).await;
                 continue;
             }
-            let extra = behaviour.lock().unwrap().handshake_extra;
             let accept = derive_accept_key(message.header("sec-websocket-key").unwrap().as_bytes());
             let answer = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

@@ -43,12 +43,30 @@ impl Socket {
         }
     }
 
+    /// Opens one and leaves every byte of it to the test.
+    pub(crate) async fn open_raw(daemon: &Daemon, partner: &Partner) -> Wire {
+        let bearer = partner.bearer();
+        match Self::handshake(daemon, &[("Authorization", &bearer)], &[]).await {
+            (wire, answer) if answer.status() == 101 => wire,
+            (_, answer) => panic!("no WebSocket: {answer:?} {}", answer.text()),
+        }
+    }
+
     /// Tries to open one, with these header fields added and those left out. The daemon's answer either way.
     pub(crate) async fn knock(
         daemon: &Daemon,
         more: &[(&str, &str)],
         without: &[&str],
     ) -> Result<(Self, Message), Message> {
+        let (wire, answer) = Self::handshake(daemon, more, without).await;
+        if answer.status() != 101 {
+            return Err(answer);
+        }
+        assert_eq!(answer.header("sec-websocket-accept"), Some(derive_accept_key(KEY.as_bytes()).as_str()));
+        Ok((Self::over(wire, Role::Client).await, answer))
+    }
+
+    async fn handshake(daemon: &Daemon, more: &[(&str, &str)], without: &[&str]) -> (Wire, Message) {
         let usual = [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
@@ -62,12 +80,7 @@ impl Socket {
         headers.extend_from_slice(more);
         let mut wire = daemon.connect().await;
         let answer = soon("a handshake", wire.ask("GET", "/pushpull", &headers, b"")).await.unwrap();
-        let answer = answer.expect("an answer to the handshake");
-        if answer.status() != 101 {
-            return Err(answer);
-        }
-        assert_eq!(answer.header("sec-websocket-accept"), Some(derive_accept_key(KEY.as_bytes()).as_str()));
-        Ok((Self::over(wire, Role::Client).await, answer))
+        (wire, answer.expect("an answer to the handshake"))
     }
 
     /// Goes on with a connection whose handshake is done.

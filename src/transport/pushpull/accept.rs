@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::{info, warn};
 
+use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, websocket};
 use crate::codes::Code;
 use crate::engine::Partner;
@@ -52,7 +53,8 @@ pub fn upgrade(
             }
         };
         let settings = websocket::settings(&config);
-        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(settings)).await;
+        let watched = Watched::accepted(io, config.silence_max());
+        let socket = WebSocketStream::from_raw_socket(watched, Role::Server, Some(settings)).await;
         if let Some(count) = told {
             info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
         }

@@ -15,12 +15,13 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tracing::{info, warn};
 
 use super::initiator::Initiator;
+use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, websocket};
 use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
 use crate::engine::Partner;
-use crate::wire::net::{Backoff, Client, Dialer, Pin, Stream, Target};
+use crate::wire::net::{Backoff, Client, Dialer, Pin, Stream, Target, retry_after};
 
 /// Where and how to reach a partner.
 #[derive(Clone)]
@@ -45,13 +46,18 @@ enum Refused {
     Unreachable(String),
     /// It can be reached and does not speak WebSocket, at least not now.
     Handshake(String),
+    /// It asks for patience: nothing at all for so long.
+    Busy(String, Duration),
 }
 
 /// What came of an attempt.
-type Opened = Result<WebSocketStream<Stream>, Refused>;
+type Opened = Result<WebSocketStream<Watched<Stream>>, Refused>;
 
 /// A connection that lived this long was a good one: the next attempt comes soon.
 const GOOD: Duration = Duration::from_secs(10);
+
+/// The least pause after a partner said that it is overloaded (1013), which says nothing about how long.
+const OVERLOADED: Duration = Duration::from_secs(2);
 
 /// So many in a row that broke off sooner, and HTTP is used for a while.
 const BROKEN_MAX: u32 = 4;
@@ -91,7 +97,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 if *stop.borrow() || partner.is_retired() {
                     return;
                 }
-                if since.elapsed() >= GOOD {
+                if since.elapsed() >= GOOD && !farewell.overloaded {
                     reconnect.reset();
                     upgrade.reset();
                     broken = 0;
@@ -99,7 +105,8 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 broken += u32::from(farewell.broke_off);
                 if broken < BROKEN_MAX {
                     down(&partner, &farewell.why);
-                    reconnect.pause()
+                    let least = if farewell.overloaded { OVERLOADED } else { Duration::ZERO };
+                    reconnect.pause().max(least)
                 } else {
                     // Something on the way lets them open and then cuts them.
                     broken = 0;
@@ -111,6 +118,16 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
             Err(Refused::Unreachable(why)) => {
                 down(&partner, &why);
                 reconnect.pause()
+            }
+            Err(Refused::Busy(why, wait)) => {
+                socketless(&partner, &why);
+                let pausing = tokio::time::sleep(wait);
+                tokio::select! {
+                    () = pausing => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+                opened = dial.bridge(&partner, &config, &mut upgrade, stop.clone(), seed).await;
+                Duration::ZERO
             }
             Err(Refused::Handshake(why)) => {
                 socketless(&partner, &why);
@@ -143,10 +160,16 @@ impl Dial {
         // Beside the exchanges: an attempt may hang for long where WebSockets are swallowed without an answer.
         let attempts = async {
             let end = async {
+                let mut least = Duration::ZERO;
                 loop {
-                    tokio::time::sleep(upgrade.pause()).await;
+                    tokio::time::sleep(upgrade.pause().max(least)).await;
+                    least = Duration::ZERO;
                     match self.open(config).await {
                         Err(Refused::Handshake(why)) => socketless(partner, &why),
+                        Err(Refused::Busy(why, wait)) => {
+                            socketless(partner, &why);
+                            least = wait;
+                        }
                         end => return end,
                     }
                 }
@@ -179,7 +202,8 @@ impl Dial {
             Ok(Ok(stream)) => stream,
         };
         let request = self.request().map_err(|error| Refused::Handshake(error.to_string()))?;
-        let handshake = client_async_with_config(request, stream, Some(websocket::settings(config)));
+        let watched = Watched::dialled(stream, config.silence_max());
+        let handshake = client_async_with_config(request, watched, Some(websocket::settings(config)));
         match timeout(OPENING, handshake).await {
             // RFC 6455 §4.1: what we never asked for would change what the frames mean.
             Ok(Ok((_, answer))) if answer.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) => {
@@ -187,7 +211,11 @@ impl Dial {
             }
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(Error::Http(response))) => {
-                Err(Refused::Handshake(format!("the partner answered {}", response.status().as_u16())))
+                let why = format!("the partner answered {}", response.status().as_u16());
+                Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now().wall)) {
+                    (429, Some(wait)) => Refused::Busy(why, wait),
+                    _ => Refused::Handshake(why),
+                })
             }
             Ok(Err(error)) => Err(Refused::Handshake(error.to_string())),
             Err(_) => Err(Refused::Handshake(format!("no answer within {} s", OPENING.as_secs()))),

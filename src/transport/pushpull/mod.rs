@@ -4,8 +4,10 @@
 
 mod accept;
 mod dialler;
+mod frames;
 mod initiator;
 mod responder;
+mod watched;
 mod websocket;
 
 use std::time::Duration;
@@ -14,8 +16,9 @@ use bytes::Bytes;
 
 pub use accept::upgrade;
 pub use dialler::{Dial, run as dial};
-pub use responder::exchange;
+pub use responder::{admit, exchange};
 
+use crate::engine::Rate;
 use crate::peer::{SlotSpec, Transmission, Verdict, Verdicts, WaitsFor};
 use crate::wire;
 
@@ -27,6 +30,10 @@ pub const SUBPROTOCOL: &str = "pushpull";
 pub struct Config {
     /// What a Communication Object may hold.
     pub limits: wire::Limits,
+    /// Requests of one partner a second, handshakes of WebSockets too (`limits.requests_per_second_max`, default 2,000).
+    pub requests_per_second_max: u32,
+    /// WebSocket messages of one partner a second (`limits.messages_per_second_max`, default 25,000).
+    pub messages_per_second_max: u32,
     /// How often an Initiator that has nothing to say asks for SETs (`delivery.speak_interval`, default 5 s).
     pub speak_interval: Duration,
     /// How often a WebSocket is pinged (`delivery.ping_interval`, default 20 s). A link that is silent for twice as
@@ -46,6 +53,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: wire::Limits::default(),
+            requests_per_second_max: 2000,
+            messages_per_second_max: 25_000,
             speak_interval: Duration::from_secs(5),
             ping_interval: Duration::from_secs(20),
             answer_within: Duration::from_secs(1),
@@ -65,6 +74,19 @@ impl Config {
     /// How long a Responder's slot waits for verdicts before it answers without them.
     fn hold(&self) -> Duration {
         self.answer_within * 8 / 10
+    }
+
+    /// The longest silence on a WebSocket.
+    fn silence_max(&self) -> Duration {
+        self.ping_interval * 2
+    }
+
+    fn request_rate(&self) -> Rate {
+        Rate { per_second: self.requests_per_second_max, burst: BURST }
+    }
+
+    fn message_rate(&self) -> Rate {
+        Rate { per_second: self.messages_per_second_max, burst: BURST }
     }
 
     /// A slot for whole exchanges over HTTP.
@@ -95,6 +117,9 @@ impl Config {
         (self.limits.object_bytes_max / 2).min(1 << 20)
     }
 }
+
+/// What a partner may do at once: as much as in so many seconds at its rate.
+const BURST: Duration = Duration::from_secs(2);
 
 /// SETs in one WebSocket message.
 const SOCKET_SETS_MAX: usize = 256;

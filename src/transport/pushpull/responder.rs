@@ -23,6 +23,15 @@ use crate::wire;
 /// The longest time for a request's body.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
+/// Lets a partner's request in, or answers that it makes too many (429), whatever the request is. Before its body is read.
+pub fn admit(partner: &Partner, config: &Config) -> Result<(), Response<Body>> {
+    partner.requests.take(config.request_rate(), partner.now()).map_err(|empty| {
+        let what =
+            format!("more than {} requests a second: nothing is lost, send it again", config.requests_per_second_max);
+        reply::too_many(&what, empty.wait)
+    })
+}
+
 /// Answers one `POST /pushpull` of a partner that has identified itself.
 ///
 /// What it brought takes effect only as a whole: a malformed object has none (400, 413).

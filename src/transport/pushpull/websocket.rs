@@ -8,13 +8,14 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::watched::GivenUp;
 use super::{Config, encode};
 use crate::engine::{Handle, Partner, Seat, Slot};
 use crate::metrics::{PeerMetrics, Transport};
@@ -27,10 +28,15 @@ pub(super) struct Farewell {
     pub(super) why: String,
     /// It broke off, and nobody had closed it.
     pub(super) broke_off: bool,
+    /// The partner has too much to do, and asks for patience (1013).
+    pub(super) overloaded: bool,
 }
 
 /// Objects of one connection that are inspected at the same time.
 const INSPECTIONS_MAX: usize = 4;
+
+/// How long a partner may send more messages than it may, slowed down, until it is told to come back later.
+const OVERLOAD_MAX: Duration = Duration::from_secs(10);
 
 /// How long the closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -126,12 +132,13 @@ impl End {
 
     fn farewell(self) -> Farewell {
         let broke_off = matches!(self, Self::Theirs(None, _));
+        let overloaded = matches!(self, Self::Theirs(Some(CloseCode::Again), _));
         let why = match self {
             Self::Ours(code, why) => format!("we closed it ({}): {why}", u16::from(code)),
             Self::Theirs(Some(code), why) => format!("the partner closed it ({}): {why}", u16::from(code)),
             Self::Theirs(None, why) => format!("it broke: {why}"),
         };
-        Farewell { why, broke_off }
+        Farewell { why, broke_off, overloaded }
     }
 }
 
@@ -153,21 +160,22 @@ where
 {
     async fn run(&mut self) -> End {
         loop {
-            let silence_max = self.config.ping_interval * 2;
-            let coming = timeout_at(Instant::now() + silence_max, self.stream.next());
+            // How long that may take is watched below: here a message that keeps coming looks like silence.
             let message = tokio::select! {
                 biased;
                 // The writer still says what is owed, and closes.
                 () = revoked(&mut self.pass) => return std::future::pending().await,
-                message = coming => message,
+                message = self.stream.next() => message,
             };
             let message = match message {
-                Err(_) => return End::Theirs(None, format!("nothing was heard for {} s", silence_max.as_secs())),
-                Ok(None) => return End::Theirs(None, "end of stream".to_owned()),
-                Ok(Some(Err(error))) => return blame(error),
-                Ok(Some(Ok(message))) => message,
+                None => return End::Theirs(None, "end of stream".to_owned()),
+                Some(Err(error)) => return blame(error),
+                Some(Ok(message)) => message,
             };
             let _ = self.alive.try_send(());
+            if let Err(end) = self.pay().await {
+                return end;
+            }
             match message {
                 Message::Text(text) => {
                     if let Err(end) = self.arrived(&text).await {
@@ -181,6 +189,19 @@ where
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
+    }
+
+    /// Pays for a message of whatever kind. Waits while the partner has nothing to pay with: then nothing is read, and
+    /// TCP pushes back. Who has to be slowed down for too long is told so.
+    async fn pay(&self) -> Result<(), End> {
+        while let Err(empty) = self.partner.messages.take(self.config.message_rate(), self.partner.now()) {
+            if empty.lasting > OVERLOAD_MAX {
+                let why = format!("more than {} messages a second", self.config.messages_per_second_max);
+                return Err(End::Ours(CloseCode::Again, why));
+            }
+            sleep(empty.wait).await;
+        }
+        Ok(())
     }
 
     /// Waits until what has arrived is judged and with the actor.
@@ -341,6 +362,9 @@ fn blame(error: Error) -> End {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => End::Ours(CloseCode::Size, error.to_string()),
         Error::Utf8(_) => End::Ours(CloseCode::Invalid, "text message is not UTF-8".to_owned()),
+        Error::Io(error) if GivenUp::in_error(&error) == Some(GivenUp::TooSlow) => {
+            End::Ours(CloseCode::Policy, error.to_string())
+        }
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) | Error::ConnectionClosed => {
             End::Theirs(None, error.to_string())
         }

@@ -4,13 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Limits;
+use crate::transport::patience::Patience;
 
 /// The body came too slowly. Handlers find it as the source of the error with which reading the body fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -27,17 +27,9 @@ pub(super) struct Paced {
     complete: Arc<AtomicBool>,
 }
 
-#[derive(Debug)]
-struct Patience {
-    left: Duration,
-    most: Duration,
-    rate_min: u32,
-}
-
 impl Paced {
     pub(super) fn new(inner: Incoming, limits: &Limits) -> Self {
-        let most = limits.body_patience;
-        let patience = Patience { left: most, most, rate_min: limits.body_rate_min.max(1) };
+        let patience = Patience::new(limits.body_patience, limits.body_rate_min);
         let complete = Arc::new(AtomicBool::new(inner.is_end_stream()));
         Self { inner, patience, waiting: None, complete }
     }
@@ -45,17 +37,6 @@ impl Paced {
     /// Turns true when the body has been read to its end.
     pub(super) fn complete(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.complete)
-    }
-}
-
-impl Patience {
-    fn spend(&mut self, waited: Duration) {
-        self.left = self.left.saturating_sub(waited);
-    }
-
-    fn earn(&mut self, bytes: usize) {
-        let earned = Duration::from_secs_f64(bytes as f64 / f64::from(self.rate_min));
-        self.left = self.left.saturating_add(earned).min(self.most);
     }
 }
 
@@ -77,7 +58,7 @@ impl Body for Paced {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let left = this.patience.left;
+        let left = this.patience.left();
         let (_, until) = this.waiting.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
         ready!(until.as_mut().poll(cx));
         Poll::Ready(Some(Err(TooSlow.into())))
@@ -89,28 +70,5 @@ impl Body for Paced {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_earn_patience_at_the_lowest_rate_but_never_more_than_at_the_start() {
-        let second = Duration::from_secs(1);
-        let mut patience = Patience { left: 10 * second, most: 10 * second, rate_min: 1000 };
-        patience.earn(1_000_000);
-        assert_eq!(patience.left, 10 * second);
-        for _ in 0..100 {
-            patience.spend(second);
-            patience.earn(1000);
-        }
-        assert_eq!(patience.left, 10 * second, "exactly the lowest rate lasts for ever");
-        for _ in 0..19 {
-            patience.spend(second);
-            patience.earn(500);
-        }
-        assert_eq!(patience.left, second / 2, "half of it lasts twice the patience");
     }
 }

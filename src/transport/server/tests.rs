@@ -129,6 +129,21 @@ async fn a_request_that_two_readers_could_take_differently_is_refused_and_the_co
 }
 
 #[tokio::test]
+async fn after_a_body_with_chunks_and_a_length_nothing_is_read() {
+    let fixture = Fixture::with(Limits::default()).await;
+    let (chunks, length) = ("transfer-encoding: chunked\r\n", "content-length: 4\r\n");
+    for lines in [format!("{chunks}{length}"), format!("{length}{chunks}")] {
+        let mut tcp = fixture.connect().await;
+        let request = format!("POST /echo HTTP/1.1\r\nhost: x\r\n{lines}\r\n2\r\nhi\r\n0\r\n\r\n{GET}");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let (answers, _) = closed(&mut tcp).await;
+        // The chunks count (RFC 9112 §6.3); whoever believed the length takes the rest for another request.
+        assert!(answers.starts_with("HTTP/1.1 200 ") && answers.ends_with("hi"), "{lines}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.").count(), 1, "{lines}: {answers}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_is_answered_and_knows_where_it_comes_from() {
     let fixture = Fixture::with(Limits::default()).await;
     let mut tcp = fixture.connect().await;
