@@ -363,7 +363,7 @@ fn blame(error: Error) -> End {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => End::Ours(CloseCode::Size, error.to_string()),
         Error::Utf8(_) => End::Ours(CloseCode::Invalid, "text message is not UTF-8".to_owned()),
         Error::Io(error) if GivenUp::in_error(&error) == Some(GivenUp::TooSlow) => {
-            End::Ours(CloseCode::Policy, error.to_string())
+            End::Ours(CloseCode::Again, error.to_string())
         }
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) | Error::ConnectionClosed => {
             End::Theirs(None, error.to_string())
