@@ -238,7 +238,9 @@ fn tell(
         ))?;
     }
     match stored {
-        Stored::File => output::note("next       start or restart `pushpull serve`, when the tokens are exchanged"),
+        Stored::File => output::note(
+            "next       when the tokens are exchanged: `pushpull serve`, or `pushpull reload` if it runs already",
+        ),
         // The daemon has read the token that was made just now, which the partner does not know.
         Stored::Daemon if !tokens.ours_is_agreed => {
             output::note("next       `pushpull reload` when their token is there");

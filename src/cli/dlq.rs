@@ -104,7 +104,7 @@ fn group_text(group: &Value) -> String {
     let [reason, peer, since] = ["reason", "peer", "since"].map(|name| text(group, name));
     let mut lines = vec![format!("{} × {reason} from {peer}, since {since}", group["count"])];
     if let Some(said) = said(group) {
-        lines.push(format!("   {peer} said  {said}"));
+        lines.push(format!("   they said {said}"));
     }
     lines.extend(advice(group));
     lines.push(format!("   example   pushpull dlq show {}", text(group, "example")));
@@ -115,7 +115,7 @@ fn letter_text(letter: &Value) -> String {
     let [jti, peer, reason, since] = ["jti", "peer", "reason", "since"].map(|name| text(letter, name));
     let mut lines = vec![format!("{jti} to {peer}: {reason}, since {since}")];
     if let Some(said) = said(letter) {
-        lines.push(format!("   {peer} said  {said}"));
+        lines.push(format!("   they said {said}"));
     }
     lines.push(format!("   accepted  {}", text(letter, "accepted_at")));
     lines.push(format!("   attempts  {} without an answer", letter["attempts"]));
@@ -162,7 +162,7 @@ mod tests {
         });
         let text = group_text(&group);
         assert!(text.starts_with("12 × invalid_audience from globex, since 2026-11-28T14:02:11.000Z\n"), "{text}");
-        assert!(text.contains("globex said  not for us\\u{1b}[2J"), "{text}");
+        assert!(text.contains("\n   they said not for us\\u{1b}[2J"), "{text}");
         assert!(text.contains("\n   who acts  you\n   fix       Set `audience`.\n"), "{text}");
         assert!(
             text.contains("\n   command   pushpull dlq reissue --peer globex --reason invalid_audience\n"),

@@ -35,12 +35,12 @@ fn told(jti: &str, record: &Value) -> String {
         });
     }
     if let Some(description) = record["description"].as_str().filter(|text| !text.is_empty()) {
-        let speaker = if out { peer.as_str() } else { "we" };
-        lines.push(format!("   {speaker} said  {}", output::clean(description)));
+        let speaker = if out { "they said" } else { "we said" };
+        lines.push(format!("   {speaker:<9} {}", output::clean(description)));
     }
-    for (name, member) in [("reissue of", "reissue_of"), ("reissued as", "reissued_as")] {
+    for (name, member) in [("of", "reissue_of"), ("as", "reissued_as")] {
         if record[member].is_string() {
-            lines.push(format!("   {name}  {}", text(record, member)));
+            lines.push(format!("   reissued  {name} {}", text(record, member)));
         }
     }
     lines.extend(advice(record));
@@ -80,7 +80,7 @@ mod tests {
         });
         let text = told("j1", &record);
         let expected = "j1 to globex: refused\n   T1  accepted\n   T2  given up (attempts exhausted, 20 attempts)\n   T3  resent: queued \
-            again as it is\n   T4  refused by globex: invalid_key\n   globex said  no key \\u{1b}b\n   who acts  you\n   fix       \
+            again as it is\n   T4  refused by globex: invalid_key\n   they said no key \\u{1b}b\n   who acts  you\n   fix       \
             Publish it.\n   command   pushpull dlq reissue j1";
         assert_eq!(text, expected);
     }

@@ -27,9 +27,12 @@ pub(super) async fn run(verb: &str, which: &Which, global: &Global) -> Result<Ex
     let counted = collect(&mut daemon, verb, which, true).await?;
     let (fit, unfit) = (counted.done.len(), counted.failed.len());
     let rest = if unfit == 0 { String::new() } else { format!(", and {unfit} cannot be") };
-    Err(Error::new(Exit::Usage, format!("{fit} dead letters would be {}{rest}", participle(verb)))
-        .expected("--yes, when many are meant at once")
-        .fix("put --yes behind the command, or --dry-run to see which they are"))
+    Err(Error::new(
+        Exit::Usage,
+        format!("{fit} dead {} would be {}{rest}", if fit == 1 { "letter" } else { "letters" }, participle(verb)),
+    )
+    .expected("--yes, when many are meant at once")
+    .fix("put --yes behind the command, or --dry-run to see which they are"))
 }
 
 fn participle(verb: &str) -> &'static str {

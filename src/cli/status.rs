@@ -57,8 +57,19 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
             output::line(&format!("\n{name}: {}\n  fix   {}", text("why"), text("fix")))?;
             output::line(&format!("  more  pushpull status {name}"))?;
         }
+        if let Some(text) = dead_letters(peer) {
+            output::line(&text)?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// What waits for the operator.
+fn dead_letters(peer: &Value) -> Option<String> {
+    let count = peer.get("dead_letters").and_then(Value::as_u64).filter(|count| *count > 0)?;
+    let name = output::clean(peer["name"].as_str().unwrap_or_default());
+    let noun = if count == 1 { "dead letter" } else { "dead letters" };
+    Some(format!("\n{name}: {count} {noun}, refused or never answered\n  fix   pushpull dlq ls {name}"))
 }
 
 /// What stands over the heads: which columns are about what goes to the partner, and which about what comes.
@@ -115,6 +126,9 @@ mod tests {
         for (seconds, text) in [(0.0, "0 s"), (3.2, "3 s"), (600.0, "10 min"), (10_800.0, "3 h"), (259_200.0, "3 d")] {
             assert_eq!(age(seconds), text);
         }
+        let peer = |count: u64| dead_letters(&serde_json::json!({"name": "globex", "dead_letters": count}));
+        assert_eq!(peer(0), None);
+        assert!(peer(1).is_some_and(|text| text.starts_with("\nglobex: 1 dead letter, ")));
         assert_eq!(cell("/queued", &Value::Null, 0), "–");
         assert_eq!(cell("/queued", &7.into(), 0), "7");
         assert_eq!(cell("/out/last_ack_at", &"1970-01-01T00:10:00.000Z".into(), 605_000), "5 s ago");

@@ -28,7 +28,7 @@ pub const ANSWERS: [Answer; 7] = [
         err: "invalid_key",
         meaning: "The partner finds no key of ours that verifies the SET.",
         who: Who::You,
-        remedy: "See that the partner can fetch our /jwks.json and that the key is in it (`pushpull key ls`), then `pushpull dlq reissue JTI`.",
+        remedy: "See that the key is in our /jwks.json (`pushpull key ls`) and that the partner has it: from there, or from you where it keeps our keys in a file. Then `pushpull dlq reissue JTI`.",
     },
     Answer {
         err: "invalid_issuer",

@@ -35,7 +35,7 @@ async fn the_commands_lead_from_the_refusal_to_the_ack() {
     let (code, shown) = daemon.cli(&["dlq", "resend", "first"]).await;
     assert!(code == Some(7) && shown.contains("error[resend_refused]"), "{code:?} {shown}");
     let (code, shown) = daemon.cli(&["dlq", "reissue", "--peer", "globex", "--reason", "invalid_key"]).await;
-    assert!(code == Some(2) && shown.contains("1 dead letters would be reissued"), "{code:?} {shown}");
+    assert!(code == Some(2) && shown.contains("1 dead letter would be reissued"), "{code:?} {shown}");
     let (code, shown) =
         daemon.cli(&["dlq", "reissue", "--peer", "globex", "--reason", "invalid_key", "--yes", "--json"]).await;
     assert_eq!(code, Some(0), "{shown}");
