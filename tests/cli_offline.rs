@@ -70,6 +70,8 @@ fn the_version_is_printed_for_people_and_for_programs() {
 #[test]
 fn misuse_exits_2_and_help_exits_0() {
     let dir = tempfile::tempdir().unwrap();
+    assert!(err(&run(dir.path(), &["serve", "--chekc"])).starts_with("error[usage]: "));
+    let dir = tempfile::tempdir().unwrap();
     for arguments in [&["nonsense"][..], &[], &["send", "x"], &["init"], &["demo", "--for", "soon"]] {
         let output = run(dir.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -142,7 +142,7 @@ A subject is FORMAT:VALUE: email:a@b.example, phone_number:+123, opaque:ID, iss_
 or a whole Subject Identifier as JSON.
 
 A line of the file is {\"type\", \"sub_id\", \"event\", \"jti\"?, \"txn\"?} or {\"claims\"} or {\"set\"}. The output is one
-{\"line\",\"jti\",\"error\"?} a line, in order, on stdout: a line without \"error\" is durable. With the printed jtis the same
+{\"line\",\"jti\",\"error\"?,\"code\"?} a line, in order, on stdout: a line without \"error\" is durable. With the printed jtis the same
 lines can be sent again without doubling anything. When the daemon is away for longer than --retry-for, reading stops there:
 lines without a line of output were not taken either. Exit code 0: all, 10: some, 1: none, 4: the daemon was unreachable.";
 

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::codes::Code;
 use crate::set::{self, Jti};
 
 use super::args::{Global, Send};
@@ -70,7 +71,7 @@ struct Line {
     jti: Option<String>,
     /// The request for this event; empty when there is none to be made.
     body: String,
-    error: Option<String>,
+    error: Option<(Code, String)>,
 }
 
 impl Line {
@@ -78,7 +79,7 @@ impl Line {
         let mut line = Self { number, jti: None, body: String::new(), error: None };
         match line.prepare(text, peer) {
             Ok(body) => line.body = body,
-            Err(error) => line.error = Some(error),
+            Err(error) => line.error = Some((Code::InvalidEvent, error)),
         }
         line
     }
@@ -117,8 +118,9 @@ impl Line {
     /// The line of output.
     fn result(&self) -> String {
         let mut object = serde_json::json!({ "line": self.number, "jti": self.jti });
-        if let Some(error) = &self.error {
+        if let Some((code, error)) = &self.error {
             object["error"] = error.as_str().into();
+            object["code"] = code.as_str().into();
         }
         output::clean_json(object.to_string())
     }
@@ -149,7 +151,12 @@ async fn read(
         let line = match std::str::from_utf8(&bytes) {
             Ok(text) if text.trim().is_empty() => continue,
             Ok(text) => Line::read(number, text.trim(), &peer),
-            Err(_) => Line { number, jti: None, body: String::new(), error: Some("not UTF-8".to_owned()) },
+            Err(_) => Line {
+                number,
+                jti: None,
+                body: String::new(),
+                error: Some((Code::InvalidEvent, "not UTF-8".to_owned())),
+            },
         };
         if lines.send(line).await.is_err() {
             return Ok(());
@@ -179,7 +186,7 @@ struct Submitter {
 enum Outcome {
     Accepted,
     /// One line, counted from zero within the request, is at fault; nothing was taken.
-    Line(usize, String),
+    Line(usize, Code, String),
     /// The request was too large.
     TooLarge,
     /// The daemon is away or overloaded, and may be back after a while.
@@ -199,8 +206,8 @@ impl Submitter {
             }
             match self.deliver(batch, &part).await {
                 Outcome::Accepted => {}
-                Outcome::Line(index, error) if index < part.len() => {
-                    batch[part.remove(index)].error = Some(error);
+                Outcome::Line(index, code, error) if index < part.len() => {
+                    batch[part.remove(index)].error = Some((code, error));
                     waiting.push_front(part);
                 }
                 Outcome::TooLarge if part.len() > 1 => {
@@ -208,8 +215,12 @@ impl Submitter {
                     waiting.push_front(second);
                     waiting.push_front(part);
                 }
-                Outcome::TooLarge => batch[part[0]].error = Some("too large for the daemon".to_owned()),
-                Outcome::Line(_, what) => return Some(stop(batch, part, waiting, Error::failed(what))),
+                Outcome::TooLarge => {
+                    batch[part[0]].error = Some((Code::TooLarge, "too large for the daemon".to_owned()));
+                }
+                Outcome::Line(_, code, what) => {
+                    return Some(stop(batch, part, waiting, Error::failed(what).code(code)));
+                }
                 Outcome::Later(_, error) | Outcome::Refused(error) => return Some(stop(batch, part, waiting, error)),
             }
         }
@@ -248,7 +259,10 @@ fn outcome(answer: Response) -> Outcome {
         status if status.is_client_error() => {
             let line = answer.problem().get("line").and_then(Value::as_u64).and_then(|line| usize::try_from(line).ok());
             match line.and_then(|line| line.checked_sub(1)) {
-                Some(index) => Outcome::Line(index, answer.detail()),
+                Some(index) => {
+                    let code = answer.problem().get("code").and_then(Value::as_str).and_then(Code::find);
+                    Outcome::Line(index, code.unwrap_or(Code::InvalidEvent), answer.detail())
+                }
                 None => Outcome::Refused(answer.into_error()),
             }
         }
@@ -263,7 +277,7 @@ fn stop(batch: &mut [Line], part: Vec<usize>, waiting: VecDeque<Vec<usize>>, err
         _ => format!("not taken: {}", error.summary()),
     };
     for index in part.into_iter().chain(waiting.into_iter().flatten()) {
-        batch[index].error = Some(what.clone());
+        batch[index].error = Some((error.code, what.clone()));
     }
     error
 }
@@ -304,7 +318,7 @@ mod tests {
             ["{\"s3cret", "[1]", "s3cret", r#"{"peer":"other","type":"x"}"#, r#"{"claims":5}"#, r#"{"set":"s3cret"}"#]
         {
             let line = Line::read(7, text, "globex");
-            let error = line.error.as_deref().expect(text);
+            let error = line.error.as_ref().map(|(_, error)| error.as_str()).expect(text);
             assert!(!error.contains("s3cret"), "{error}");
             let result: Value = serde_json::from_str(&line.result()).expect("JSON");
             assert_eq!(result["line"], 7);

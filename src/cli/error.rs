@@ -45,7 +45,7 @@ pub enum Exit {
 
 impl Exit {
     /// The code of an error that says nothing closer.
-    fn code(self) -> Code {
+    pub(super) fn code(self) -> Code {
         match self {
             Self::Usage => Code::Usage,
             Self::ConfigInvalid => Code::ConfigInvalid,

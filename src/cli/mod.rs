@@ -43,8 +43,12 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to stdout with code 0, misuse to stderr with code 2; a closed pipe changes neither.
+            if error.use_stderr() {
+                output::note(misuse(&error.to_string()).trim_end());
+                return Exit::Usage.into();
+            }
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+            return Exit::Done.into();
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -65,6 +69,11 @@ pub fn run() -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// What the parser says, with the code that every error has.
+fn misuse(text: &str) -> String {
+    text.replacen("error:", &format!("error[{}]:", Exit::Usage.code()), 1)
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit, Error> {
