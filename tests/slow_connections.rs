@@ -32,7 +32,7 @@ const DRIBBLE: Duration = Duration::from_millis(500);
 const SOCKETS_OF_ONE: usize = 8;
 
 /// One slice of the scheduler on a busy machine: a median that differs by less has not been shown to differ.
-const NOISE: Duration = Duration::from_millis(5);
+const NOISE: Duration = Duration::from_millis(1);
 
 const KINDS: [&str; 5] =
     ["a head byte by byte", "a body byte by byte", "nothing", "part of a handshake", "a message byte by byte"];

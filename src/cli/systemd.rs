@@ -52,15 +52,17 @@ impl Manager {
             return std::future::pending().await;
         }
         let watchdog = sd_notify::watchdog_enabled();
-        // Half of the time, as systemd advises.
-        let every = watchdog.map_or(STATUS_EVERY, |limit| (limit / 2).max(Duration::from_millis(10)));
+        // A third of the time, of which the store may take another third to answer.
+        let every = watchdog.map_or(STATUS_EVERY, |limit| (limit / 3).max(Duration::from_millis(10)));
         let mut ticks = interval_at(Instant::now(), every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.tell(&[NotifyState::Status(&standing(transceiver).await)]);
             if watchdog.is_some() && turns(transceiver.probe(), every).await {
                 self.tell(&[NotifyState::Watchdog]);
+            }
+            if let Ok(standing) = timeout(every / 2, standing(transceiver)).await {
+                self.tell(&[NotifyState::Status(&standing)]);
             }
         }
     }

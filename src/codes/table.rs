@@ -128,7 +128,7 @@ codes! {
     StorageFailed = "storage_failed", You, "The database cannot be opened or written. The daemon stops (exit code 70) to protect the data.", "See that the disk is sound and the file is not used by another process, then start again.";
     DataDamaged = "data_damaged", You, "Rows of the database are damaged. They are kept, and neither sent nor handed out.", "Check the disk; restore the database from a backup if the rows matter.";
     InternalFault = "internal_fault", You, "A part of the program ended by a fault of its own (panic) and was started again. What was not durable had no effect.", "Report it with the lines around it in the log.";
-    ConnectionsFull = "connections_full", You, "A listener has as many connections as it takes; more are turned away.", "See who connects; raise the limit of open files if the partners are that many.";
+    ConnectionsFull = "connections_full", You, "A listener has as many connections as it takes; more are turned away.", "See who connects (`ss -tn`). A listener takes 4096 connections, 256 of one address (loopback is exempt): let partners share connections, or put a proxy before it.";
     CannotAccept = "cannot_accept", You, "No connection can be accepted.", "Raise the limit of open files (`ulimit -n`, `LimitNOFILE`).";
     StoppedAtOnce = "stopped_at_once", Nobody, "A second signal ended the daemon at once. What is not settled stays queued.", "Start it again when it is wanted.";
 }

@@ -4,10 +4,15 @@ use crate::codes::Code;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Limits;
+
+/// The shortest time between two lines about connections that are turned away.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Lets connections in.
 #[derive(Clone, Debug)]
@@ -24,8 +29,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     connections: usize,
-    /// Somebody was turned away since the house was last half empty.
-    full: bool,
+    /// When it was last told that somebody was turned away.
+    told_at: Option<Instant>,
 }
 
 /// The right to be connected; dropped with the connection's socket.
@@ -68,10 +73,12 @@ impl Doors {
 }
 
 impl Inner {
-    /// One line when it begins, none for each connection of a flood.
+    /// One line when it begins and one a minute while it lasts, however often whoever floods us lets go and comes again.
     fn turned_away(&self, message: &'static str) {
         self.open.send_if_modified(|count| {
-            if !std::mem::replace(&mut count.full, true) {
+            let now = Instant::now();
+            if count.told_at.is_none_or(|told_at| now >= told_at + TOLD_EVERY) {
+                count.told_at = Some(now);
                 tracing::warn!(code = %Code::ConnectionsFull, listener = self.name, open = count.connections, "{message}");
             }
             false
@@ -89,10 +96,7 @@ impl Drop for Ticket {
                 by_network.remove(&self.network);
             }
         }
-        inner.open.send_modify(|count| {
-            count.connections = count.connections.saturating_sub(1);
-            count.full &= count.connections > inner.limits.connections_max / 2;
-        });
+        inner.open.send_modify(|count| count.connections = count.connections.saturating_sub(1));
     }
 }
 
