@@ -89,14 +89,14 @@ pub(super) fn peers(
             let line = peer.line.map(|line| format!(" (line {line})")).unwrap_or_default();
             problems.push(format!(
                 "peer {name:?} is in the file{line} and in the store: take the block out of the file, or rename it; or \
-                 `pushpull peer rm {name}` while the daemon runs without it"
+                 `pushpull peer rm {name}` with that block taken out"
             ));
             continue;
         }
         let definition = serde_json::from_str(&definition).unwrap_or(Value::Null);
         match read_peer(&name, definition, config, directory) {
             Ok(peer) => definitions.push(peer),
-            Err(why) => problems.push(format!("peer {name:?}, added at run time: {why}")),
+            Err(why) => problems.push(kept_fault(&name, &why)),
         }
     }
     let mut peers: Vec<PeerConfig> = Vec::with_capacity(definitions.len());
@@ -104,7 +104,10 @@ pub(super) fn peers(
         let ready = match peer_config(peer, environment) {
             Ok(ready) => ready,
             Err(why) => {
-                problems.push(format!("peer {:?}: {why}", peer.name));
+                // Those of the file have a line.
+                let of_file = peer.line.is_some();
+                let fault = if of_file { format!("peer {:?}: {why}", peer.name) } else { kept_fault(&peer.name, &why) };
+                problems.push(fault);
                 continue;
             }
         };
@@ -120,6 +123,13 @@ pub(super) fn peers(
         peers.push(ready);
     }
     if problems.is_empty() { Ok(peers) } else { Err(problems) }
+}
+
+/// What is wrong with a peer that the store keeps, which `serve --check` does not see.
+fn kept_fault(name: &str, why: &str) -> String {
+    format!(
+        "peer {name:?}, added at run time: {why}: restore what is missing, or take the peer out: `pushpull peer rm {name}`"
+    )
 }
 
 /// Remembers what stood in a peer's files, so that a change of it can be told.

@@ -1,12 +1,16 @@
 //! `pushpull peer show`, `verify`, `pause`, `resume` and `rm`: one partner, as the daemon has it.
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::args::{Global, Rm};
 use super::client::{Call, escape};
-use super::{Error, Exit, card, output, site, status};
+use super::site::Site;
+use super::{Error, Exit, card, output, serve, site, status};
+use crate::codes::Code;
 use crate::config::{Peer, duration_text};
+use crate::metrics::Metrics;
+use crate::store::{self, Journal as _, Registry as _, Sqlite};
 
 pub(super) async fn show(name: &str, global: &Global) -> Result<Exit, Error> {
     let answer = site::client(global)?.json(Call::get(&format!("/api/v1/peers/{}", escape(name)))).await?;
@@ -106,7 +110,12 @@ pub(super) async fn rm(rm: &Rm, global: &Global) -> Result<Exit, Error> {
     let path = format!("/api/v1/peers/{}?keep_queue={}{drain}", escape(name), rm.keep_queue);
     // Its links have some seconds to close.
     let wait = rm.drain.unwrap_or_default() + std::time::Duration::from_secs(20);
-    let answer = site::client(global)?.json(Call { method: Method::DELETE, ..Call::get(&path) }.waiting(wait)).await?;
+    let asked = site::client(global)?.json(Call { method: Method::DELETE, ..Call::get(&path) }.waiting(wait)).await;
+    let answer = match asked {
+        // A peer whose files are gone may be what keeps the daemon from starting.
+        Err(error) if error.exit == Exit::Unreachable => without_daemon(rm, global, error).await?,
+        asked => asked?,
+    };
     if global.json {
         output::json(&answer)?;
         return Ok(Exit::Done);
@@ -124,6 +133,46 @@ pub(super) async fn rm(rm: &Rm, global: &Global) -> Result<Exit, Error> {
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Removes a peer from the store of a daemon that does not run. `away` is what there is to say if there is no such peer in
+/// it, or the store is in use: then a daemon runs, and somewhere else than was asked.
+async fn without_daemon(rm: &Rm, global: &Global, away: Error) -> Result<Value, Error> {
+    if global.admin.is_some() {
+        return Err(away);
+    }
+    let config = Site::of(global).load()?;
+    let is_there = config.store.path().is_some_and(|path| path.exists());
+    let Ok(store) = (if is_there { serve::open_store(&config, &Metrics::new()).await } else { Err(away) }) else {
+        return Err(Error::new(Exit::Unreachable, "no daemon answers, and its store cannot be opened")
+            .fix("start `pushpull serve`, or see who uses its database"));
+    };
+    let removed = removed(&store, &rm.name, rm.keep_queue).await;
+    serve::close(store).await;
+    removed
+}
+
+async fn removed(store: &Sqlite, name: &str, keep_queue: bool) -> Result<Value, Error> {
+    let failed = |error: store::Error| Error::new(Exit::StorageFailed, error.to_string());
+    let kept = store.added_peers().await.map_err(failed)?;
+    let Some((_, definition)) = kept.into_iter().find(|(other, _)| other == name) else {
+        return Err(Error::new(Exit::NotFound, format!("no daemon runs, and no peer {name:?} was added at run time"))
+            .code(Code::NoSuchPeer)
+            .fix("a peer of the configuration file is removed by taking its block out"));
+    };
+    let id = store.peer_id(name.to_owned()).await.map_err(failed)?;
+    let counts = store.recover(id).await.map_err(failed)?.counts;
+    if counts.queued > 0 && !keep_queue {
+        return Err(Error::new(
+            Exit::Conflict,
+            format!("{} SETs wait for {name}, which was not removed", counts.queued),
+        )
+        .code(Code::PeerHasQueue)
+        .fix("start the daemon and let them leave (--drain), or keep them for a peer of that name: --keep-queue"));
+    }
+    store.remove_peer(name.to_owned()).await.map_err(failed)?;
+    let definition: Value = serde_json::from_str(&definition).unwrap_or(Value::Null);
+    Ok(json!({ "name": name, "queued": counts.queued, "dead_letters": counts.dead_letters, "definition": definition }))
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ async fn stop(signals: &mut Signals, steward: &Steward) -> Signal {
     }
 }
 
-async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc<Sqlite>, Error> {
+pub(super) async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc<Sqlite>, Error> {
     let Some(path) = config.store.path().map(std::path::Path::to_owned) else {
         return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
     };
@@ -138,7 +138,7 @@ async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc<Sqlite>, E
 }
 
 /// The last transaction is long since durable; this only leaves a tidy file behind.
-async fn close(store: Arc<Sqlite>) {
+pub(super) async fn close(store: Arc<Sqlite>) {
     let _ = tokio::task::spawn_blocking(move || drop(store)).await;
 }
 

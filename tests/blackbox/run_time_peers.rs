@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::common::daemon::{Daemon, Plan, event};
+use crate::common::daemon::{Daemon, Plan, event, program};
 use crate::common::partner::{Partner, verdict};
 use crate::common::socket::Socket;
 use crate::common::until;
@@ -176,4 +176,32 @@ async fn a_partner_that_comes_and_goes_while_it_sends_has_each_set_stored_once()
     tokio::join!(sending, coming_and_going);
     let stored: Vec<String> = daemon.inbox().await.into_iter().map(|(_, jti)| jti).collect();
     assert_eq!(stored, jtis);
+}
+
+#[tokio::test]
+async fn a_partner_whose_files_are_gone_can_be_taken_out_without_a_daemon() {
+    let (partner, mut daemon) = scene().await;
+    daemon.send("late", "one").await;
+    let file = daemon.dir().join("pushpull.toml").display().to_string();
+    let rm = |more: &[&str]| {
+        let words = ["peer", "rm", "late", "-c", &file].into_iter().chain(more.iter().copied()).collect::<Vec<_>>();
+        let output = program(&words);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    daemon.terminate();
+    daemon.ended().await;
+    std::fs::remove_file(daemon.dir().join("from-late.token")).unwrap();
+    let (code, said) = daemon.rival().await;
+    assert!(code == Some(3) && said.contains("added at run time") && said.contains("pushpull peer rm late"), "{said}");
+
+    let (code, said) = rm(&[]);
+    assert!(code == Some(7) && said.contains("error[peer_has_queue]: 1 SETs wait for late"), "{said}");
+    let (code, said) = rm(&["--keep-queue"]);
+    assert!(code == Some(0) && said.contains("1 SETs queued") && said.contains("issuer = "), "{said}");
+    let (code, said) = rm(&["--keep-queue"]);
+    assert!(code == Some(6) && said.contains("error[no_such_peer]"), "{said}");
+    daemon.restart().await;
+    assert_eq!(remove(&daemon, "").await.1, "no_such_peer");
+    add(&daemon, &partner).await;
+    assert!(!partner.fetch(&daemon, "one").await.is_empty(), "its queue goes on");
 }
