@@ -7,6 +7,9 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+/// More than any certificate chain, JWK Set or configuration has, in bytes.
+pub const PUBLIC_BYTES_MAX: u64 = 64 << 20;
+
 /// More than any key, certificate or token has; whoever names a larger file has named the wrong one.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -101,13 +104,36 @@ pub fn read_to_string(path: &Path) -> Result<String, Error> {
     String::from_utf8(read(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text").into())
 }
 
+/// Reads a whole file that is no secret, but decides something, and has no more bytes than these.
+pub fn read_public(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    regular(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let what = format!("larger than {bytes_max} bytes; is it the right file?");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
+}
+
+/// Opens a file, and nothing else: a pipe would have its reader wait until somebody writes into it, and a device might
+/// never end.
+fn regular(path: &Path) -> io::Result<File> {
+    let is_regular = |metadata: &Metadata| match (metadata.is_file(), metadata.is_dir()) {
+        (true, _) => Ok(()),
+        (false, true) => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        (false, false) => Err(io::Error::new(io::ErrorKind::InvalidInput, "this is a pipe or a device, and no file")),
+    };
+    // Before it is opened, since that alone may wait; and again of what was opened.
+    is_regular(&std::fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    is_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
 /// Opens a private file for reading.
 pub fn open(path: &Path) -> Result<File, Error> {
-    let file = File::open(path)?;
+    let file = regular(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
-    }
     match exposure(path, &metadata).or_else(|| directory_of(path)) {
         Some(exposed) => Err(Error::Exposed(exposed)),
         None => Ok(file),

@@ -154,3 +154,33 @@ fn a_file_of_another_owner_may_be_read_through_its_group() {
     set_mode(&token, 0o644);
     assert!(ended(&under("022", dir.path(), &["serve", "--check"]), 3).contains("other users can get at"));
 }
+
+#[test]
+fn a_pipe_or_a_device_in_the_place_of_a_file_is_refused_and_waits_for_nobody() {
+    for name in ["pushpull.toml", "admin.token", "tls.key", "tls.crt", "keys/acme-1.pem", "pushpull.db", "jwks.json"] {
+        let dir = site("077");
+        let config = dir.path().join("pushpull.toml");
+        let peer = "[[peer]]\nname = \"globex\"\nissuer = \"https://globex.example\"\njwks_file = \"jwks.json\"\n\
+            transport = \"none\"\naccept_token_file = \"from-globex.token\"\n";
+        fs::write(&config, fs::read_to_string(&config).unwrap() + peer).unwrap();
+        let file = dir.path().join(name);
+        let _ = fs::remove_file(&file);
+        let made = match name {
+            "pushpull.toml" | "tls.crt" => Command::new("ln").args(["-s", "/dev/zero"]).arg(&file).status(),
+            _ => Command::new("mkfifo").args(["-m", "600"]).arg(&file).status(),
+        };
+        assert!(made.unwrap().success());
+        for arguments in [&["serve", "--check"][..], &["serve"]] {
+            let mut child = command("077", dir.path(), arguments).stderr(Stdio::piped()).spawn().unwrap();
+            for _ in 0..1000 {
+                if child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = child.kill();
+            let said = ended(&child.wait_with_output().unwrap(), 3);
+            assert!(said.contains(name.trim_start_matches("keys/").trim_end_matches(".db")), "{name}: {said}");
+        }
+    }
+}

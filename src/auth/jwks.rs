@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::clock::Clock;
 use crate::codes::Code;
 use crate::metrics::PeerMetrics;
+use crate::private;
 use crate::random::Random;
 use crate::set::Digest;
 use crate::wire::net::{Backoff, Client, Limits};
@@ -357,15 +358,8 @@ async fn fetch(client: &Client) -> Result<bytes::Bytes, String> {
 }
 
 fn read_file(path: &Path) -> Result<bytes::Bytes, String> {
-    use std::io::Read as _;
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(FETCH.body_bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > FETCH.body_bytes_max {
-        return Err(format!("{}: larger than {} bytes", path.display(), FETCH.body_bytes_max));
-    }
-    Ok(bytes.into())
+    let read = private::read_public(path, FETCH.body_bytes_max as u64);
+    Ok(read.map_err(|error| format!("{}: {error}", path.display()))?.into())
 }
 
 const FETCH: Limits = Limits { body_bytes_max: 256 * 1024, timeout: Duration::from_secs(5) };

@@ -146,7 +146,7 @@ pub(super) fn note(peer: &PeerConfig, contents: &mut Contents) {
         put("accept token", digest(token));
     }
     if let KeySource::File(path) = &peer.keys
-        && let Ok(keys) = std::fs::read(path)
+        && let Ok(keys) = private::read_public(path, private::PUBLIC_BYTES_MAX)
     {
         put("keys", Digest::of(&keys));
     }
@@ -238,7 +238,7 @@ pub(super) fn tls(config: &Config) -> Result<Option<(Arc<rustls::ServerConfig>, 
     let (TlsMode::SelfSigned | TlsMode::Files, Some(cert), Some(key)) = (tls.mode, &tls.cert, &tls.key) else {
         return Ok(None);
     };
-    let chain = std::fs::read(cert).map_err(invalid(&cert.display().to_string()))?;
+    let chain = private::read_public(cert, private::PUBLIC_BYTES_MAX).map_err(invalid(&cert.display().to_string()))?;
     let key = private::read(key).map_err(invalid(&key.display().to_string()))?;
     let config = server_config(&chain, &key).map_err(invalid("server.tls"))?;
     Ok(Some((config, Digest::of(&[chain.as_slice(), &key].concat()))))
@@ -247,7 +247,9 @@ pub(super) fn tls(config: &Config) -> Result<Option<(Arc<rustls::ServerConfig>, 
 /// Lets everybody see when our certificate expires.
 pub(super) fn note_certificate(config: &Config, metrics: &Metrics) {
     let pem = config.server.tls.cert.as_ref().filter(|_| config.server.tls.mode != TlsMode::DangerousPlaintext);
-    let expires = pem.and_then(|path| std::fs::read(path).ok()).and_then(|pem| expires_at(&pem));
+    let expires = pem
+        .and_then(|path| private::read_public(path, private::PUBLIC_BYTES_MAX).ok())
+        .and_then(|pem| expires_at(&pem));
     if let Some(at) = expires {
         metrics.certificate_expires(at as f64);
     }

@@ -112,7 +112,7 @@ impl Look<'_> {
             let Some(file) = file else { continue };
             let bytes = match key {
                 "server.tls.key" => private::read(file),
-                _ => std::fs::read(file).map_err(private::Error::from),
+                _ => private::read_public(file, private::PUBLIC_BYTES_MAX).map_err(private::Error::from),
             };
             match bytes {
                 Ok(bytes) => contents.push(bytes),
@@ -232,7 +232,7 @@ impl Look<'_> {
         if let Some(exposed) = private::check_public(file) {
             self.exposed("jwks_file", exposed);
         }
-        let bytes = match std::fs::read(file) {
+        let bytes = match private::read_public(file, private::PUBLIC_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) => return self.unreadable("jwks_file", file, error.into(), fix),
         };
@@ -288,6 +288,10 @@ impl Look<'_> {
 fn is_foreign(path: &Path) -> bool {
     const SQLITE: &[u8] = b"SQLite format 3\0";
     let mut start = Vec::new();
+    // A pipe would have us wait for somebody who writes.
+    if path.exists() && !path.is_file() {
+        return true;
+    }
     let read = std::fs::File::open(path).and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut start));
     read.is_ok() && !start.is_empty() && start != SQLITE
 }

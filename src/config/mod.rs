@@ -27,6 +27,8 @@ use crate::codes::Code;
 
 use document::Document;
 
+use crate::private;
+
 pub use crate::quantity::{duration_text, parse_duration, parse_size, size_text};
 pub use environment::{Environment, PREFIX};
 pub(crate) use partner::is_loopback;
@@ -97,7 +99,7 @@ fn examine<'a>(text: &'a str, environment: &'a Environment) -> (Config, Document
 }
 
 fn read(file: &Path) -> Result<String, Error> {
-    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let bytes = private::read_public(file, private::PUBLIC_BYTES_MAX).map_err(|error| unreadable(file, &error))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..valid];

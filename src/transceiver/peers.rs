@@ -15,7 +15,7 @@ use tracing::error;
 use super::builder::{KeySource, PeerConfig};
 use super::change::ChangeError;
 use super::event::Event;
-use super::submit::{Submission, SubmitError};
+use super::submit::{Submission, SubmitError, SubmitFault};
 use super::{Inner, Transceiver};
 use crate::auth::{Parsed, PartnerKeys};
 use crate::codes::Code;
@@ -107,7 +107,12 @@ impl Transceiver {
         let entry = self.0.find(peer).map_err(|fault| SubmitError { index: 0, fault })?;
         let act = if paused { Act::Pause } else { Act::Resume };
         let stopped = |_| SubmitError { index: 0, fault: entry.stopped() };
-        entry.partner.handle().operate(act).await.map_err(stopped)
+        let handle = entry.partner.handle();
+        tokio::select! {
+            done = handle.operate(act) => done.map_err(stopped),
+            // It waits there for room, and holds then.
+            () = self.0.disk_filled() => Err(SubmitError { index: 0, fault: SubmitFault::StorageFull }),
+        }
     }
 
     /// The configured issuer and audience of a peer; `None` if there is none of that name.
