@@ -105,7 +105,7 @@ impl From<Error> for Problem {
         let (status, code) = match &error {
             Error::NoSuchKey(_) => (StatusCode::NOT_FOUND, Code::NoSuchKey),
             Error::Name(_) => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
-            Error::Taken(_) => (StatusCode::CONFLICT, Code::KeyNameUsed),
+            Error::Taken(_) | Error::Replaced { .. } => (StatusCode::CONFLICT, Code::KeyNameUsed),
             Error::Signs(_) => (StatusCode::CONFLICT, Code::KeySigns),
             Error::RotatedAway(_) => (StatusCode::CONFLICT, Code::KeyRotatedAway),
             Error::UnderWay(_) | Error::Busy => (StatusCode::CONFLICT, Code::RotationUnderWay),

@@ -18,6 +18,17 @@ pub enum Error {
     /// The name is taken, or was: partners may remember what it stood for.
     #[error("there is or was a key {0:?}")]
     Taken(String),
+    /// A file holds another key than it did, and SETs that the earlier one signed may be under way.
+    #[error(
+        "{}: this is another key than {kid:?} has been so far, which signs or has signed: restore the file, or save the new key as another NAME.pem and run `pushpull key rotate --kid NAME`",
+        .file.display()
+    )]
+    Replaced {
+        /// The key.
+        kid: String,
+        /// What has been replaced.
+        file: PathBuf,
+    },
     /// The name cannot be one.
     #[error("{0:?} cannot be a kid: expected 1 to 128 of A-Z, a-z, 0-9, -, _ and ., not starting with a dot")]
     Name(String),

@@ -338,10 +338,19 @@ fn read_keys(directory: &Path, rotation: &Rotation) -> Result<BTreeMap<String, A
     let mut keys = BTreeMap::new();
     for (kid, path) in key_files(directory).map_err(|error| unreadable(directory, error.into()))? {
         if rotation.is_rotated_away(&kid) {
+            // Not needed, so that it may be missing or damaged. Another key in its place is one that somebody counts on.
+            let pem = private::read_to_string(&path).map(Zeroizing::new);
+            let key = pem.ok().and_then(|pem| SigningKey::from_pem(&kid, &pem).ok());
+            if key.is_some_and(|key| rotation.is_replaced(&kid, &key.public_jwk().to_json())) {
+                return Err(Error::Replaced { kid, file: path });
+            }
             continue;
         }
         let pem = Zeroizing::new(private::read_to_string(&path).map_err(|error| unreadable(&path, error))?);
         let key = SigningKey::from_pem(&kid, &pem).map_err(|error| Error::Key(path.display().to_string(), error))?;
+        if rotation.is_replaced(&kid, &key.public_jwk().to_json()) {
+            return Err(Error::Replaced { kid, file: path });
+        }
         keys.insert(kid, Arc::new(key));
     }
     Ok(keys)

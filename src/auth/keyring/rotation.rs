@@ -110,6 +110,16 @@ impl Rotation {
         self.get(kid).is_some_and(|key| matches!(key.state, State::Retiring { .. } | State::Retired))
     }
 
+    /// Whether this public half takes the place of another one that partners still need: nobody could verify then what
+    /// the earlier key has signed.
+    pub(super) fn is_replaced(&self, kid: &str, jwk: &Value) -> bool {
+        self.get(kid).is_some_and(|key| match key.state {
+            State::Next { may_have_signed, .. } => may_have_signed && !key.is_same(jwk),
+            State::Active | State::Retiring { .. } => !key.is_same(jwk),
+            State::Retired => false,
+        })
+    }
+
     /// Which of these key files signs. `configured` is `keys.active`: it wins, unless the key that it names has been
     /// rotated away since. Naming another key there is a rotation too, which waits like any.
     pub fn decide<'a>(
@@ -146,18 +156,19 @@ impl Rotation {
         publish_wait: Duration,
         now: Wall,
     ) -> Result<(), Undecided> {
+        for (kid, jwk) in files {
+            if let Some(key) = self.keys.get_mut(kid) {
+                key.replace(jwk);
+            }
+        }
         let decision = self.decide(files.keys().map(String::as_str), configured, publish_wait)?;
         let may_have_signed = self.keys.is_empty();
         for (kid, jwk) in files {
-            match self.keys.get_mut(kid) {
-                None => {
-                    self.publish(kid, jwk.clone(), now);
-                    if let Some(State::Next { may_have_signed: before, .. }) = self.state_mut(kid) {
-                        *before = may_have_signed;
-                    }
+            if self.get(kid).is_none() {
+                self.publish(kid, jwk.clone(), now);
+                if let Some(State::Next { may_have_signed: before, .. }) = self.state_mut(kid) {
+                    *before = may_have_signed;
                 }
-                Some(key) if matches!(key.state, State::Next { .. } | State::Active) => key.jwk = jwk.clone(),
-                Some(_) => {}
             }
         }
         let gone: Vec<(String, bool)> = self.without_file(files).collect();
@@ -289,6 +300,22 @@ impl Key {
     /// A retiring key that no unsettled SET needs.
     pub fn is_settled(&self) -> bool {
         matches!(&self.state, State::Retiring { marks: Some(marks), .. } if marks.is_empty())
+    }
+
+    /// Whether this is its public half; what else a JWK says may change.
+    fn is_same(&self, jwk: &Value) -> bool {
+        ["kty", "crv", "x", "y", "n", "e"].iter().all(|member| self.jwk.get(member) == jwk.get(member))
+    }
+
+    /// Another public half for a key that never signed. No partner has this one yet, so that its wait begins anew.
+    fn replace(&mut self, jwk: &Value) {
+        let is_same = self.is_same(jwk);
+        if let State::Next { served_ms, may_have_signed: false, .. } = &mut self.state
+            && !is_same
+        {
+            *served_ms = 0;
+            self.jwk = jwk.clone();
+        }
     }
 
     fn is_heir(&self) -> bool {

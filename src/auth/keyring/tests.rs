@@ -444,3 +444,45 @@ fn fetches_are_counted_from_when_a_key_is_published() {
     ring.note_fetch(Wall(8));
     assert_eq!(seen(&ring), [(None, None), (Some(2), Some(Wall(8)))]);
 }
+
+/// Its public half would leave `/jwks.json`, and nobody could verify what is queued.
+#[test]
+fn another_key_under_the_name_of_one_that_signed_is_refused_at_reload_and_start() {
+    for state in ["active", "retiring", "next that may have signed"] {
+        let site = Site::new(&["acme-1", "acme-2"]);
+        let ring = site.open(Some("acme-1"));
+        let kid = if state == "next that may have signed" { "acme-2" } else { "acme-1" };
+        if state == "retiring" {
+            ring.rotate(to("acme-2"), true, NOW).unwrap();
+        }
+        let (before, pem) = (ring.jwks(), std::fs::read(site.file(kid)).unwrap());
+        site.add(kid);
+        let refusals = [ring.reread(Some("acme-1"), WAIT, NOW).err(), site.try_open(Some("acme-1")).err()];
+        for refused in refusals {
+            let text = refused.as_ref().map(ToString::to_string).unwrap_or_default();
+            assert!(matches!(refused, Some(Error::Replaced { .. })), "{state}: {text}");
+            assert!(text.contains(&format!("{kid}.pem")) && text.contains("key rotate --kid NAME"), "{state}: {text}");
+        }
+        assert_eq!(ring.jwks(), before, "{state}");
+        write(&site.file(kid), &pem, 0o600);
+        assert_eq!(ring.reread(Some("acme-1"), WAIT, NOW).unwrap(), Vec::<String>::new(), "{state}");
+        assert_eq!(site.open(Some("acme-1")).jwks(), before, "{state}");
+    }
+}
+
+#[test]
+fn a_key_that_never_signed_may_be_replaced_and_waits_anew() {
+    let site = Site::new(&["acme-1"]);
+    let ring = site.open(None);
+    site.add("acme-2");
+    ring.reread(Some("acme-2"), WAIT, NOW).unwrap();
+    ring.advance(WAIT / 2, NOW);
+    let before = ring.jwks();
+    site.add("acme-2");
+    ring.reread(Some("acme-2"), WAIT, NOW).unwrap();
+    assert_ne!(ring.jwks(), before);
+    ring.advance(WAIT / 2, NOW);
+    assert_eq!(signs(&ring), "acme-1", "no partner need have the new one");
+    ring.advance(WAIT / 2, NOW);
+    assert_eq!(signs(&ring), "acme-2");
+}
