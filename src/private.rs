@@ -91,10 +91,16 @@ impl fmt::Display for Exposed {
 
 /// Reads a whole private file. The permissions are those of the file that is read, whatever its name comes to mean.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    read_up_to(path, BYTES_MAX)
+}
+
+/// The same for a file of ours that grows.
+pub fn read_up_to(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB; is it the right file?").into());
+    open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let what = format!("larger than {} MiB; is it the right file?", bytes_max >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what).into());
     }
     Ok(bytes)
 }

@@ -33,7 +33,8 @@ impl Rotation {
     pub fn read(directory: &Path) -> Result<Self, String> {
         let file = directory.join(ROTATION_FILE);
         // Whoever can write it can have a key of their own published as ours.
-        let text = match private::read(&file) {
+        // It holds the names of all keys that ever were, which are never used again.
+        let text = match private::read_up_to(&file, private::PUBLIC_BYTES_MAX) {
             Ok(text) => text,
             Err(private::Error::File(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(private::Error::File(error)) => return Err(format!("{}: {}", file.display(), private::said(&error))),

@@ -237,7 +237,9 @@ impl KeyRing {
     fn change(&self, kept: &mut Kept, rotation: Rotation) -> Result<(), Error> {
         let before = std::mem::replace(&mut kept.rotation, rotation);
         let signer = kept.signer(&self.changed);
-        let saved = signer.and_then(|signer| self.save(kept).map(|()| signer));
+        // Where nothing changes nothing is written: the directory may be one that cannot be written.
+        let is_news = kept.rotation != before;
+        let saved = signer.and_then(|signer| if is_news { self.save(kept).map(|()| signer) } else { Ok(signer) });
         let signer = match saved {
             Ok(signer) => signer,
             Err(error) => {

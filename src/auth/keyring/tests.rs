@@ -261,6 +261,10 @@ fn a_directory_that_cannot_be_written_changes_nothing() {
         assert_eq!(published(&ring), ["acme-1"]);
         assert!(!site.file("acme-2").exists());
     }
+    assert!(
+        ring.reread(None, WAIT, NOW).is_ok_and(|changes| changes.is_empty()),
+        "a rereading that finds nothing new needs to write nothing"
+    );
     std::fs::remove_dir_all(&state).unwrap();
     ring.rotate(new_key(), false, NOW).unwrap();
     std::fs::remove_file(&state).unwrap();
