@@ -79,6 +79,8 @@ pub(super) async fn tend(inner: Arc<Inner>) {
         if !inner.keys.is_waiting() {
             inner.keys.changed().await;
         }
+        // In this order: what is published in between is credited too little rather than too much.
+        let moment = inner.keys.moment();
         let begun = inner.clock.now().mono;
         inner.mark_keys().await;
         inner.settle_keys().await;
@@ -87,7 +89,7 @@ pub(super) async fn tend(inner: Arc<Inner>) {
             () = tokio::time::sleep(inner.keys.pace()) => {}
         }
         let elapsed = inner.clock.now().mono.saturating_sub(begun);
-        inner.with_keys(move |keys, inner| keys.advance(elapsed, inner.clock.now().wall)).await;
+        inner.with_keys(move |keys, inner| keys.advance_since(moment, elapsed, inner.clock.now().wall)).await;
     }
 }
 
