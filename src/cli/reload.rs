@@ -109,7 +109,7 @@ impl Inner {
     }
 
     async fn take_over(&self, running: &mut Seen, reread: Reread) -> Result<Reloaded, Vec<String>> {
-        let Reread { file, adopted, changes, tls, filter } = reread;
+        let Reread { file, mut adopted, changes, tls, filter } = reread;
         // First, because it can fail: then nothing has changed.
         let changed = self.transceiver.change_peers(changes).await.map_err(|error| vec![error.to_string()])?;
         let mut lines = diff::changes(running, &adopted);
@@ -125,6 +125,8 @@ impl Inner {
         if adopted.config.log.level != running.config.log.level
             && let Err(fault) = self.level.set(filter)
         {
+            // Not adopted, so that the next reload tries again.
+            adopted.config.log.level.clone_from(&running.config.log.level);
             lines.push(format!("log.level: could not be changed: {fault}"));
         }
         let restart = diff::restarts(&adopted, &file);
