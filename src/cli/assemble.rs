@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::auth::{KeyRing, Secret};
+use crate::auth::{KeyRing, Secret, keyring};
 use crate::clock::{Clock as _, SystemClock};
+use crate::codes::Code;
 use crate::config::diff::{self, Contents};
 use crate::config::{self, Config, Environment, TlsMode, Transport};
 use crate::engine;
@@ -227,7 +228,11 @@ async fn keys(config: &Config) -> Result<Arc<KeyRing>, Error> {
     let now = SystemClock::new().now().wall;
     let opening = move || KeyRing::open(&keys.dir, keys.active.as_deref(), keys.publish_wait, now);
     match tokio::task::spawn_blocking(opening).await {
-        Ok(opened) => opened.map_err(invalid("keys.dir")),
+        Ok(opened) => opened.map_err(|error| {
+            let is_replaced = matches!(error, keyring::Error::Replaced { .. });
+            let error = invalid("keys.dir")(error);
+            if is_replaced { error.code(Code::KeyNameUsed) } else { error }
+        }),
         Err(_) => Err(Error::failed("reading the keys panicked")),
     }
 }

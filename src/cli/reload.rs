@@ -10,7 +10,7 @@ use crate::admin::Reloaded;
 use crate::codes::Code;
 use crate::config::diff::{self, Contents, Seen};
 use crate::config::{self, Config, Environment, Place, Problem};
-use crate::transceiver::Changes;
+use crate::transceiver::{Changes, OwnKeys};
 
 use super::args::Global;
 use super::client::Call;
@@ -109,14 +109,11 @@ impl Inner {
     }
 
     async fn take_over(&self, running: &mut Seen, reread: Reread) -> Result<Reloaded, Vec<String>> {
-        let Reread { file, adopted, changes, tls, filter } = reread;
+        let Reread { file, mut adopted, changes, tls, filter } = reread;
         // First, because it can fail: then nothing has changed.
-        let keys = &adopted.config.keys;
-        let own = self.transceiver.reread_keys(keys.active.clone(), keys.publish_wait).await;
-        let own = own.map_err(|error| vec![format!("keys: {error}")])?;
         let changed = self.transceiver.change_peers(changes).await.map_err(|error| vec![error.to_string()])?;
         let mut lines = diff::changes(running, &adopted);
-        lines.extend(own.into_iter().map(|line| format!("keys: {line}")));
+        lines.extend(changed.own_keys.iter().map(|line| format!("keys: {line}")));
         for gone in changed.removed.iter().filter(|gone| gone.queued > 0) {
             let (name, queued) = (&gone.name, gone.queued);
             lines.push(format!("peer {name}: {queued} SETs stay queued, and go on when a peer of this name is added"));
@@ -128,6 +125,8 @@ impl Inner {
         if adopted.config.log.level != running.config.log.level
             && let Err(fault) = self.level.set(filter)
         {
+            // Not adopted, so that the next reload tries again.
+            adopted.config.log.level.clone_from(&running.config.log.level);
             lines.push(format!("log.level: could not be changed: {fault}"));
         }
         let restart = diff::restarts(&adopted, &file);
@@ -167,6 +166,7 @@ fn prepare(
         set: peers,
         allow: Some(allow),
         pushpull: other_limits.then_some(pushpull),
+        own_keys: Some(OwnKeys { active: effective.keys.active.clone(), publish_wait: effective.keys.publish_wait }),
     };
     let tls = assemble::tls(&effective).map_err(one)?.map(|(tls, _)| tls);
     let filter = log::filter(&effective.log.level).map_err(|fault| vec![format!("log.level: {fault}")])?;

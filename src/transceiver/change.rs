@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use super::builder::PeerConfig;
 use super::peers::{Entry, Links, Task};
 use super::{Inner, SubmitFault, Transceiver};
+use crate::auth::keyring;
 use crate::auth::{PartnerKeys, Reread, Secret, TokenTaken};
 use crate::engine::{Inspector, Partner};
 use crate::peer::PeerId;
@@ -28,6 +29,17 @@ pub struct Changes {
     pub allow: Option<Allow>,
     /// Other limits and intervals of push-pull. Links that we dialled are dialled anew.
     pub pushpull: Option<pushpull::Config>,
+    /// Our own key directory is to be read again.
+    pub own_keys: Option<OwnKeys>,
+}
+
+/// By what our own keys are to be read again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnKeys {
+    /// `keys.active`.
+    pub active: Option<String>,
+    /// `keys.publish_wait`.
+    pub publish_wait: Duration,
 }
 
 /// What became of the peers.
@@ -37,6 +49,8 @@ pub struct Changed {
     pub removed: Vec<Removed>,
     /// Names of those that have come.
     pub added: Vec<String>,
+    /// What has changed in our own keys, in words.
+    pub own_keys: Vec<String>,
 }
 
 /// What stays in the store of a peer that has gone. When one of its name comes again, its queue goes on.
@@ -71,6 +85,9 @@ pub enum ChangeError {
         /// Why not.
         fault: String,
     },
+    /// Our own keys cannot be taken over as they are.
+    #[error("keys: {0}")]
+    OwnKeys(#[from] keyring::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -178,7 +195,7 @@ impl Transceiver {
 }
 
 impl Inner {
-    async fn change(&self, changes: Changes) -> Result<Changed, ChangeError> {
+    async fn change(self: &Arc<Self>, changes: Changes) -> Result<Changed, ChangeError> {
         // A name that stands in both is meant to stay.
         let goes = |name: &&String| !changes.set.iter().any(|config| config.name == **name);
         let leaving: Vec<Arc<Entry>> =
@@ -192,6 +209,17 @@ impl Inner {
         let ids: Vec<PeerId> = leaving.iter().map(|entry| entry.partner.id).collect();
         let tokens: Vec<(Arc<Partner>, &[Secret])> =
             coming.iter().map(|peer| (Arc::clone(&peer.partner), peer.config.accept_tokens.as_slice())).collect();
+        self.directory.may_change(&ids, &tokens)?;
+        // The last that can fail, because it is durable: everybody's tokens change only here, one change at a time.
+        let own_keys = match changes.own_keys {
+            None => Vec::new(),
+            Some(OwnKeys { active, publish_wait }) => {
+                let reread = move |keys: &keyring::KeyRing, inner: &Self| {
+                    keys.reread(active.as_deref(), publish_wait, inner.clock.now().wall)
+                };
+                self.with_keys(reread).await?
+            }
+        };
         let departing = self.directory.change(&ids, &tokens)?;
 
         // From here on nothing fails.
@@ -202,7 +230,7 @@ impl Inner {
         if let Some(allow) = changes.allow {
             self.dialer.set_allow(allow);
         }
-        let mut changed = Changed::default();
+        let mut changed = Changed { own_keys, ..Changed::default() };
         let (mut ending, mut starting) = (Vec::new(), Vec::new());
         {
             let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);

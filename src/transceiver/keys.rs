@@ -79,6 +79,8 @@ pub(super) async fn tend(inner: Arc<Inner>) {
         if !inner.keys.is_waiting() {
             inner.keys.changed().await;
         }
+        // In this order: what is published in between is credited too little rather than too much.
+        let moment = inner.keys.moment();
         let begun = inner.clock.now().mono;
         inner.mark_keys().await;
         inner.settle_keys().await;
@@ -87,7 +89,7 @@ pub(super) async fn tend(inner: Arc<Inner>) {
             () = tokio::time::sleep(inner.keys.pace()) => {}
         }
         let elapsed = inner.clock.now().mono.saturating_sub(begun);
-        inner.with_keys(move |keys, inner| keys.advance(elapsed, inner.clock.now().wall)).await;
+        inner.with_keys(move |keys, inner| keys.advance_since(moment, elapsed, inner.clock.now().wall)).await;
     }
 }
 
@@ -188,9 +190,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::auth::Secret;
     use crate::set::{Algorithm, KeySet, SigningKey, events::Filter};
     use crate::store::Memory;
-    use crate::transceiver::{Event, KeySource, PeerConfig};
+    use crate::transceiver::{ChangeError, Changes, Event, KeySource, OwnKeys, PeerConfig};
 
     /// With these peers, which never come.
     async fn transceiver(peers: &[&str]) -> Transceiver {
@@ -267,5 +270,50 @@ mod tests {
         transceiver.0.journal.commit(id, store::Epoch(1), Arc::new(vec![settle])).await.unwrap();
         assert_eq!(transceiver.retire_key("k-1", false).await.unwrap(), Retire::Done);
         assert!(!transceiver.is_published("k-1") && transceiver.is_published("k-2"));
+    }
+
+    #[tokio::test]
+    async fn peers_and_our_own_keys_change_together_or_not_at_all() {
+        let transceiver = transceiver(&["a", "b"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let write = |kid: &str, text: &str| {
+            use std::os::unix::fs::PermissionsExt as _;
+            let file = folder.path().join(format!("{kid}.pem"));
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        let pem = |kid: &str| SigningKey::generate(Algorithm::EdDsa, kid).unwrap().1;
+        write("k-1", &pem("k-1"));
+        let now = transceiver.0.clock.now().wall;
+        let ring = KeyRing::open(folder.path(), None, Duration::from_secs(60), now).unwrap();
+        let builder = Transceiver::builder("https://us.example").key_ring(ring);
+        let ours = builder.store(Arc::new(Memory::new())).start().await.unwrap();
+        let with = |tokens: [&str; 2]| {
+            let mut changes = Changes {
+                own_keys: Some(OwnKeys { active: None, publish_wait: Duration::from_secs(60) }),
+                ..Changes::default()
+            };
+            for (name, token) in ["a", "b"].iter().zip(tokens) {
+                let mut config = transceiver.0.find(name).unwrap().config.clone();
+                config.keys = KeySource::File(folder.path().join("theirs.json"));
+                config.accept_tokens = vec![Secret::new(token.to_owned(), "a test").unwrap()];
+                changes.set.push(config);
+            }
+            changes
+        };
+        let keys = ours.jwks();
+        std::fs::write(folder.path().join("theirs.json"), &keys).unwrap();
+        write("k-2", &pem("k-2"));
+        let taken = ours.change_peers(with(["the-same-token-01234", "the-same-token-01234"])).await;
+        assert!(matches!(taken, Err(ChangeError::TokenTaken(_))), "{taken:?}");
+        assert_eq!(ours.jwks(), keys, "the peers were refused, and the keys stay");
+        write("k-3", "no key");
+        let bad = ours.change_peers(with(["a-token-of-a-0123456", "a-token-of-b-0123456"])).await;
+        assert!(matches!(bad, Err(ChangeError::OwnKeys(_))), "{bad:?}");
+        assert_eq!((ours.peer_names(), ours.jwks()), (Vec::new(), keys), "the keys were refused, and the peers stay");
+        write("k-3", &pem("k-3"));
+        let changed = ours.change_peers(with(["a-token-of-a-0123456", "a-token-of-b-0123456"])).await.unwrap();
+        assert_eq!((changed.added.len(), changed.own_keys.len()), (2, 2));
+        assert!(ours.is_published("k-2") && ours.is_published("k-3"));
     }
 }

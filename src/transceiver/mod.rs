@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 
 pub use advice::{Advice, quoted};
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
-pub use change::{ChangeError, Changed, Changes, Closed, Removed};
+pub use change::{ChangeError, Changed, Changes, Closed, OwnKeys, Removed};
 pub use dead_letters::{Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve};
 pub use event::Event;
 pub use peers::{Verified, VerifyError};

@@ -54,16 +54,8 @@ impl Directory {
     /// who leave, when the answer is dropped.
     pub fn change(&self, leaving: &[PeerId], coming: &[(Arc<Partner>, &[Secret])]) -> Result<Departing, TokenTaken> {
         let mut bearers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let next = after(&bearers, leaving, coming)?;
         let leaving: HashSet<PeerId> = leaving.iter().copied().collect();
-        let told_anew: HashSet<PeerId> = coming.iter().map(|(partner, _)| partner.id).collect();
-        let mut next = bearers.clone();
-        next.retain(|guest| !leaving.contains(&guest.partner.id) && !told_anew.contains(&guest.partner.id));
-        for (partner, tokens) in coming {
-            for token in *tokens {
-                let known = bearers.owner(token).filter(|guest| Arc::ptr_eq(&guest.partner, partner));
-                next.insert(token, known.cloned().unwrap_or_else(|| Guest::new(partner)))?;
-            }
-        }
         let before = std::mem::replace(&mut *bearers, next);
         let staying: HashSet<*const Guest> = bearers.owners().map(Arc::as_ptr).collect();
         let gone = before.owners().filter(|guest| !staying.contains(&Arc::as_ptr(guest))).cloned();
@@ -76,12 +68,36 @@ impl Directory {
         Ok(Departing(departing))
     }
 
+    /// Whether such a change is possible now; changes nothing.
+    pub fn may_change(&self, leaving: &[PeerId], coming: &[(Arc<Partner>, &[Secret])]) -> Result<(), TokenTaken> {
+        after(&self.0.read().unwrap_or_else(PoisonError::into_inner), leaving, coming).map(drop)
+    }
+
     /// The caller, or the 401 to give it. Looks at headers only, so it comes before any body is read.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<(Arc<Partner>, Pass), Response<Body>> {
         let bearers = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let guest = bearers.identify(headers).map_err(reply::unauthorised)?;
         Ok((Arc::clone(&guest.partner), Pass(guest.standing.subscribe())))
     }
+}
+
+/// What the tokens mean after such a change.
+fn after(
+    bearers: &Bearers<Arc<Guest>>,
+    leaving: &[PeerId],
+    coming: &[(Arc<Partner>, &[Secret])],
+) -> Result<Bearers<Arc<Guest>>, TokenTaken> {
+    let replaced: HashSet<PeerId> =
+        leaving.iter().copied().chain(coming.iter().map(|(partner, _)| partner.id)).collect();
+    let mut next = bearers.clone();
+    next.retain(|guest| !replaced.contains(&guest.partner.id));
+    for (partner, tokens) in coming {
+        for token in *tokens {
+            let known = bearers.owner(token).filter(|guest| Arc::ptr_eq(&guest.partner, partner));
+            next.insert(token, known.cloned().unwrap_or_else(|| Guest::new(partner)))?;
+        }
+    }
+    Ok(next)
 }
 
 impl Guest {

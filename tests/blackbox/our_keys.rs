@@ -405,3 +405,30 @@ async fn a_reload_publishes_a_new_key_file_and_follows_keys_active() {
     let (changes, _) = daemon.reload().await;
     assert!(changes.is_empty(), "the same again changes nothing: {changes:?}");
 }
+
+/// A SET that is queued must not become unverifiable because somebody replaced a file.
+#[tokio::test]
+async fn another_key_under_the_same_name_is_refused_by_reload_and_start_and_what_is_queued_stays_verifiable() {
+    let (globex, mut daemon) = scene().await;
+    daemon.send("globex", "queued").await;
+    let (before, file) = (jwks(&daemon).await, daemon.dir().join("keys/us-1.pem"));
+    let good = std::fs::read_to_string(&file).unwrap();
+    let (_, pem) = set::SigningKey::generate(set::Algorithm::Es256, "us-1").unwrap();
+    std::fs::write(&file, pem.as_bytes()).unwrap();
+    let answer = daemon.admin("POST", "/api/v1/reload", None).await;
+    assert_eq!((answer.status(), &answer.json()["code"]), (422, &json!("reload_failed")), "{}", answer.text());
+    let problems = answer.json()["problems"].to_string();
+    for part in ["keys/us-1.pem", "us-1", "restore the file", "pushpull key rotate --kid NAME"] {
+        assert!(problems.contains(part), "{part}: {problems}");
+    }
+    assert_eq!(jwks(&daemon).await, before);
+    daemon.kill().await;
+    let (code, text) = daemon.rival().await;
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("key_name_used") && text.contains("us-1.pem") && text.contains("restore the file"), "{text}");
+    std::fs::write(&file, good).unwrap();
+    daemon.restart().await;
+    let queued = globex.fetch(&daemon, "queued").await;
+    assert_eq!(jwks(&daemon).await, before);
+    assert!(verifies(&queued, &before, &globex));
+}

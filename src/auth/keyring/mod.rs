@@ -93,6 +93,9 @@ struct Kept {
     uses: HashMap<String, Usage>,
     /// Fetches of `/jwks.json` before a key was in it.
     fetches_before: HashMap<String, u64>,
+    /// How many changes there have been, and with which of them a key's wait began.
+    changes: u64,
+    waits_since: HashMap<String, u64>,
     /// Time that has passed and is not written down.
     unsaved: Duration,
     /// Writing failed, and has been reported.
@@ -145,6 +148,8 @@ impl KeyRing {
             publish_wait,
             uses: HashMap::new(),
             fetches_before: HashMap::new(),
+            changes: 0,
+            waits_since: HashMap::new(),
             unsaved: Duration::ZERO,
             in_trouble: false,
         };
@@ -249,6 +254,7 @@ impl KeyRing {
                 return Err(error);
             }
         };
+        kept.note_waits(&before);
         let Kept { rotation, keys, fetches_before, .. } = &mut *kept;
         for (kid, _) in rotation.published().filter(|(kid, _)| before.get(kid).is_none()) {
             fetches_before.insert(kid.to_owned(), self.fetches.load(Ordering::Relaxed));
@@ -313,6 +319,18 @@ impl Kept {
         let held = self.uses.get(kid).and_then(|usage| usage.in_use.upgrade());
         let in_use = held.unwrap_or_else(|| Arc::new(InUse(Arc::clone(changed))));
         Ok(Signer { key: Arc::clone(key), in_use })
+    }
+
+    /// Remembers whose wait has begun with this change: time from before it does not count.
+    fn note_waits(&mut self, before: &Rotation) {
+        self.changes += 1;
+        for (kid, key) in self.rotation.keys() {
+            let left = key.left(self.publish_wait);
+            let went_on = before.get(kid).is_some_and(|old| old.left(self.publish_wait) == left && old.jwk == key.jwk);
+            if left.is_some() && !went_on {
+                self.waits_since.insert(kid.to_owned(), self.changes);
+            }
+        }
     }
 
     /// Says once that the directory cannot be written, until it can.

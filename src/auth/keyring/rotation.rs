@@ -229,10 +229,10 @@ impl Rotation {
         self.keys.get_mut(kid).map(|key| &mut key.state)
     }
 
-    /// Lets time pass in which the keys were served.
-    pub(super) fn advance(&mut self, elapsed: Duration) {
+    /// Lets time pass in which these keys were served.
+    pub(super) fn advance(&mut self, elapsed: Duration, served: impl Fn(&str) -> bool) {
         let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        for key in self.keys.values_mut() {
+        for (_, key) in self.keys.iter_mut().filter(|(kid, _)| served(kid)) {
             match &mut key.state {
                 State::Next { served_ms, .. } => *served_ms = served_ms.saturating_add(elapsed),
                 State::Retiring { marks: Some(marks), settled_ms } if marks.is_empty() => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::{Error, KeyRing, SAVED_PARTS, State};
+use super::{Error, Kept, KeyRing, SAVED_PARTS, State};
 use crate::clock::Wall;
 
 /// Short waits are not written down more often than this.
@@ -36,11 +36,22 @@ impl KeyRing {
         (self.kept().publish_wait / SAVED_PARTS).clamp(Duration::from_millis(20), Duration::from_secs(5))
     }
 
-    /// So much time has passed in which the keys were served: whoever is due signs, or goes. Blocks.
+    /// Where we are in the row of changes: to be asked for before the time is taken that `advance_since` is told of.
+    pub fn moment(&self) -> u64 {
+        self.kept().changes
+    }
+
+    /// So much time has passed in which the keys were served as they are now: whoever is due signs, or goes. Blocks.
     pub fn advance(&self, elapsed: Duration, now: Wall) {
+        self.advance_since(self.moment(), elapsed, now);
+    }
+
+    /// So much time has passed since that moment; a wait that began later is not credited with it. Blocks.
+    pub fn advance_since(&self, moment: u64, elapsed: Duration, now: Wall) {
         let mut kept = self.kept();
         let wait = kept.publish_wait;
-        kept.rotation.advance(elapsed);
+        let Kept { rotation, waits_since, .. } = &mut *kept;
+        rotation.advance(elapsed, |kid| waits_since.get(kid).is_none_or(|since| *since <= moment));
         kept.unsaved += elapsed;
         let mut rotation = kept.rotation.clone();
         let signs = rotation.due_to_sign(wait).filter(|kid| kept.keys.contains_key(*kid)).map(str::to_owned);
@@ -131,5 +142,31 @@ impl KeyRing {
         {
             kept.report(&error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::keyring::Rotate;
+    use crate::set::{Algorithm, SigningKey};
+
+    #[test]
+    fn time_from_before_a_key_was_published_or_settled_is_not_credited_to_it() {
+        let (now, wait) = (Wall(1_795_000_000_000), crate::auth::keyring::PUBLISH_WAIT);
+        let key = |kid: &str| SigningKey::generate(Algorithm::EdDsa, kid).unwrap().0;
+        let ring = KeyRing::of(vec![key("a")], None, now).unwrap();
+        let before = ring.moment();
+        ring.rotate(Rotate::Given(key("b")), false, now).unwrap();
+        ring.advance_since(before, 2 * wait, now);
+        assert_eq!(ring.signer().key.kid(), "a", "the time was before b was published");
+        let since = ring.moment();
+        ring.advance_since(since, wait, now);
+        assert_eq!(ring.signer().key.kid(), "b");
+        ring.mark(&ring.unmarked(), &BTreeMap::new()).unwrap();
+        ring.advance_since(since, 2 * wait, now);
+        assert!(ring.is_published("a"), "the time was before a was known to be settled");
+        ring.advance_since(ring.moment(), wait, now);
+        assert!(!ring.is_published("a"));
     }
 }
