@@ -1,6 +1,7 @@
 //! The library's front door: a Transceiver with its peers, its inbox and its end. Puts the floors below together.
 
 mod advice;
+mod backlog;
 mod builder;
 mod change;
 mod dead_letters;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use advice::{Advice, quoted};
+pub use backlog::Backlog;
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
 pub use change::{ChangeError, Changed, Changes, Closed, Removed};
 pub use dead_letters::{Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve};
