@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde_json::{Map, Value};
 
-use super::advice::{Advice, advice, quoted, reason};
+use super::advice::{Advice, advice, named, named_by_reason, reason};
 use super::{Inner, Transceiver};
 use crate::clock::Wall;
 use crate::peer::{self, Fate, Outcome, PeerId, Place, Story, Stretch};
@@ -302,21 +302,25 @@ impl DeadLetter {
 
     /// Who has to act on it, and how.
     pub fn advice(&self) -> Advice {
-        let target = quoted(self.jti.as_str());
-        advice(&self.reason, self.error.is_some(), &self.peer, self.resend.is_ok(), self.reissue.is_ok(), &target)
+        let target = named(self.jti.as_str());
+        advice(
+            &self.reason,
+            self.error.is_some(),
+            &self.peer,
+            self.resend.is_ok(),
+            self.reissue.is_ok(),
+            target.as_deref(),
+        )
     }
 }
 
 impl Group {
     /// Who has to act on all of them, and how.
     pub fn advice(&self) -> Advice {
-        let target = if self.reason == OTHER {
-            format!("--peer {}", self.peer)
-        } else {
-            format!("--peer {} --reason {}", self.peer, quoted(&self.reason))
-        };
+        let reason = (self.reason != OTHER).then_some(self.reason.as_str());
+        let target = named_by_reason(&self.peer, reason);
         let refused = self.example.error.is_some();
-        advice(&self.reason, refused, &self.peer, self.can_resend > 0, self.can_reissue > 0, &target)
+        advice(&self.reason, refused, &self.peer, self.can_resend > 0, self.can_reissue > 0, target.as_deref())
     }
 }
 

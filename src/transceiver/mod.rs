@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use advice::{Advice, quoted};
+pub use advice::{Advice, named, named_by_reason};
 pub use backlog::Backlog;
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
 pub use change::{ChangeError, Changed, Changes, Closed, Removed};
