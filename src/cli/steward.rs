@@ -124,6 +124,7 @@ impl Inner {
     async fn remove_peer(&self, name: &str, terms: Terms) -> Result<Removal, RemoveFault> {
         let mut running = self.running.lock().await;
         let definition = self.kept(name, &running.config).await?;
+        // Closed by the caller too, unless one of its name has come meanwhile.
         let closed = self.transceiver.close_queue(name).map_err(|_| RemoveFault::NoSuchPeer)?;
         let queued = self.backlog(name).await?.queued;
         if queued > 0 && !terms.keep_queue {
@@ -179,13 +180,19 @@ impl admin::Steward for Steward {
     fn remove_peer(&self, name: String, terms: Terms) -> BoxFuture<'static, Result<Removal, RemoveFault>> {
         let inner = Arc::clone(&self.0);
         async move {
+            inner.definition(&name).await?;
+            // Closed until it has gone: in between nothing may come that would have been sent first.
+            let closed = inner.transceiver.close_queue(&name).map_err(|_| RemoveFault::NoSuchPeer)?;
             if let Some(within) = terms.drain {
-                inner.definition(&name).await?;
-                let _closed = inner.transceiver.close_queue(&name).map_err(|_| RemoveFault::NoSuchPeer)?;
                 inner.empty_queue(&name, within, terms).await?;
             }
             let stopped = || RemoveFault::Unavailable("the daemon is stopping".to_owned());
-            carried_through(async move { inner.remove_peer(&name, terms).await }, move || Err(stopped())).await
+            let removing = async move {
+                let removed = inner.remove_peer(&name, terms).await;
+                drop(closed);
+                removed
+            };
+            carried_through(removing, move || Err(stopped())).await
         }
         .boxed()
     }

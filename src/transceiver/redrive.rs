@@ -288,11 +288,14 @@ impl Inner {
                 each.map(|letter| (Arc::clone(&name), letter.jti.clone(), Err(fault.clone()))).collect()
             };
             // A peer that is gone gets nothing; what is left of it can be cleared away.
-            let entry = if remedy == Remedy::Discard { Ok(None) } else { self.find(&name).map(Some) };
+            let entry = match remedy {
+                Remedy::Discard => Ok(None),
+                Remedy::Resend | Remedy::Reissue => self.open(&name).map(Some),
+            };
             let acts = match entry {
                 Ok(entry) => self.acts(remedy, entry, letters, &mut held, &mut tried).await,
-                Err(_) => {
-                    tried.extend(named(&letters, &RedriveFault::NoSuchPeer(name.to_string())));
+                Err(fault) => {
+                    tried.extend(named(&letters, &fault));
                     continue;
                 }
             };
@@ -308,6 +311,15 @@ impl Inner {
             }
         }
         tried
+    }
+
+    /// The peer, if SETs are taken for it.
+    fn open(&self, name: &str) -> Result<Arc<Entry>, RedriveFault> {
+        let entry = self.find(name).map_err(|_| RedriveFault::NoSuchPeer(name.to_owned()))?;
+        match entry.is_leaving() {
+            false => Ok(entry),
+            true => Err(RedriveFault::Submit(Arc::new(SubmitFault::Leaving(name.to_owned())))),
+        }
     }
 
     /// What the actor is asked for. Of those that cannot be signed anew, `tried` is told.

@@ -72,7 +72,7 @@ pub(crate) async fn refuse(
 }
 
 /// The partner fetches this and says nothing until it is given up; its token.
-async fn give_up(daemon: &Daemon, partner: &Partner, jti: &str) -> String {
+pub(crate) async fn give_up(daemon: &Daemon, partner: &Partner, jti: &str) -> String {
     let token = partner.fetch(daemon, jti).await;
     until("it is given up", async || {
         partner.exchange(daemon, &json!({})).await;

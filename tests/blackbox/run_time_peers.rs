@@ -9,6 +9,7 @@ use crate::common::daemon::{Daemon, Plan, event};
 use crate::common::partner::{Partner, verdict};
 use crate::common::socket::Socket;
 use crate::common::until;
+use crate::dead_letters::give_up;
 
 /// The body that adds this partner, which comes to us; makes the files that it names.
 fn addition(daemon: &Daemon, partner: &Partner) -> Value {
@@ -99,6 +100,35 @@ async fn a_queue_is_emptied_first_and_nothing_more_is_taken_meanwhile() {
     };
     let ((status, _, gone), code) = tokio::join!(removing, emptying);
     assert_eq!((status, &gone["queued"], code), (200, &json!(0), Some(1008)), "{gone}");
+}
+
+#[tokio::test]
+async fn nothing_is_resent_or_reissued_to_a_partner_whose_queue_is_being_emptied() {
+    // What is sent twice is given up, what is not sent waits.
+    let settings =
+        "[delivery]\nretry_first = \"50ms\"\nretry_max = \"50ms\"\nattempts_max = 2\ngive_up_after = \"1s\"\n";
+    let daemon = Plan::new(false).with(settings).start().await;
+    let partner = Partner::new("late");
+    add(&daemon, &partner).await;
+    daemon.send("late", "dead").await;
+    give_up(&daemon, &partner, "dead").await;
+    daemon.send("late", "waits").await;
+    let removing = remove(&daemon, "?drain=30s");
+    let beside = async {
+        until("the queue to be closed", async || {
+            let answer = daemon.admin("POST", "/api/v1/events", Some(&event("late", "waits"))).await;
+            (answer.status() == 409 && answer.json()["code"] == "peer_leaving").then_some(())
+        })
+        .await;
+        for verb in ["resend", "reissue"] {
+            let answer = daemon.admin("POST", &format!("/api/v1/dead-letters/dead/{verb}"), None).await;
+            assert_eq!((answer.status(), &answer.json()["code"]), (409, &json!("peer_leaving")), "{verb}");
+        }
+        partner.fetch(&daemon, "waits").await;
+        partner.exchange(&daemon, &json!({"ack": ["waits"]})).await;
+    };
+    let ((status, _, gone), ()) = tokio::join!(removing, beside);
+    assert_eq!((status, &gone["queued"]), (200, &json!(0)), "{gone}");
 }
 
 #[tokio::test]
