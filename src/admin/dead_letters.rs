@@ -284,6 +284,11 @@ impl From<RedriveFault> for Problem {
             RedriveFault::NoSuchEvent(_) => Self::new(StatusCode::NOT_FOUND, Code::NoSuchEvent, detail),
             RedriveFault::NotDead { .. } => conflict(Code::NotADeadLetter),
             RedriveFault::SeveralPeers { .. } => conflict(Code::SeveralPeers),
+            RedriveFault::NotResendable(jti, Hindrance::PeerGone(_))
+            | RedriveFault::NotReissuable(jti, Hindrance::PeerGone(_)) => {
+                let fix = with_jti("Add the peer again (`pushpull peer add`), or `pushpull dlq discard JTI`.", jti);
+                Self::new(StatusCode::CONFLICT, Code::NoSuchPeer, detail).fix(fix)
+            }
             RedriveFault::NotResendable(_, Hindrance::Answered(_)) => conflict(Code::ResendRefused),
             RedriveFault::NotResendable(_, Hindrance::KeyNotPublished(_)) => conflict(Code::KeyNotPublished),
             RedriveFault::NotResendable(..) | RedriveFault::NotReissuable(..) => conflict(Code::ForeignIssuer),

@@ -61,6 +61,17 @@ pub(super) fn advice(
     Advice { who, fix, command: Some(command(verb).unwrap_or_else(elsewhere)) }
 }
 
+/// What helps when its peer is not configured any more.
+pub(super) fn advice_for_gone(peer: &str, target: Option<&str>) -> Advice {
+    let command = match target {
+        Some(target) => format!("pushpull dlq discard {target}"),
+        None => "pushpull dlq ls --json".to_owned(),
+    };
+    let fix =
+        format!("The peer {peer} is not configured any more: add it again (`pushpull peer add`), or `{command}`.");
+    Advice { who: Who::You, fix, command: Some(command) }
+}
+
 /// Why it is a dead letter, in a word.
 pub(super) fn reason(outcome: &Outcome) -> String {
     match outcome {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -129,6 +130,21 @@ async fn nothing_is_resent_or_reissued_to_a_partner_whose_queue_is_being_emptied
     };
     let ((status, _, gone), ()) = tokio::join!(removing, beside);
     assert_eq!((status, &gone["queued"]), (200, &json!(0)), "{gone}");
+
+    let left = daemon.get("/api/v1/dead-letters?peer=late").await["dead_letters"][0].clone();
+    assert_eq!((&left["can_resend"], &left["can_reissue"]), (&json!(false), &json!(false)), "{left}");
+    assert_eq!(left["command"], "pushpull dlq discard dead");
+    for verb in ["resend", "reissue"] {
+        let answer = daemon.admin("POST", &format!("/api/v1/dead-letters/dead/{verb}"), None).await;
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(answer.status() == 409 && detail.contains("late is not configured any more"), "{verb}: {detail}");
+        let body = json!({"peer": "late", "dry_run": true});
+        let tried = daemon.admin("POST", &format!("/api/v1/dead-letters/{verb}"), Some(&body)).await.json();
+        assert_eq!((&tried["count"], tried["failed"].as_array().map(Vec::len)), (&json!(0), Some(1)), "{tried}");
+    }
+    let discards = (0..8).map(|_| daemon.admin("POST", "/api/v1/dead-letters/dead/discard", None));
+    let answers: Vec<u16> = join_all(discards).await.iter().map(|answer| answer.status()).collect();
+    assert!(answers.contains(&200) && answers.iter().all(|status| [200, 409].contains(status)), "{answers:?}");
 }
 
 #[tokio::test]
