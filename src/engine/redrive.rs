@@ -13,7 +13,7 @@ use crate::set::Jti;
 use crate::store;
 
 /// What is asked for one dead letter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Redriving {
     /// Its place.
     pub seq: u64,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tracing::info;
@@ -99,6 +99,9 @@ pub struct Bulk {
 
 /// Dead letters that are dealt with in one commit.
 const CHUNK: usize = 250;
+
+/// How often an act is tried anew because the actor ended that had it.
+const ACTORS_MAX: usize = 8;
 
 impl Transceiver {
     /// The dead letter of this jti.
@@ -399,6 +402,23 @@ impl Inner {
         if acts.is_empty() {
             return Ok(Vec::new());
         }
+        let is_stopped = |done: &Result<_, RedriveFault>| matches!(done, Err(RedriveFault::Submit(fault)) if matches!(**fault, SubmitFault::Stopped));
+        // The actor of a peer that is gone ends with whoever is done first; the others ask the next one.
+        let mut done = self.act_once(id, acts.clone()).await;
+        for _ in 0..ACTORS_MAX {
+            if !is_stopped(&done) || self.stopping.load(Ordering::SeqCst) {
+                break;
+            }
+            done = self.act_once(id, acts.clone()).await;
+        }
+        done
+    }
+
+    async fn act_once(
+        &self,
+        id: PeerId,
+        acts: Vec<Redriving>,
+    ) -> Result<Vec<Result<Redriven, RedriveError>>, RedriveFault> {
         let submit = |fault| RedriveFault::Submit(Arc::new(fault));
         // What is left of a peer that is gone has an actor for this alone.
         let (name, retired) = (self.name_of(id), AtomicBool::new(false));
