@@ -100,9 +100,6 @@ pub struct Bulk {
 /// Dead letters that are dealt with in one commit.
 const CHUNK: usize = 250;
 
-/// How often an act is tried anew because the actor ended that had it.
-const ACTORS_MAX: usize = 8;
-
 impl Transceiver {
     /// The dead letter of this jti.
     pub async fn dead_letter(&self, jti: &Jti, peer: Option<&str>) -> Result<DeadLetter, RedriveFault> {
@@ -405,11 +402,10 @@ impl Inner {
         let is_stopped = |done: &Result<_, RedriveFault>| matches!(done, Err(RedriveFault::Submit(fault)) if matches!(**fault, SubmitFault::Stopped));
         // The actor of a peer that is gone ends with whoever is done first; the others ask the next one.
         let mut done = self.act_once(id, acts.clone()).await;
-        for _ in 0..ACTORS_MAX {
-            if !is_stopped(&done) || self.stopping.load(Ordering::SeqCst) {
-                break;
+        for _ in 0..8 {
+            if is_stopped(&done) && !self.stopping.load(Ordering::SeqCst) {
+                done = self.act_once(id, acts.clone()).await;
             }
-            done = self.act_once(id, acts.clone()).await;
         }
         done
     }
