@@ -12,7 +12,7 @@ use super::{Admin, body};
 use crate::clock::Wall;
 use crate::codes::Code;
 use crate::set::Jti;
-use crate::transceiver::{Advice, Bulk, Cursor, DeadLetter, Group, Hindrance, RedriveFault, Remedy, Sieve, quoted};
+use crate::transceiver::{Advice, Bulk, Cursor, DeadLetter, Group, Hindrance, RedriveFault, Remedy, Sieve, named};
 
 /// Dead letters in one answer, or dealt with by one request.
 const LETTERS_MAX: usize = 10_000;
@@ -261,13 +261,21 @@ pub(super) fn advise(value: &mut Value, advice: &Advice) {
     }
 }
 
+/// A remedy for this one. With a name that cannot be shown whole it stays as it is.
+fn with_jti(remedy: &str, jti: &Jti) -> String {
+    match named(jti.as_str()) {
+        Some(jti) => remedy.replace("JTI", &jti),
+        None => format!("{remedy} (`pushpull dlq ls --json` tells the JTI)"),
+    }
+}
+
 impl From<RedriveFault> for Problem {
     fn from(fault: RedriveFault) -> Self {
         let detail = fault.to_string();
         let conflict = |code: Code| {
             let problem = Self::new(StatusCode::CONFLICT, code, detail.clone());
             match fault.jti() {
-                Some(jti) => problem.fix(code.entry().remedy.replace("JTI", &quoted(jti.as_str()))),
+                Some(jti) => problem.fix(with_jti(code.entry().remedy, jti)),
                 None => problem,
             }
         };
@@ -276,11 +284,16 @@ impl From<RedriveFault> for Problem {
             RedriveFault::NoSuchEvent(_) => Self::new(StatusCode::NOT_FOUND, Code::NoSuchEvent, detail),
             RedriveFault::NotDead { .. } => conflict(Code::NotADeadLetter),
             RedriveFault::SeveralPeers { .. } => conflict(Code::SeveralPeers),
+            RedriveFault::NotResendable(jti, Hindrance::PeerGone(_))
+            | RedriveFault::NotReissuable(jti, Hindrance::PeerGone(_)) => {
+                let fix = with_jti("Add the peer again (`pushpull peer add`), or `pushpull dlq discard JTI`.", jti);
+                Self::new(StatusCode::CONFLICT, Code::NoSuchPeer, detail).fix(fix)
+            }
             RedriveFault::NotResendable(_, Hindrance::Answered(_)) => conflict(Code::ResendRefused),
             RedriveFault::NotResendable(_, Hindrance::KeyNotPublished(_)) => conflict(Code::KeyNotPublished),
             RedriveFault::NotResendable(..) | RedriveFault::NotReissuable(..) => conflict(Code::ForeignIssuer),
             RedriveFault::Damaged(jti) => {
-                let discard = format!("`pushpull dlq discard {}`, or restore a backup.", quoted(jti.as_str()));
+                let discard = with_jti("`pushpull dlq discard JTI`, or restore a backup.", jti);
                 conflict(Code::DataDamaged).fix(discard)
             }
             RedriveFault::Submit(fault) => Self::from_fault(fault, detail),

@@ -158,15 +158,55 @@ mod tests {
         let group = json!({
             "peer": "globex", "reason": "invalid_audience", "count": 12, "since": "2026-11-28T14:02:11.000Z",
             "description": "not for us\u{1b}[2J", "who_acts": "you", "fix": "Set `audience`.",
-            "command": "pushpull dlq reissue --peer globex --reason invalid_audience", "example": "j1"
+            "command": "pushpull dlq reissue --peer globex --reason=invalid_audience", "example": "j1"
         });
         let text = group_text(&group);
         assert!(text.starts_with("12 × invalid_audience from globex, since 2026-11-28T14:02:11.000Z\n"), "{text}");
         assert!(text.contains("\n   they said not for us\\u{1b}[2J"), "{text}");
         assert!(text.contains("\n   who acts  you\n   fix       Set `audience`.\n"), "{text}");
         assert!(
-            text.contains("\n   command   pushpull dlq reissue --peer globex --reason invalid_audience\n"),
+            text.contains("\n   command   pushpull dlq reissue --peer globex --reason=invalid_audience\n"),
             "{text}"
         );
+    }
+
+    /// The words of a command line as a POSIX shell splits it.
+    fn split(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted, mut chars) = (Vec::new(), None::<String>, false, line.chars());
+        while let Some(c) = chars.next() {
+            match c {
+                '\'' => {
+                    quoted = !quoted;
+                    word.get_or_insert_default();
+                }
+                '\\' if !quoted => word.get_or_insert_default().extend(chars.next()),
+                ' ' if !quoted => words.extend(word.take()),
+                c => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn commands_for_pasting_mean_what_they_say_whoever_chose_the_names() {
+        use crate::cli::args::{Cli, Command, Dlq};
+        use crate::transceiver::{named, named_by_reason};
+        use clap::Parser as _;
+
+        for name in ["--all", "-v", "--", "a b", "it's; reboot", "$(x)", "a\\b", "", "~", "plain", "-'-", "--reason=x"]
+        {
+            let commands = [named(name), named_by_reason("globex", Some(name))];
+            for (index, target) in commands.into_iter().enumerate() {
+                let line = format!("pushpull dlq discard {}", target.expect("it can be shown"));
+                let cli = Cli::try_parse_from(split(&line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+                let Some(Command::Dlq { command: Dlq::Discard(which) }) = cli.command else {
+                    panic!("{line}: another command")
+                };
+                let meant = if index == 0 { which.jtis.first().cloned() } else { which.reason.clone() };
+                assert_eq!(meant.as_deref(), Some(name), "{line}");
+                assert!(!which.all && !which.yes && which.jtis.len() == 1 - index, "{line}: {which:?}");
+            }
+        }
     }
 }

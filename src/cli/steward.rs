@@ -14,7 +14,7 @@ use tracing::info;
 use crate::admin::{self, AddFault, Reloaded, Removal, RemoveFault, Terms};
 use crate::config::diff::{self, Contents, Seen};
 use crate::config::{Config, Environment};
-use crate::transceiver::{ChangeError, Changes, LinkState, Transceiver};
+use crate::transceiver::{Backlog, ChangeError, Changes, SubmitFault, Transceiver};
 
 use super::site::Site;
 use super::systemd::Manager;
@@ -22,6 +22,9 @@ use super::{Error, Exit, assemble, log};
 
 /// How often a queue that is being emptied is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a busy conversation may take until it tells what waits for it.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
 /// Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -88,33 +91,44 @@ impl Inner {
         Ok(())
     }
 
-    /// Waits until nothing is queued for a peer, taking nothing more meanwhile.
+    /// Waits until nothing is queued for a peer, whose queue is closed.
     async fn empty_queue(&self, name: &str, within: Duration, terms: Terms) -> Result<(), RemoveFault> {
-        self.definition(name).await?;
         let deadline = Instant::now() + within;
-        let _closed = self.transceiver.close_queue(name).map_err(|_| RemoveFault::NoSuchPeer)?;
         loop {
-            let peer = self.transceiver.peer(name).await.ok_or(RemoveFault::NoSuchPeer)?;
+            let Backlog { queued, paused } = self.backlog(name).await?;
             let over = Instant::now() >= deadline;
-            match peer.queued {
+            match queued {
                 0 => return Ok(()),
                 _ if terms.keep_queue && over => return Ok(()),
-                queued if peer.link == LinkState::Paused && !terms.keep_queue => {
-                    return Err(RemoveFault::Paused(queued));
-                }
+                queued if paused && !terms.keep_queue => return Err(RemoveFault::Paused(queued)),
                 queued if over => return Err(RemoveFault::NotDrained(queued)),
                 _ => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     }
 
+    /// What waits for a peer. What cannot be told is no empty queue.
+    async fn backlog(&self, name: &str) -> Result<Backlog, RemoveFault> {
+        let told = tokio::time::timeout(TOLD_WITHIN, self.transceiver.backlog(name)).await;
+        match told {
+            Ok(Ok(backlog)) => Ok(backlog),
+            Ok(Err(SubmitFault::NoSuchPeer(_))) => Err(RemoveFault::NoSuchPeer),
+            Ok(Err(fault)) => Err(RemoveFault::Unavailable(fault.to_string())),
+            Err(_) => Err(RemoveFault::Unavailable(format!(
+                "the conversation with the peer is too busy to tell what waits for it (asked for {} s); nothing was removed",
+                TOLD_WITHIN.as_secs()
+            ))),
+        }
+    }
+
     async fn remove_peer(&self, name: &str, terms: Terms) -> Result<Removal, RemoveFault> {
         let mut running = self.running.lock().await;
         let definition = self.kept(name, &running.config).await?;
+        // Closed by the caller too, unless one of its name has come meanwhile.
         let closed = self.transceiver.close_queue(name).map_err(|_| RemoveFault::NoSuchPeer)?;
-        let peer = self.transceiver.peer(name).await.ok_or(RemoveFault::NoSuchPeer)?;
-        if peer.queued > 0 && !terms.keep_queue {
-            return Err(RemoveFault::HasQueue(peer.queued));
+        let queued = self.backlog(name).await?.queued;
+        if queued > 0 && !terms.keep_queue {
+            return Err(RemoveFault::HasQueue(queued));
         }
         // Forgotten first: should the process end in between, it is gone as it was meant to be.
         let unavailable = |error: &dyn std::fmt::Display| RemoveFault::Unavailable(error.to_string());
@@ -166,11 +180,19 @@ impl admin::Steward for Steward {
     fn remove_peer(&self, name: String, terms: Terms) -> BoxFuture<'static, Result<Removal, RemoveFault>> {
         let inner = Arc::clone(&self.0);
         async move {
+            inner.definition(&name).await?;
+            // Closed until it has gone: in between nothing may come that would have been sent first.
+            let closed = inner.transceiver.close_queue(&name).map_err(|_| RemoveFault::NoSuchPeer)?;
             if let Some(within) = terms.drain {
                 inner.empty_queue(&name, within, terms).await?;
             }
             let stopped = || RemoveFault::Unavailable("the daemon is stopping".to_owned());
-            carried_through(async move { inner.remove_peer(&name, terms).await }, move || Err(stopped())).await
+            let removing = async move {
+                let removed = inner.remove_peer(&name, terms).await;
+                drop(closed);
+                removed
+            };
+            carried_through(removing, move || Err(stopped())).await
         }
         .boxed()
     }

@@ -13,7 +13,7 @@ use crate::set::Jti;
 use crate::store;
 
 /// What is asked for one dead letter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Redriving {
     /// Its place.
     pub seq: u64,
@@ -121,7 +121,9 @@ impl Actor {
             (Some(letter), Redrive::Discard, _) if is_superseded => Ok((letter, Redrive::Forget)),
             (Some(_), ..) if is_superseded => Err(Err(RedriveError::Gone)),
             (Some(letter), how, _) => {
-                let is_resent = matches!(how, Redrive::Resend) && self.peer.room() > 0;
+                // Refused by the core, it would be queued by nobody, and a submission of the same be taken for nothing.
+                let is_open = self.peer.room() > 0 && !self.peer.is_lifted(act.seq);
+                let is_resent = matches!(how, Redrive::Resend) && is_open;
                 let given_up = matches!(&letter.memory.fate, Fate::Settled { outcome: Outcome::Dead(_), .. });
                 if is_resent && given_up {
                     // Until the store knows it as queued, a submission of the same is the same.
@@ -255,6 +257,18 @@ mod tests {
         assert_eq!((known.fate, known.seq), (Fate::Queued, 3), "of the newer one nothing has changed");
         let counts = store.recover(id).await.unwrap().counts;
         assert_eq!((counts.queued, counts.dead_letters), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_submission_beside_a_resend_that_came_too_late_is_queued() {
+        let (store, id, handle) = scene().await;
+        while store.purge(Wall(100)).await.unwrap() {}
+        let discard = handle.redrive(vec![act(2, "d", Redrive::Discard)]);
+        let resend = handle.redrive(vec![act(2, "d", Redrive::Resend)]);
+        let (discarded, resent, sent) = tokio::join!(discard, resend, handle.send(vec![signed("d")], false));
+        assert_eq!(discarded.unwrap(), [Ok(Redriven::Discarded)]);
+        assert_eq!((resent.unwrap(), sent), (vec![Err(RedriveError::Gone)], Ok(())));
+        assert_eq!(store.recover(id).await.unwrap().counts.queued, 1, "what was accepted is queued");
     }
 
     #[tokio::test]

@@ -9,6 +9,11 @@ use crate::clock::{Timestamp, Wall};
 use crate::set::SignedSet;
 
 impl Peer {
+    /// Whether the dead letter at this place was dealt with since the last step: the store does not know yet.
+    pub fn is_lifted(&self, seq: u64) -> bool {
+        self.lifted.contains_key(&seq)
+    }
+
     /// Deals with a dead letter, which the store held when the last step was made durable.
     pub(super) fn redrive(&mut self, letter: DeadLetter, how: Redrive, now: Timestamp) {
         let done = self.decide(letter, how, now);

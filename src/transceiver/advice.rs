@@ -22,7 +22,7 @@ pub(super) fn advice(
     peer: &str,
     can_resend: bool,
     can_reissue: bool,
-    target: &str,
+    target: Option<&str>,
 ) -> Advice {
     let answer = codes::answer(reason);
     let given_up = Code::GivenUp.entry();
@@ -36,19 +36,40 @@ pub(super) fn advice(
         (false, true) => ("reissue", Some("Its key is not published any more, so it cannot be resent as it is.")),
         (false, false) => ("discard", Some("Another issuer signed it: ask that one to send it anew.")),
     };
+    let command = |verb: &str| target.map(|target| format!("pushpull dlq {verb} {target}"));
+    let elsewhere = || "pushpull dlq ls --json".to_owned();
     let mut fix = remedy.replace("`pushpull status PEER`", &format!("`pushpull status {peer}`"));
     fix = fix.replace("peer verify PEER", &format!("peer verify {peer}"));
     for asked in ["resend", "reissue", "discard"] {
         let done = if asked == "discard" { asked } else { verb };
-        fix = fix.replace(&format!("`pushpull dlq {asked} JTI`"), &format!("`pushpull dlq {done} {target}`"));
+        let done = command(done).unwrap_or_else(elsewhere);
+        fix = fix.replace(&format!("`pushpull dlq {asked} JTI`"), &format!("`{done}`"));
     }
     // Only of one of them can the text be shown.
-    let shown = if target.starts_with("--peer") { "JTI" } else { target };
-    fix = fix.replace("`pushpull dlq show JTI`", &format!("`pushpull dlq show {shown}`"));
+    if target.is_none_or(|target| !target.starts_with("--peer")) {
+        let show = command("show").unwrap_or_else(elsewhere);
+        fix = fix.replace("`pushpull dlq show JTI`", &format!("`{show}`"));
+    }
     if let Some(instead) = instead {
         fix = format!("{fix} {instead}");
     }
-    Advice { who, fix, command: Some(format!("pushpull dlq {verb} {target}")) }
+    if target.is_none() {
+        fix = format!(
+            "{fix} Its name holds characters that act on a display, so no command can show it: take it from there."
+        );
+    }
+    Advice { who, fix, command: Some(command(verb).unwrap_or_else(elsewhere)) }
+}
+
+/// What helps when its peer is not configured any more.
+pub(super) fn advice_for_gone(peer: &str, target: Option<&str>) -> Advice {
+    let command = match target {
+        Some(target) => format!("pushpull dlq discard {target}"),
+        None => "pushpull dlq ls --json".to_owned(),
+    };
+    let fix =
+        format!("The peer {peer} is not configured any more: add it again (`pushpull peer add`), or `{command}`.");
+    Advice { who: Who::You, fix, command: Some(command) }
 }
 
 /// Why it is a dead letter, in a word.
@@ -68,14 +89,30 @@ pub(super) fn cause_of_death(cause: DeathCause) -> &'static str {
     }
 }
 
-/// A text as a shell takes it for one word, without what would steer a terminal.
-pub fn quoted(text: &str) -> String {
+/// A jti as a command for pasting names it: one word for the shell, and no flag for us; `None` if it cannot be shown whole.
+pub fn named(jti: &str) -> Option<String> {
+    Some(if jti.starts_with('-') { format!("-- {}", quoted(jti)?) } else { quoted(jti)? })
+}
+
+/// All dead letters of a peer, or those with one reason, as a command for pasting names them. The partner chooses the
+/// reason, so it stands behind `=`, where it is no flag.
+pub fn named_by_reason(peer: &str, reason: Option<&str>) -> Option<String> {
+    Some(match reason {
+        Some(reason) => format!("--peer {peer} --reason={}", quoted(reason)?),
+        None => format!("--peer {peer}"),
+    })
+}
+
+/// A text as a shell takes it for one word; `None` if it holds what acts on a display, for without that it is another.
+fn quoted(text: &str) -> Option<String> {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "-._~:/@%+=,".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(harmless) {
-        return text.to_owned();
+    if text.chars().any(acts_on_display) {
+        return None;
     }
-    let shown: String = text.chars().filter(|c| !acts_on_display(*c)).collect();
-    format!("'{}'", shown.replace('\'', "'\\''"))
+    if !text.is_empty() && !text.starts_with(['~', '=']) && text.chars().all(harmless) {
+        return Some(text.to_owned());
+    }
+    Some(format!("'{}'", text.replace('\'', "'\\''")))
 }
 
 #[cfg(test)]
@@ -85,7 +122,7 @@ mod tests {
     #[test]
     fn what_helps_follows_from_how_it_ended() {
         let command = |reason, refused, resend, reissue| {
-            advice(reason, refused, "globex", resend, reissue, "j1").command.expect("a command")
+            advice(reason, refused, "globex", resend, reissue, Some("j1")).command.expect("a command")
         };
         assert_eq!(command("invalid_key", true, false, true), "pushpull dlq reissue j1");
         assert_eq!(command("invalid_key", true, false, false), "pushpull dlq discard j1");
@@ -101,20 +138,29 @@ mod tests {
         let reasons = codes::ANSWERS.iter().map(|answer| (answer.err, true));
         for (reason, refused) in reasons.chain([("their_own", true), ("too_old", false)]) {
             for (resend, reissue) in [(false, true), (false, false), (!refused, true)] {
-                let fix = advice(reason, refused, "globex", resend, reissue, "j1").fix;
+                let fix = advice(reason, refused, "globex", resend, reissue, Some("j1")).fix;
                 assert!(!fix.contains("JTI") && !fix.contains("PEER"), "{reason}: {fix}");
                 assert!(reissue || !fix.contains("dlq reissue"), "{reason}: {fix}");
             }
         }
-        let group = advice("too_old", false, "globex", true, true, "--peer globex --reason too_old");
-        assert!(group.fix.contains("`pushpull dlq resend --peer globex --reason too_old`"), "{}", group.fix);
+        let group = advice("too_old", false, "globex", true, true, Some("--peer globex --reason=too_old"));
+        assert!(group.fix.contains("`pushpull dlq resend --peer globex --reason=too_old`"), "{}", group.fix);
     }
 
     #[test]
     fn a_strange_jti_is_one_word_to_a_shell() {
-        assert_eq!(quoted("01939f2e-7c1a"), "01939f2e-7c1a");
-        assert_eq!(quoted("$(reboot) it's\u{1b}"), "'$(reboot) it'\\''s'");
-        assert_eq!(quoted("--all"), "'--all'");
-        assert_eq!(quoted(""), "''");
+        assert_eq!(named("01939f2e-7c1a").as_deref(), Some("01939f2e-7c1a"));
+        assert_eq!(named("$(reboot) it's").as_deref(), Some("'$(reboot) it'\\''s'"));
+        assert_eq!(named("--all").as_deref(), Some("-- --all"));
+        assert_eq!(named("").as_deref(), Some("''"));
+    }
+    #[test]
+    fn a_name_that_cannot_be_shown_whole_stands_in_no_command() {
+        for hidden in ["a\u{1b}[2J", "a\u{202e}b", "a\nb"] {
+            assert_eq!((named(hidden), named_by_reason("globex", Some(hidden))), (None, None));
+        }
+        let told = advice("invalid_key", true, "globex", false, true, None);
+        assert_eq!(told.command.as_deref(), Some("pushpull dlq ls --json"));
+        assert!(!told.fix.contains("reissue") && !told.fix.contains("JTI"), "{}", told.fix);
     }
 }

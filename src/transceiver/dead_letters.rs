@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde_json::{Map, Value};
 
-use super::advice::{Advice, advice, quoted, reason};
+use super::advice::{Advice, advice, advice_for_gone, named, named_by_reason, reason};
 use super::{Inner, Transceiver};
 use crate::clock::Wall;
 use crate::peer::{self, Fate, Outcome, PeerId, Place, Story, Stretch};
@@ -76,6 +76,9 @@ pub enum Hindrance {
     /// Somebody else's SET can only be sent as it is.
     #[error("its issuer is {0}, and only the issuer can sign it anew")]
     Foreign(String),
+    /// There is nobody to send it to.
+    #[error("the peer {0} is not configured any more: add it again, or discard what is left of it")]
+    PeerGone(String),
 }
 
 /// Dead letters with the same reason from the same peer.
@@ -247,14 +250,22 @@ impl Inner {
         let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
         let kid = header.get("kid").and_then(Value::as_str).unwrap_or_default();
         let ours = issuer == self.issuer;
+        let peer = self.name_of(id);
+        let gone = || Hindrance::PeerGone(peer.to_string());
+        let is_gone = self.find(&peer).is_err();
         let resend = match &error {
+            _ if is_gone => Err(gone()),
             Some(error) => Err(Hindrance::Answered(plain(&error.err))),
             None if ours && !self.keys.is_published(kid) => Err(Hindrance::KeyNotPublished(plain(kid))),
             None => Ok(()),
         };
-        let reissue = if ours { Ok(()) } else { Err(Hindrance::Foreign(plain(issuer))) };
+        let reissue = match ours {
+            _ if is_gone => Err(gone()),
+            true => Ok(()),
+            false => Err(Hindrance::Foreign(plain(issuer))),
+        };
         DeadLetter {
-            peer: self.name_of(id),
+            peer,
             jti,
             reason,
             error,
@@ -300,23 +311,38 @@ impl DeadLetter {
         types.into_iter().flat_map(Map::keys).take(16).map(|uri| plain(&events::shorten(uri))).collect()
     }
 
+    /// Its peer is not configured any more.
+    fn is_of_nobody(&self) -> bool {
+        matches!(self.resend, Err(Hindrance::PeerGone(_)))
+    }
+
     /// Who has to act on it, and how.
     pub fn advice(&self) -> Advice {
-        let target = quoted(self.jti.as_str());
-        advice(&self.reason, self.error.is_some(), &self.peer, self.resend.is_ok(), self.reissue.is_ok(), &target)
+        let target = named(self.jti.as_str());
+        if self.is_of_nobody() {
+            return advice_for_gone(&self.peer, target.as_deref());
+        }
+        advice(
+            &self.reason,
+            self.error.is_some(),
+            &self.peer,
+            self.resend.is_ok(),
+            self.reissue.is_ok(),
+            target.as_deref(),
+        )
     }
 }
 
 impl Group {
     /// Who has to act on all of them, and how.
     pub fn advice(&self) -> Advice {
-        let target = if self.reason == OTHER {
-            format!("--peer {}", self.peer)
-        } else {
-            format!("--peer {} --reason {}", self.peer, quoted(&self.reason))
-        };
+        let reason = (self.reason != OTHER).then_some(self.reason.as_str());
+        let target = named_by_reason(&self.peer, reason);
+        if self.example.is_of_nobody() {
+            return advice_for_gone(&self.peer, target.as_deref());
+        }
         let refused = self.example.error.is_some();
-        advice(&self.reason, refused, &self.peer, self.can_resend > 0, self.can_reissue > 0, &target)
+        advice(&self.reason, refused, &self.peer, self.can_resend > 0, self.can_reissue > 0, target.as_deref())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The library's front door: a Transceiver with its peers, its inbox and its end. Puts the floors below together.
 
 mod advice;
+mod backlog;
 mod builder;
 mod change;
 mod dead_letters;
@@ -22,7 +23,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use advice::{Advice, quoted};
+pub use advice::{Advice, named, named_by_reason};
+pub use backlog::Backlog;
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
 pub use change::{ChangeError, Changed, Changes, Closed, OwnKeys, Removed};
 pub use dead_letters::{Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve};

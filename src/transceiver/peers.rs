@@ -1,7 +1,7 @@
 //! The peers of a Transceiver: found, verified, paused, and what runs for them.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -171,6 +171,11 @@ impl Inner {
 }
 
 impl Entry {
+    /// Whether somebody wants nothing more to be submitted for it.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.closed.load(Ordering::SeqCst) > 0
+    }
+
     /// Why its actor did not answer.
     pub(super) fn stopped(&self) -> super::SubmitFault {
         match self.partner.is_retired() {

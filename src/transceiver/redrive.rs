@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tracing::info;
@@ -288,11 +288,14 @@ impl Inner {
                 each.map(|letter| (Arc::clone(&name), letter.jti.clone(), Err(fault.clone()))).collect()
             };
             // A peer that is gone gets nothing; what is left of it can be cleared away.
-            let entry = if remedy == Remedy::Discard { Ok(None) } else { self.find(&name).map(Some) };
+            let entry = match remedy {
+                Remedy::Discard => Ok(None),
+                Remedy::Resend | Remedy::Reissue => self.open(&name).map(Some),
+            };
             let acts = match entry {
                 Ok(entry) => self.acts(remedy, entry, letters, &mut held, &mut tried).await,
-                Err(_) => {
-                    tried.extend(named(&letters, &RedriveFault::NoSuchPeer(name.to_string())));
+                Err(fault) => {
+                    tried.extend(named(&letters, &fault));
                     continue;
                 }
             };
@@ -308,6 +311,15 @@ impl Inner {
             }
         }
         tried
+    }
+
+    /// The peer, if SETs are taken for it.
+    fn open(&self, name: &str) -> Result<Arc<Entry>, RedriveFault> {
+        let entry = self.find(name).map_err(|_| RedriveFault::NoSuchPeer(name.to_owned()))?;
+        match entry.is_leaving() {
+            false => Ok(entry),
+            true => Err(RedriveFault::Submit(Arc::new(SubmitFault::Leaving(name.to_owned())))),
+        }
     }
 
     /// What the actor is asked for. Of those that cannot be signed anew, `tried` is told.
@@ -387,6 +399,22 @@ impl Inner {
         if acts.is_empty() {
             return Ok(Vec::new());
         }
+        let is_stopped = |done: &Result<_, RedriveFault>| matches!(done, Err(RedriveFault::Submit(fault)) if matches!(**fault, SubmitFault::Stopped));
+        // The actor of a peer that is gone ends with whoever is done first; the others ask the next one.
+        let mut done = self.act_once(id, acts.clone()).await;
+        for _ in 0..8 {
+            if is_stopped(&done) && !self.stopping.load(Ordering::SeqCst) {
+                done = self.act_once(id, acts.clone()).await;
+            }
+        }
+        done
+    }
+
+    async fn act_once(
+        &self,
+        id: PeerId,
+        acts: Vec<Redriving>,
+    ) -> Result<Vec<Result<Redriven, RedriveError>>, RedriveFault> {
         let submit = |fault| RedriveFault::Submit(Arc::new(fault));
         // What is left of a peer that is gone has an actor for this alone.
         let (name, retired) = (self.name_of(id), AtomicBool::new(false));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::advice::{Advice, advice, cause_of_death, quoted, reason};
+use super::advice::{Advice, advice, cause_of_death, named, reason};
 use super::peers::Entry;
 use super::{Inner, Transceiver};
 use crate::clock::Wall;
@@ -350,7 +350,7 @@ impl EventRecord {
                 };
                 if state != State::Acked && !story.is_closed() {
                     let refused = error.is_some();
-                    advised = Some(advice(&why, refused, &peer, !refused, true, &quoted(jti.as_str())));
+                    advised = Some(advice(&why, refused, &peer, !refused, true, named(jti.as_str()).as_deref()));
                 }
                 (state, attempts, error)
             }

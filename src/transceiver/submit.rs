@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::event::{Event, Unsigned};
@@ -161,7 +160,7 @@ impl Inner {
 
     pub(super) fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
         let entry = self.find(&submission.peer)?;
-        if entry.closed.load(Ordering::SeqCst) > 0 {
+        if entry.is_leaving() {
             return Err(SubmitFault::Leaving(submission.peer));
         }
         let invalid = |error: Incomplete| SubmitFault::Invalid(error.to_string());

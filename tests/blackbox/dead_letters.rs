@@ -72,7 +72,7 @@ pub(crate) async fn refuse(
 }
 
 /// The partner fetches this and says nothing until it is given up; its token.
-async fn give_up(daemon: &Daemon, partner: &Partner, jti: &str) -> String {
+pub(crate) async fn give_up(daemon: &Daemon, partner: &Partner, jti: &str) -> String {
     let token = partner.fetch(daemon, jti).await;
     until("it is given up", async || {
         partner.exchange(daemon, &json!({})).await;
@@ -101,7 +101,7 @@ async fn a_refused_set_is_reissued_and_acked(daemon: &Daemon, partner: &Partner,
     assert!(dead_letters(daemon, "?reason=too_old").await.is_empty());
     let groups = daemon.get("/api/v1/dead-letters?by=reason").await["groups"].clone();
     assert_eq!((&groups[0]["count"], &groups[0]["example"]), (&json!(1), &json!("first")), "{groups}");
-    assert_eq!(groups[0]["command"], "pushpull dlq reissue --peer globex --reason invalid_key");
+    assert_eq!(groups[0]["command"], "pushpull dlq reissue --peer globex --reason=invalid_key");
     let whole = daemon.get("/api/v1/dead-letters/first").await;
     assert_eq!((&whole["set"], &whole["claims"]), (&json!(token), &claims_of(&token)));
     assert_eq!(daemon.get("/api/v1/peers/globex").await["dead_letters"], 1);

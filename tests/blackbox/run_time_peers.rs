@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -9,6 +10,7 @@ use crate::common::daemon::{Daemon, Plan, event, program};
 use crate::common::partner::{Partner, verdict};
 use crate::common::socket::Socket;
 use crate::common::until;
+use crate::dead_letters::give_up;
 
 /// The body that adds this partner, which comes to us; makes the files that it names.
 fn addition(daemon: &Daemon, partner: &Partner) -> Value {
@@ -99,6 +101,50 @@ async fn a_queue_is_emptied_first_and_nothing_more_is_taken_meanwhile() {
     };
     let ((status, _, gone), code) = tokio::join!(removing, emptying);
     assert_eq!((status, &gone["queued"], code), (200, &json!(0), Some(1008)), "{gone}");
+}
+
+#[tokio::test]
+async fn nothing_is_resent_or_reissued_to_a_partner_whose_queue_is_being_emptied() {
+    // What is sent twice is given up, what is not sent waits.
+    let settings =
+        "[delivery]\nretry_first = \"50ms\"\nretry_max = \"50ms\"\nattempts_max = 2\ngive_up_after = \"1s\"\n";
+    let daemon = Plan::new(false).with(settings).start().await;
+    let partner = Partner::new("late");
+    add(&daemon, &partner).await;
+    daemon.send("late", "dead").await;
+    give_up(&daemon, &partner, "dead").await;
+    daemon.send("late", "waits").await;
+    let removing = remove(&daemon, "?drain=30s");
+    let beside = async {
+        until("the queue to be closed", async || {
+            let answer = daemon.admin("POST", "/api/v1/events", Some(&event("late", "waits"))).await;
+            (answer.status() == 409 && answer.json()["code"] == "peer_leaving").then_some(())
+        })
+        .await;
+        for verb in ["resend", "reissue"] {
+            let answer = daemon.admin("POST", &format!("/api/v1/dead-letters/dead/{verb}"), None).await;
+            assert_eq!((answer.status(), &answer.json()["code"]), (409, &json!("peer_leaving")), "{verb}");
+        }
+        partner.fetch(&daemon, "waits").await;
+        partner.exchange(&daemon, &json!({"ack": ["waits"]})).await;
+    };
+    let ((status, _, gone), ()) = tokio::join!(removing, beside);
+    assert_eq!((status, &gone["queued"]), (200, &json!(0)), "{gone}");
+
+    let left = daemon.get("/api/v1/dead-letters?peer=late").await["dead_letters"][0].clone();
+    assert_eq!((&left["can_resend"], &left["can_reissue"]), (&json!(false), &json!(false)), "{left}");
+    assert_eq!(left["command"], "pushpull dlq discard dead");
+    for verb in ["resend", "reissue"] {
+        let answer = daemon.admin("POST", &format!("/api/v1/dead-letters/dead/{verb}"), None).await;
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(answer.status() == 409 && detail.contains("late is not configured any more"), "{verb}: {detail}");
+        let body = json!({"peer": "late", "dry_run": true});
+        let tried = daemon.admin("POST", &format!("/api/v1/dead-letters/{verb}"), Some(&body)).await.json();
+        assert_eq!((&tried["count"], tried["failed"].as_array().map(Vec::len)), (&json!(0), Some(1)), "{tried}");
+    }
+    let discards = (0..8).map(|_| daemon.admin("POST", "/api/v1/dead-letters/dead/discard", None));
+    let answers: Vec<u16> = join_all(discards).await.iter().map(|answer| answer.status()).collect();
+    assert!(answers.contains(&200) && answers.iter().all(|status| [200, 409].contains(status)), "{answers:?}");
 }
 
 #[tokio::test]
