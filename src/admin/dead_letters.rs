@@ -149,6 +149,7 @@ fn told(bulk: &Bulk, done: &str, dry_run: bool) -> Value {
         "count": bulk.done.len(),
         "dead_letters": each.collect::<Vec<_>>(),
         "failed": failed.collect::<Vec<_>>(),
+        "damaged": bulk.damaged,
         "next": bulk.next.map(|next| next.to_string()),
     })
 }

@@ -98,14 +98,17 @@ fn path(jti: &str, peer: Option<&str>, end: &str) -> String {
 struct Collected {
     done: Vec<Value>,
     failed: Vec<Value>,
+    /// Met on the way, with rows that cannot be read.
+    damaged: u64,
 }
 
 async fn bulk(daemon: &mut Client, verb: &str, which: &Which, dry_run: bool, as_json: bool) -> Result<Exit, Error> {
-    let Collected { done, failed } = collect(daemon, verb, which, dry_run).await?;
+    let Collected { done, failed, damaged } = collect(daemon, verb, which, dry_run).await?;
     let (fit, unfit) = (done.len(), failed.len());
     if as_json {
         output::json(&json!({
-            "done": participle(verb), "dry_run": dry_run, "count": fit, "dead_letters": done, "failed": failed
+            "done": participle(verb), "dry_run": dry_run, "count": fit, "dead_letters": done, "failed": failed,
+            "damaged": damaged
         }))?;
     } else {
         for letter in &done {
@@ -121,6 +124,12 @@ async fn bulk(daemon: &mut Client, verb: &str, which: &Which, dry_run: bool, as_
         }
         let would = if dry_run { "would be " } else { "" };
         output::note(&format!("{fit} of {} {would}{}", fit + unfit, participle(verb)));
+    }
+    if damaged > 0 {
+        output::note(&format!(
+            "warning: {damaged} dead letters are damaged in the database, and nothing was done with them: `pushpull dlq discard JTI` \
+             takes one out, a backup brings it back"
+        ));
     }
     Ok(match (fit, unfit) {
         (_, 0) => Exit::Done,
@@ -149,6 +158,7 @@ async fn collect(daemon: &mut Client, verb: &str, which: &Which, dry_run: bool) 
                 all.extend(some);
             }
         }
+        collected.damaged += answer["damaged"].as_u64().unwrap_or_default();
         match answer["next"].as_str() {
             Some(next) => body.insert("after".to_owned(), next.into()),
             None => return Ok(collected),

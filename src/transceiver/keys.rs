@@ -58,12 +58,6 @@ impl Transceiver {
         let kid = kid.to_owned();
         self.0.with_keys(move |keys, _| keys.hold(&kid)).await
     }
-
-    /// Reads the key directory again, with this `keys.active` and `keys.publish_wait`; says what changed. With an error
-    /// nothing has.
-    pub async fn reread_keys(&self, active: Option<String>, publish_wait: Duration) -> Result<Vec<String>, Error> {
-        self.0.with_keys(move |keys, inner| keys.reread(active.as_deref(), publish_wait, inner.clock.now().wall)).await
-    }
 }
 
 /// Lets our keys move on, for as long as the process runs: counts the time in which they are served, and looks whether

@@ -10,6 +10,7 @@ mod keys;
 mod peers;
 mod received;
 mod redrive;
+mod redrive_fault;
 mod scrape;
 mod status;
 mod submit;
@@ -31,7 +32,8 @@ pub use dead_letters::{Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve}
 pub use event::Event;
 pub use peers::{Verified, VerifyError};
 pub use received::{Inbox, Received};
-pub use redrive::{Bulk, RedriveFault, Remedy};
+pub use redrive::{Bulk, Remedy};
+pub use redrive_fault::RedriveFault;
 pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 

@@ -11,6 +11,7 @@ use tracing::info;
 use super::dead_letters::{Cursor, DeadLetter, Hindrance, Sieve};
 use super::event::Event;
 use super::peers::Entry;
+use super::redrive_fault::RedriveFault;
 use super::{Inner, Submission, SubmitFault, Transceiver};
 use crate::auth::keyring::{InUse, Signer};
 use crate::engine::{RedriveError, Redriving};
@@ -29,63 +30,6 @@ pub enum Remedy {
     Discard,
 }
 
-/// Why nothing was done with a dead letter.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RedriveFault {
-    /// No peer of this name.
-    #[error("there is no peer {0:?}: `pushpull peer ls` shows those there are")]
-    NoSuchPeer(String),
-    /// No SET of this jti was sent.
-    #[error("no SET with the jti {0} was sent from here")]
-    NoSuchEvent(Jti),
-    /// It is no dead letter (any more).
-    #[error("the SET {jti} to {peer} is no dead letter: {state}")]
-    NotDead {
-        /// Which.
-        jti: Jti,
-        /// To whom.
-        peer: Arc<str>,
-        /// How it stands.
-        state: String,
-    },
-    /// The same jti is a dead letter with several peers.
-    #[error("the SET {jti} is a dead letter with several peers: {}", peers.join(", "))]
-    SeveralPeers {
-        /// Which.
-        jti: Jti,
-        /// Whose.
-        peers: Vec<String>,
-    },
-    /// It cannot be resent.
-    #[error("the SET {0} cannot be resent: {1}")]
-    NotResendable(Jti, Hindrance),
-    /// It cannot be reissued.
-    #[error("the SET {0} cannot be reissued: {1}")]
-    NotReissuable(Jti, Hindrance),
-    /// Its row is damaged.
-    #[error("the dead letter {0} is damaged in the database: it can only be discarded")]
-    Damaged(Jti),
-    /// The new SET was not accepted, or there is no room for it, or for any.
-    #[error(transparent)]
-    Submit(Arc<SubmitFault>),
-}
-
-impl RedriveFault {
-    /// The SET that it is about.
-    pub fn jti(&self) -> Option<&Jti> {
-        match self {
-            Self::NoSuchEvent(jti)
-            | Self::NotDead { jti, .. }
-            | Self::SeveralPeers { jti, .. }
-            | Self::NotResendable(jti, _)
-            | Self::NotReissuable(jti, _)
-            | Self::Damaged(jti) => Some(jti),
-            Self::NoSuchPeer(_) | Self::Submit(_) => None,
-        }
-    }
-}
-
 /// What was done with many.
 #[derive(Debug)]
 pub struct Bulk {
@@ -93,6 +37,8 @@ pub struct Bulk {
     pub done: Vec<(Arc<str>, Jti, Option<Jti>)>,
     /// Those with which nothing was done.
     pub failed: Vec<(Arc<str>, Jti, RedriveFault)>,
+    /// How many more were met whose rows are damaged: nothing was done with them.
+    pub damaged: usize,
     /// Where to go on.
     pub next: Option<Cursor>,
 }
@@ -150,7 +96,7 @@ impl Transceiver {
         max: usize,
         dry_run: bool,
     ) -> Result<Bulk, store::Error> {
-        let mut bulk = Bulk { done: Vec::new(), failed: Vec::new(), next: None };
+        let mut bulk = Bulk { done: Vec::new(), failed: Vec::new(), damaged: 0, next: None };
         let mut from = Some(
             from.unwrap_or_else(|| Cursor { after: crate::peer::Place::default(), as_of: self.0.clock.now().wall }),
         );
@@ -162,6 +108,7 @@ impl Transceiver {
             }
             let page = self.dead_letters(sieve, from, left.min(CHUNK)).await?;
             let nothing = page.letters.is_empty();
+            bulk.damaged += page.damaged;
             let tried =
                 if dry_run { tried(remedy, page.letters) } else { self.0.redrive_some(remedy, page.letters).await };
             for (peer, jti, done) in tried {

@@ -366,3 +366,26 @@ async fn what_a_withdrawn_key_has_signed_is_not_resent_but_can_be_reissued() {
     assert_eq!(part(&again, 0)["kid"], "second");
     assert_eq!(claims_of(&again)["txn"], claims_of(&token)["txn"]);
 }
+
+#[tokio::test]
+async fn many_at_once_tell_of_those_whose_rows_are_damaged() {
+    let partner = Partner::new("globex");
+    let mut daemon = Plan::new(false).with(IMPATIENT).with_peer(&partner, "").start().await;
+    for jti in ["first", "second"] {
+        daemon.send("globex", jti).await;
+        give_up(&daemon, &partner, jti).await;
+    }
+    daemon.terminate();
+    daemon.ended().await;
+    let file = rusqlite::Connection::open(daemon.dir().join("pushpull.db")).unwrap();
+    let changed = "UPDATE dead_letter SET row = x'00' WHERE key = (SELECT min(key) FROM dead_letter)";
+    assert_eq!(file.execute(changed, []).unwrap(), 1);
+    drop(file);
+    daemon.restart().await;
+    let answer = daemon.admin("POST", "/api/v1/dead-letters/discard", Some(&json!({"all": true}))).await.json();
+    assert_eq!((&answer["count"], &answer["damaged"]), (&json!(1), &json!(1)), "{answer}");
+    assert_eq!(answer["dead_letters"][0]["jti"], "second");
+    // By its name it can be taken out.
+    done(&daemon, "first", "discard").await;
+    assert_eq!(daemon.get("/api/v1/peers/globex").await["dead_letters"], 0);
+}
