@@ -16,6 +16,7 @@ use super::supervisor::Supervisor;
 use crate::clock::Wall;
 use crate::metrics::PeerMetrics;
 use crate::peer::{Inspected, PeerId, SlotId};
+use crate::planted::{self, Bug};
 use crate::wire::Object;
 
 /// One configured partner, shared by all its transports.
@@ -139,6 +140,9 @@ impl Partner {
     ) -> Result<(), Stopped> {
         let at = self.now();
         let inspected: Inspected = self.inspector().inspect(object, patience).await;
+        if planted::is(Bug::SettleWithoutPartner) {
+            self.supervisor.spread_acks(&inspected.acks).await;
+        }
         handle.arrived(slot, inspected, room, at).await
     }
 
