@@ -91,14 +91,7 @@ pub enum Event {
     },
     /// An object reached the product of `to` on a link that is authenticated as `from`, and was read. The name of a SET is its
     /// name in `sets`.
-    Came {
-        to: Org,
-        from: Org,
-        link: u64,
-        sets: Vec<(Jti, Digest, Truth)>,
-        acks: Vec<Jti>,
-        errors: Vec<(Jti, String)>,
-    },
+    Came { to: Org, from: Org, link: u64, sets: Vec<(Jti, Digest, Truth)>, acks: Vec<Jti>, errors: Vec<(Jti, String)> },
     /// An object reached the product and was refused as a whole (400, 1007): it must have no effect.
     Malformed { to: Org, from: Org, link: u64 },
     /// These writes of `org` about its partner are on disk now. Emitted the moment they are, whoever learns of it.
