@@ -3,7 +3,6 @@
 pub mod application;
 pub mod clock;
 pub mod dialler;
-#[path = "standin.rs"]
 pub mod disk;
 pub mod event;
 pub mod exchange;
