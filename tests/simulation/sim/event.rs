@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushpull::peer::Write;
+use pushpull::peer::{Counts, Write};
 use pushpull::set::{Digest, Jti};
 
 /// One Transceiver of the federation, by its number.
@@ -64,6 +64,8 @@ pub struct Contents {
     pub settled: BTreeMap<Org, Vec<(Jti, &'static str)>>,
     /// Rows whose checksum fails, by partner: outbox and inbox.
     pub damaged: BTreeMap<Org, Vec<Jti>>,
+    /// The totals that are kept with the rows, by partner. Whoever stands in `counts` is compared with what was counted here.
+    pub counts: BTreeMap<Org, Counts>,
 }
 
 /// One thing that happened, in the order in which it really happened.
@@ -92,6 +94,9 @@ pub enum Event {
     /// An object reached the product of `to` on a link that is authenticated as `from`, and was read. The name of a SET is its
     /// name in `sets`.
     Came { to: Org, from: Org, link: u64, sets: Vec<(Jti, Digest, Truth)>, acks: Vec<Jti>, errors: Vec<(Jti, String)> },
+    /// The next object that reaches `to` on this link breaks the rules of objects, whatever the product makes of it: it has
+    /// to be refused as a whole. These jtis stand in it, as SETs or as verdicts.
+    Broken { to: Org, from: Org, link: u64, jtis: Vec<Jti> },
     /// An object reached the product and was refused as a whole (400, 1007): it must have no effect.
     Malformed { to: Org, from: Org, link: u64 },
     /// These writes of `org` about its partner are on disk now. Emitted the moment they are, whoever learns of it.
@@ -100,6 +105,9 @@ pub enum Event {
     Handed { org: Org, from: Org, jti: Jti, digest: Digest, redelivered: bool },
     /// Its confirmation is durable.
     Confirmed { org: Org, from: Org, jti: Jti },
+    /// The operator of `org` is about to act on a dead letter: "resent", "reissued" or "discarded" is what it asks for.
+    /// Without it nothing may be done; and a process that dies in between may have done it or not.
+    Redriving { org: Org, to: Org, jti: Jti, how: &'static str },
     /// The operator of `org` acted on a dead letter, and it was done: "resent", "reissued" (as that jti), "discarded".
     Redriven { org: Org, to: Org, jti: Jti, how: &'static str, new: Option<Jti> },
     /// The keys that `org` publishes now, by their kid.
