@@ -1,0 +1,3 @@
+//! Random federations in pretend time, as many as wanted.
+
+fn main() {}
