@@ -86,7 +86,11 @@ fn main() -> ExitCode {
         failed = true;
     }
     for row in recorded.iter().flat_map(|recorded| table::missed(recorded, &rows)) {
-        println!("FAILED: {} is recorded as caught, and was not\n  replay: {}", row.bug.name(), rerun(row, base, &args));
+        println!(
+            "FAILED: {} is recorded as caught, and was not\n  replay: {}",
+            row.bug.name(),
+            rerun(row, base, &args)
+        );
         failed = true;
     }
     if let Some(path) = &args.write {

@@ -47,7 +47,8 @@ impl Row {
 
 /// In Markdown.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let mut text = "| no. | bug | what goes wrong | planted in | caught by (hunts) | median seeds | caught |\n".to_owned();
+    let mut text =
+        "| no. | bug | what goes wrong | planted in | caught by (hunts) | median seeds | caught |\n".to_owned();
     text.push_str("|--:|---|---|---|---|--:|--:|\n");
     for row in rows {
         let bug = row.bug;
@@ -113,8 +114,7 @@ pub(crate) fn read(path: &PathBuf) -> Result<BTreeMap<Bug, bool>, String> {
         let (caught, hunts) = score.split_once('/').ok_or_else(|| format!("{}: {line}", path.display()))?;
         recorded.insert(bug, caught == hunts && hunts != "0");
     }
-    let unknown: Vec<&str> =
-        Bug::ALL.iter().filter(|bug| !recorded.contains_key(bug)).map(|bug| bug.name()).collect();
+    let unknown: Vec<&str> = Bug::ALL.iter().filter(|bug| !recorded.contains_key(bug)).map(|bug| bug.name()).collect();
     if unknown.is_empty() {
         Ok(recorded)
     } else {
@@ -145,9 +145,9 @@ fn search(root: &Path, folder: &Path, name: &str, found: &mut Vec<String>) {
             search(root, &path, name, found);
         } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("src/planted.rs") {
             let text = fs::read_to_string(&path).unwrap_or_default();
-            let is_there = text.match_indices(name).any(|(at, _)| {
-                text[at + name.len()..].chars().next().is_some_and(|next| !next.is_alphanumeric())
-            });
+            let is_there = text
+                .match_indices(name)
+                .any(|(at, _)| text[at + name.len()..].chars().next().is_some_and(|next| !next.is_alphanumeric()));
             if let Some(inside) = path.strip_prefix(root).ok().filter(|_| is_there) {
                 found.push(inside.display().to_string());
             }

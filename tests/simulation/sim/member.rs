@@ -15,6 +15,7 @@ use super::life::Life;
 use super::mint;
 use super::net::Wire;
 use super::options::MemberPlan;
+use super::planted;
 use super::socket;
 use super::world::{Outside, World, some_of};
 
@@ -53,7 +54,7 @@ impl Member {
         Arc::new(Self {
             org,
             plan: plan.clone(),
-            disk: Disk::new(disk_seed, disk::Bugs::default(), witness),
+            disk: Disk::new(disk_seed, planted::disk_bugs(), witness),
             wall: WallClock::new(world.began),
             gauge: Gauge::new(),
             ring,

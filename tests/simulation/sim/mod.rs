@@ -12,6 +12,7 @@ pub mod mint;
 pub mod net;
 pub mod objects;
 pub mod options;
+pub mod planted;
 pub mod recorder;
 pub mod run;
 pub mod socket;
