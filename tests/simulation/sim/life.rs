@@ -27,6 +27,7 @@ use super::event::{Death, Event, Org};
 use super::member::Member;
 use super::mint;
 use super::world::{World, strikes};
+use super::{keys, operator};
 
 /// One process.
 pub struct Life {
@@ -47,6 +48,9 @@ pub struct Life {
     running: watch::Sender<bool>,
     luck: Mutex<Random>,
 }
+
+/// So often a process is killed and started again.
+const LIVES_MAX: u64 = 40;
 
 /// How often the partners' keys are fetched anew.
 const JWKS_REFRESH: Duration = Duration::from_secs(600);
@@ -109,6 +113,11 @@ impl Life {
             drop(partner.handle());
         }
         self.spawn(application::run(Arc::clone(self)));
+        self.spawn(keys::tend(Arc::clone(self)));
+        self.spawn(operator::run(Arc::clone(self)));
+        if self.world.is_healed() {
+            self.spawn(operator::resume(Arc::clone(self)));
+        }
     }
 
     pub fn partner(&self, other: Org) -> &Arc<Partner> {
@@ -145,6 +154,7 @@ impl Life {
         let kill = self.world.options.faults.kill;
         let killed = kill > 0
             && !self.world.is_healed()
+            && self.number < LIVES_MAX
             && strikes(&mut self.luck.lock().unwrap_or_else(PoisonError::into_inner), kill);
         if killed {
             self.world.fault(Some(self.org), "killed");

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pushpull::random::Random;
+use pushpull::set::Jti;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use super::event::Org;
+use super::chaos::KeyServer;
+use super::event::{Org, Role};
 use super::options::{Kind, Options};
 use super::world::{World, luck, some_of, strikes};
 
@@ -23,6 +25,8 @@ pub struct Net {
 struct Way {
     luck: Random,
     latency: Duration,
+    /// What whoever sends adds to it.
+    slowness: Duration,
     /// Nothing gets through.
     dark: bool,
 }
@@ -36,10 +40,24 @@ struct Pair {
     connections: Vec<Weak<watch::Sender<bool>>>,
 }
 
+/// An object as bytes.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    pub bytes: Bytes,
+    /// It breaks the rules on purpose, and these jtis stand in it.
+    pub broken: Option<Arc<Vec<Jti>>>,
+}
+
+impl From<Bytes> for Parcel {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, broken: None }
+    }
+}
+
 /// What a WebSocket carries.
 #[derive(Clone, Debug)]
 pub enum Frame {
-    Text(Bytes),
+    Text(Parcel),
     Ping,
     Pong,
     Close(u16),
@@ -77,6 +95,9 @@ pub enum Refused {
     Handshake,
 }
 
+/// What a slow organisation says takes so much longer at most.
+const SLOWNESS: Duration = Duration::from_secs(12);
+
 /// The longest that a connection is tried for.
 const OPENING: Duration = Duration::from_secs(10);
 
@@ -90,7 +111,9 @@ impl Net {
             let [one, other] = pair.ends;
             for (from, to) in [(one, other), (other, one)] {
                 let luck = luck(options.seed, &[30, u64::from(from.0), u64::from(to.0)]);
-                ways.insert((from, to), Mutex::new(Way { luck, latency: pair.latency, dark: false }));
+                let slow = options.members[from.0 as usize].role == Role::Slow;
+                let slowness = if slow { SLOWNESS } else { Duration::ZERO };
+                ways.insert((from, to), Mutex::new(Way { luck, latency: pair.latency, slowness, dark: false }));
             }
             let no_sockets = pair.kind == Kind::Http;
             pairs.insert(pair.ends, Mutex::new(Pair { no_sockets, ..Pair::default() }));
@@ -101,7 +124,7 @@ impl Net {
     /// How long something takes from one to the other.
     pub fn latency(&self, from: Org, to: Org) -> Duration {
         let mut way = self.way(from, to);
-        let latency = way.latency;
+        let latency = way.latency + way.slowness;
         some_of(&mut way.luck, latency)
     }
 
@@ -151,7 +174,10 @@ impl Net {
 
     /// Everything is whole again.
     pub fn heal(&self, options: &Options) {
-        self.ways.values().for_each(|way| lock(way).dark = false);
+        for way in self.ways.values() {
+            let mut way = lock(way);
+            (way.dark, way.slowness) = (false, Duration::ZERO);
+        }
         for pair in &options.pairs {
             self.pair(pair.ends[0], pair.ends[1]).no_sockets = pair.kind == Kind::Http;
         }
@@ -199,7 +225,27 @@ impl Net {
             sleep(FETCHING).await;
             return Err("no answer within 5 s".to_owned());
         }
-        Ok(world.member(of).ring.jwks())
+        let member = world.member(of);
+        match member.key_server() {
+            KeyServer::Fine => Ok(member.ring.jwks()),
+            KeyServer::Down => {
+                world.fault(Some(of), "key server down");
+                Err("expected 200, found 503".to_owned())
+            }
+            KeyServer::Slow => {
+                world.fault(Some(of), "key server slow");
+                sleep(FETCHING - way.min(FETCHING)).await;
+                Err("no answer within 5 s".to_owned())
+            }
+            KeyServer::Wrong => {
+                world.fault(Some(of), "key server wrong");
+                Ok(Bytes::from_static(b"<html>It works!</html>"))
+            }
+            KeyServer::Stale => {
+                world.fault(Some(of), "keys from an old cache");
+                Ok(member.old_keys())
+            }
+        }
     }
 
     fn way(&self, from: Org, to: Org) -> MutexGuard<'_, Way> {

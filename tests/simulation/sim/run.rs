@@ -9,8 +9,11 @@ use std::time::Duration;
 use pushpull::store::Journal as _;
 use tokio::time::{sleep, timeout};
 
+use super::chaos;
 use super::disk;
 use super::event::{Event, Org, Watch};
+use super::mint;
+use super::operator;
 use super::options::Options;
 use super::recorder::Recorder;
 use super::workload;
@@ -69,8 +72,18 @@ async fn live(world: &Arc<World>) -> Duration {
     for member in world.members() {
         world.note(&Event::Member { org: member.org, role: member.plan.role });
     }
+    for member in world.members() {
+        let kids = vec![mint::kid(member.org, 1)];
+        member.publishes(&kids);
+        world.note(&Event::Published { org: member.org, kids });
+    }
     for member in world.members().iter().filter(|member| member.is_real()) {
+        member.disk.set_faults(world.options.faults.disk);
         Arc::clone(member).start().await;
+    }
+    chaos::begin(world);
+    if !world.options.mute {
+        world.members().iter().filter_map(|member| member.hostile.as_ref()).for_each(|hostile| hostile.begin(world));
     }
     let orgs: Vec<Org> = world.members().iter().map(|member| member.org).collect();
     for from in orgs.iter().filter(|org| world.member(**org).is_real()) {
@@ -104,8 +117,11 @@ async fn heal(world: &Arc<World>) {
     for member in world.members().iter().filter(|member| member.is_real()) {
         member.disk.set_faults(disk::Faults::default());
         member.wall.set_right();
+        member.set_key_server(chaos::KeyServer::Fine);
         if let Some(life) = member.life() {
             life.set_running(true);
+            let resuming = Arc::clone(&life);
+            life.spawn(operator::resume(resuming));
         }
     }
     world.note(&Event::Healed);
@@ -123,7 +139,8 @@ async fn quiet(world: &Arc<World>) {
 async fn is_calm(world: &Arc<World>) -> bool {
     for member in world.members().iter().filter(|member| member.is_real()) {
         let Some(life) = member.life() else { return false };
-        if life.store.inbox_len() > 0 {
+        let damaged: usize = member.disk.contents().damaged.values().map(Vec::len).sum();
+        if life.store.inbox_len() > damaged as u64 {
             return false;
         }
         for (other, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
