@@ -1,6 +1,7 @@
 //! The simulator: whole federations of the real engine in pretend time, over pretend links and disks.
 
 pub mod application;
+pub mod campaign;
 pub mod chaos;
 pub mod clock;
 pub mod dialler;
@@ -16,6 +17,7 @@ pub mod net;
 pub mod objects;
 pub mod operator;
 pub mod options;
+pub mod paths;
 pub mod recorder;
 pub mod run;
 pub mod socket;

@@ -15,6 +15,7 @@ use super::event::{Event, Org, Watch};
 use super::mint;
 use super::operator;
 use super::options::Options;
+use super::paths;
 use super::recorder::Recorder;
 use super::workload;
 use super::world::World;
@@ -24,6 +25,8 @@ pub struct Outcome<J> {
     pub options: Options,
     pub hash: u64,
     pub events: u64,
+    /// SETs that were accepted.
+    pub sets: u64,
     pub violations: Vec<String>,
     /// How often each fault and each path in the product was met.
     pub met: BTreeMap<&'static str, u64>,
@@ -46,6 +49,7 @@ thread_local! {
 pub fn run<J: Watch + 'static>(options: Options, judge: J, trace: bool) -> Outcome<J> {
     listen();
     PANICS.with_borrow_mut(Vec::clear);
+    paths::lines();
     let recorder = Recorder::new(judge, trace);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -57,15 +61,18 @@ pub fn run<J: Watch + 'static>(options: Options, judge: J, trace: bool) -> Outco
             let world = World::new(options.clone(), Arc::clone(&recorder) as Arc<_>);
             let lasted = live(&world).await;
             world.members().iter().for_each(|member| member.finish());
-            (world.violations(), world.met(), lasted)
+            (world.violations(), world.met(), world.sets(), lasted)
         })
     }));
     drop(runtime);
-    let (mut violations, met, lasted) = ran.unwrap_or_default();
+    let (mut violations, mut met, sets, lasted) = ran.unwrap_or_default();
+    for (line, count) in paths::lines() {
+        *met.entry(line).or_default() += count;
+    }
     violations.extend(PANICS.with_borrow_mut(std::mem::take).into_iter().map(|panic| format!("panic: {panic}")));
     let (hash, events) = recorder.hash();
     let judge = recorder.take_judge();
-    Outcome { options, hash, events, violations, met, lasted, judge }
+    Outcome { options, hash, events, sets, violations, met, lasted, judge }
 }
 
 async fn live(world: &Arc<World>) -> Duration {
