@@ -180,7 +180,7 @@ impl Dialler {
         let Some(body) = objects::leaves(&self.life, self.to, link, &spec, &mut object, Some(asks_for)) else {
             return Outcome::Failed(Duration::ZERO);
         };
-        let request = exchange::request(&self.life.world, self.life.org, self.to, body);
+        let request = exchange::request(&self.life.world, self.life.org, self.to, body.into());
         let answer = timeout(config.exchange_within, request).await;
         self.life.awake().await;
         let (status, body, retry_after) = match answer {
@@ -190,9 +190,10 @@ impl Dialler {
         let pause = retry_after.unwrap_or_default();
         match status {
             200 => {
-                let bytes = body.len();
+                let bytes = body.bytes.len();
                 let partner = self.life.partner(self.to);
-                let Ok(answer) = partner.inspector().read(body, config.limits).await else {
+                objects::broken(&self.life, self.to, link, &body);
+                let Ok(answer) = partner.inspector().read(body.bytes, config.limits).await else {
                     objects::malformed(&self.life, self.to, link);
                     self.life.world.meet("unreadable answer");
                     return lose(slot, pause);
@@ -203,6 +204,9 @@ impl Dialler {
                 self.take_in(config, handle, slot, answer, bytes).await
             }
             400 | 413 => {
+                if object.sets.len() > 1 {
+                    self.life.world.meet("batch refused");
+                }
                 slot.close(Ending::Rejected);
                 Outcome::Rejected
             }
@@ -220,7 +224,7 @@ impl Dialler {
     ) -> Outcome {
         let Ok(room) = handle.arrival_room(bytes).await else { return Outcome::Failed(Duration::ZERO) };
         let partner = self.life.partner(self.to);
-        if partner.bring(handle, Some(slot.id()), answer, room, config.patience()).await.is_err() {
+        if !objects::bring(&self.life, partner, handle, slot.id(), answer, room, config.patience()).await {
             return Outcome::Failed(Duration::ZERO);
         }
         slot.close(Ending::Delivered);

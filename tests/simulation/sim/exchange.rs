@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::event::Org;
 use super::life::Life;
+use super::net::Parcel;
 use super::objects;
 use super::world::World;
 
@@ -21,14 +22,14 @@ use super::world::World;
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub body: Bytes,
+    pub body: Parcel,
     pub retry_after: Option<Duration>,
 }
 
 impl Answer {
     pub fn status(status: u16) -> Self {
         let retry_after = matches!(status, 429 | 503).then(|| Duration::from_secs(1));
-        Self { status, body: Bytes::new(), retry_after }
+        Self { status, body: Bytes::new().into(), retry_after }
     }
 }
 
@@ -39,7 +40,7 @@ pub type Reply = oneshot::Sender<Answer>;
 const DELAY_MAX: u64 = 600;
 
 /// Sends a request and waits for its answer; none when the connection breaks. Never ends when an answer is lost.
-pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Bytes) -> Option<Answer> {
+pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Parcel) -> Option<Answer> {
     let net = &world.net;
     let faults = &world.options.faults;
     let healed = world.is_healed();
@@ -86,16 +87,17 @@ pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Bytes) -> Opt
         world.fault(None, "answer dropped");
         return std::future::pending().await;
     }
-    if strikes(faults.truncate) && !answer.body.is_empty() {
+    if strikes(faults.truncate) && !answer.body.bytes.is_empty() {
         world.fault(None, "answer truncated");
-        let length = net.below(from, to, answer.body.len() as u64) as usize;
-        return Some(Answer { body: answer.body.slice(..length), ..answer });
+        let length = net.below(from, to, answer.body.bytes.len() as u64) as usize;
+        let body = Parcel { bytes: answer.body.bytes.slice(..length), broken: None };
+        return Some(Answer { body, ..answer });
     }
     Some(answer)
 }
 
 /// Brings a request to whoever runs there then.
-fn deliver(world: &Arc<World>, from: Org, to: Org, body: Bytes, late: Duration) -> oneshot::Receiver<Answer> {
+fn deliver(world: &Arc<World>, from: Org, to: Org, body: Parcel, late: Duration) -> oneshot::Receiver<Answer> {
     let (reply, answer) = oneshot::channel();
     let world = Arc::clone(world);
     tokio::spawn(async move {
@@ -108,18 +110,19 @@ fn deliver(world: &Arc<World>, from: Org, to: Org, body: Bytes, late: Duration) 
 }
 
 /// Answers one request of a partner.
-pub async fn respond(life: Arc<Life>, from: Org, body: Bytes, reply: Reply) {
+pub async fn respond(life: Arc<Life>, from: Org, body: Parcel, reply: Reply) {
     life.awake().await;
     let config = Arc::clone(life.config(from));
     let partner = Arc::clone(life.partner(from));
     let link = life.world.net.number(life.org, from);
     let handle = partner.handle();
-    let Some(room) = handle.try_arrival_room(body.len()) else {
+    let Some(room) = handle.try_arrival_room(body.bytes.len()) else {
         life.world.meet("too much of a partner's unfinished");
         let _ = reply.send(Answer::status(503));
         return;
     };
-    let object = match partner.inspector().read(body, config.limits).await {
+    objects::broken(&life, from, link, &body);
+    let object = match partner.inspector().read(body.bytes, config.limits).await {
         Ok(object) => object,
         Err(malformed) => {
             objects::malformed(&life, from, link);
@@ -160,15 +163,16 @@ async fn converse(
     object: wire::Object,
     room: ArrivalRoom,
     link: u64,
-) -> Option<(Slot, Bytes)> {
+) -> Option<(Slot, Parcel)> {
     let sets_max = object.max_response_events.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let spec = config.exchange_spec(sets_max, WaitsFor::Answers);
     let mut slot = handle.open_slot(spec, Some(config.hold())).await.ok()?;
     let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(life.partner(from)));
+    let worker = Arc::clone(life);
     life.spawn(async move {
-        let _ = bringer.bring(&handle, Some(id), object, room, patience).await;
+        objects::bring(&worker, &bringer, &handle, id, object, room, patience).await;
     });
     let mut answer = slot.next().await?;
     let body = objects::leaves(life, from, link, &spec, &mut answer, None)?;
-    Some((slot, body))
+    Some((slot, body.into()))
 }

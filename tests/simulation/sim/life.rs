@@ -16,7 +16,7 @@ use pushpull::set::events::Filter;
 use pushpull::set::{KeySet, Policy, Profile};
 use pushpull::store::{Journal, Registry};
 use pushpull::transport::pushpull as transport;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::application;
@@ -27,6 +27,7 @@ use super::event::{Death, Event, Org};
 use super::member::Member;
 use super::mint;
 use super::world::{World, strikes};
+use super::{keys, operator};
 
 /// One process.
 pub struct Life {
@@ -44,9 +45,14 @@ pub struct Life {
     alive: AtomicBool,
     tasks: Mutex<Vec<AbortHandle>>,
     /// False while the process is stopped (SIGSTOP).
-    running: watch::Sender<bool>,
+    stopped: AtomicBool,
+    /// Wakes all in their order; a `watch` would draw lots.
+    goes_on: Notify,
     luck: Mutex<Random>,
 }
+
+/// So often a process is killed and started again.
+const LIVES_MAX: u64 = 40;
 
 /// How often the partners' keys are fetched anew.
 const JWKS_REFRESH: Duration = Duration::from_secs(600);
@@ -93,7 +99,8 @@ impl Life {
             configs,
             alive: AtomicBool::new(true),
             tasks: Mutex::default(),
-            running: watch::Sender::new(true),
+            stopped: AtomicBool::new(false),
+            goes_on: Notify::new(),
             luck: Mutex::new(world.luck(&[21, u64::from(org.0), number])),
         })
     }
@@ -109,6 +116,11 @@ impl Life {
             drop(partner.handle());
         }
         self.spawn(application::run(Arc::clone(self)));
+        self.spawn(keys::tend(Arc::clone(self)));
+        self.spawn(operator::run(Arc::clone(self)));
+        if self.world.is_healed() {
+            self.spawn(operator::resume(Arc::clone(self)));
+        }
     }
 
     pub fn partner(&self, other: Org) -> &Arc<Partner> {
@@ -145,6 +157,7 @@ impl Life {
         let kill = self.world.options.faults.kill;
         let killed = kill > 0
             && !self.world.is_healed()
+            && self.number < LIVES_MAX
             && strikes(&mut self.luck.lock().unwrap_or_else(PoisonError::into_inner), kill);
         if killed {
             self.world.fault(Some(self.org), "killed");
@@ -155,14 +168,17 @@ impl Life {
 
     /// Stops the process as by SIGSTOP, or lets it go on: nothing comes in or goes out meanwhile.
     pub fn set_running(&self, running: bool) {
-        self.running.send_replace(running);
+        self.stopped.store(!running, Ordering::Relaxed);
+        if running {
+            self.goes_on.notify_waiters();
+        }
     }
 
     /// Waits while the process is stopped.
     pub async fn awake(&self) {
-        let mut running = self.running.subscribe();
-        // The sender lives in `self`.
-        let _ = running.wait_for(|running| *running).await;
+        while self.stopped.load(Ordering::Relaxed) {
+            self.goes_on.notified().await;
+        }
     }
 
     /// Nothing of this process happens any more.

@@ -7,13 +7,15 @@ use pushpull::auth::KeyRing;
 use pushpull::clock::Wall;
 use pushpull::random::Random;
 
+use super::chaos::KeyServer;
 use super::clock::{Gauge, WallClock};
 use super::disk::{self, Disk, End};
 use super::event::{Death, Event, Org, Role};
 use super::exchange::{self, Reply};
+use super::hostile::Hostile;
 use super::life::Life;
 use super::mint;
-use super::net::Wire;
+use super::net::{Parcel, Wire};
 use super::options::MemberPlan;
 use super::planted;
 use super::socket;
@@ -28,6 +30,7 @@ pub struct Member {
     pub gauge: Arc<Gauge>,
     /// As if kept in files: what it says is durable is.
     pub ring: Arc<KeyRing>,
+    pub hostile: Option<Arc<Hostile>>,
     world: Outside,
     state: Mutex<State>,
 }
@@ -36,6 +39,9 @@ struct State {
     life: Option<Arc<Life>>,
     lives: u64,
     luck: Random,
+    published: Vec<String>,
+    keys: KeyServer,
+    old_keys: bytes::Bytes,
     /// Shut down for good: the run is over.
     over: bool,
 }
@@ -50,7 +56,15 @@ impl Member {
         let disk_seed = world.luck(&[10, u64::from(org.0)]).next_u64();
         let key = mint::make_key(org, 1);
         let ring = KeyRing::of(vec![key], None, Wall(mint::BEGINNING * 1000)).expect("one key is a ring");
-        let state = State { life: None, lives: 0, luck: world.luck(&[11, u64::from(org.0)]), over: false };
+        let state = State {
+            life: None,
+            lives: 0,
+            luck: world.luck(&[11, u64::from(org.0)]),
+            published: Vec::new(),
+            keys: KeyServer::Fine,
+            old_keys: ring.jwks(),
+            over: false,
+        };
         Arc::new(Self {
             org,
             plan: plan.clone(),
@@ -58,6 +72,7 @@ impl Member {
             wall: WallClock::new(world.began),
             gauge: Gauge::new(),
             ring,
+            hostile: (plan.role == Role::Hostile).then(|| Hostile::new(world, org)),
             world: Arc::downgrade(world),
             state: Mutex::new(state),
         })
@@ -70,12 +85,14 @@ impl Member {
 
     /// Whether anybody is there to be reached.
     pub fn answers(&self) -> bool {
-        self.state().life.is_some()
+        !self.is_real() || self.state().life.is_some()
     }
 
     /// Somebody opened a WebSocket.
     pub fn accept(&self, from: Org, wire: Wire) {
-        if let Some(life) = self.life() {
+        if let Some(hostile) = &self.hostile {
+            tokio::spawn(Arc::clone(hostile).run(from, wire));
+        } else if let Some(life) = self.life() {
             let this = Arc::clone(&life);
             life.spawn(async move {
                 socket::run(this, from, wire).await;
@@ -84,8 +101,10 @@ impl Member {
     }
 
     /// Somebody makes a request.
-    pub fn answer(&self, from: Org, body: bytes::Bytes, reply: Reply) {
-        if let Some(life) = self.life() {
+    pub fn answer(&self, from: Org, body: Parcel, reply: Reply) {
+        if let Some(hostile) = &self.hostile {
+            hostile.answer(from, &body, reply);
+        } else if let Some(life) = self.life() {
             life.spawn(exchange::respond(Arc::clone(&life), from, body, reply));
         }
     }
@@ -136,6 +155,8 @@ impl Member {
         if self.state().over {
             return;
         }
+        // A machine that boots is told the time before anything else starts.
+        self.wall.set_right();
         let (this, pause) = (Arc::clone(self), self.pause());
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
@@ -153,11 +174,39 @@ impl Member {
             end = life.store.ended() => end,
             why = life.supervisor.failed() => End::Failed(why),
         };
+        if let End::Failed(why) = &ended {
+            life.world.meet(if why.contains("recover") { "died in recovery" } else { "store failed" });
+        }
         let why = match ended {
             End::Hangs => Death::Killed,
             End::Failed(_) => Death::StoreFailed,
         };
         self.end(&life, why);
+    }
+
+    /// Whether it is news that these keys are published.
+    pub fn publishes(&self, kids: &[String]) -> bool {
+        let mut state = self.state();
+        let is_news = state.published != kids;
+        if is_news {
+            state.published = kids.to_vec();
+        }
+        is_news
+    }
+
+    pub fn key_server(&self) -> KeyServer {
+        self.state().keys
+    }
+
+    pub fn set_key_server(&self, keys: KeyServer) {
+        let now = self.ring.jwks();
+        let mut state = self.state();
+        (state.keys, state.old_keys) = (keys, now);
+    }
+
+    /// What was published when the cache on the way was filled.
+    pub fn old_keys(&self) -> bytes::Bytes {
+        self.state().old_keys.clone()
     }
 
     /// The run is over: nothing is started again, and nobody holds the world any more.

@@ -1,15 +1,18 @@
 //! The network between two organisations: how long things take, what gets lost, and who can be reached at all.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pushpull::random::Random;
-use tokio::sync::{mpsc, watch};
+use pushpull::set::Jti;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
-use super::event::Org;
+use super::chaos::KeyServer;
+use super::event::{Org, Role};
 use super::options::{Kind, Options};
 use super::world::{World, luck, some_of, strikes};
 
@@ -23,6 +26,8 @@ pub struct Net {
 struct Way {
     luck: Random,
     latency: Duration,
+    /// What whoever sends adds to it.
+    slowness: Duration,
     /// Nothing gets through.
     dark: bool,
 }
@@ -33,13 +38,27 @@ struct Pair {
     /// Something on the way does not let WebSockets through.
     no_sockets: bool,
     links: u64,
-    connections: Vec<Weak<watch::Sender<bool>>>,
+    connections: Vec<Weak<Connection>>,
+}
+
+/// An object as bytes.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    pub bytes: Bytes,
+    /// It breaks the rules on purpose, and these jtis stand in it.
+    pub broken: Option<Arc<Vec<Jti>>>,
+}
+
+impl From<Bytes> for Parcel {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, broken: None }
+    }
 }
 
 /// What a WebSocket carries.
 #[derive(Clone, Debug)]
 pub enum Frame {
-    Text(Bytes),
+    Text(Parcel),
     Ping,
     Pong,
     Close(u16),
@@ -50,7 +69,24 @@ pub struct Wire {
     pub out: Outlet,
     pub inlet: Inlet,
     /// Held by both ends: while one does, the connection may be reset.
-    pub life: Arc<watch::Sender<bool>>,
+    pub life: Arc<Connection>,
+}
+
+/// What both ends share.
+#[derive(Default)]
+pub struct Connection {
+    is_reset: AtomicBool,
+    /// Wakes both in their order; a `watch` would draw lots.
+    reset: Notify,
+}
+
+impl Connection {
+    /// Waits until it is reset.
+    async fn reset(&self) {
+        while !self.is_reset.load(Ordering::Relaxed) {
+            self.reset.notified().await;
+        }
+    }
 }
 
 /// Where frames go.
@@ -60,14 +96,14 @@ pub struct Outlet {
     way: (Org, Org),
     world: Weak<World>,
     /// Something was lost on the way: nothing that comes after it is delivered.
-    gap: std::sync::atomic::AtomicBool,
+    gap: AtomicBool,
 }
 
 /// Where they come from.
 pub struct Inlet {
     frames: mpsc::UnboundedReceiver<(Instant, Frame)>,
     next: Option<(Instant, Frame)>,
-    reset: watch::Receiver<bool>,
+    connection: Arc<Connection>,
 }
 
 /// Why there is no connection.
@@ -76,6 +112,9 @@ pub enum Refused {
     Unreachable,
     Handshake,
 }
+
+/// What a slow organisation says takes so much longer at most.
+const SLOWNESS: Duration = Duration::from_secs(12);
 
 /// The longest that a connection is tried for.
 const OPENING: Duration = Duration::from_secs(10);
@@ -90,7 +129,9 @@ impl Net {
             let [one, other] = pair.ends;
             for (from, to) in [(one, other), (other, one)] {
                 let luck = luck(options.seed, &[30, u64::from(from.0), u64::from(to.0)]);
-                ways.insert((from, to), Mutex::new(Way { luck, latency: pair.latency, dark: false }));
+                let slow = options.members[from.0 as usize].role == Role::Slow;
+                let slowness = if slow { SLOWNESS } else { Duration::ZERO };
+                ways.insert((from, to), Mutex::new(Way { luck, latency: pair.latency, slowness, dark: false }));
             }
             let no_sockets = pair.kind == Kind::Http;
             pairs.insert(pair.ends, Mutex::new(Pair { no_sockets, ..Pair::default() }));
@@ -101,7 +142,7 @@ impl Net {
     /// How long something takes from one to the other.
     pub fn latency(&self, from: Org, to: Org) -> Duration {
         let mut way = self.way(from, to);
-        let latency = way.latency;
+        let latency = way.latency + way.slowness;
         some_of(&mut way.luck, latency)
     }
 
@@ -146,12 +187,19 @@ impl Net {
     /// Breaks all their connections; how many there were.
     pub fn reset(&self, one: Org, other: Org) -> usize {
         let connections = std::mem::take(&mut self.pair(one, other).connections);
-        connections.iter().filter_map(Weak::upgrade).map(|connection| connection.send_replace(true)).count()
+        let open = connections.iter().filter_map(Weak::upgrade).inspect(|connection| {
+            connection.is_reset.store(true, Ordering::Relaxed);
+            connection.reset.notify_waiters();
+        });
+        open.count()
     }
 
     /// Everything is whole again.
     pub fn heal(&self, options: &Options) {
-        self.ways.values().for_each(|way| lock(way).dark = false);
+        for way in self.ways.values() {
+            let mut way = lock(way);
+            (way.dark, way.slowness) = (false, Duration::ZERO);
+        }
         for pair in &options.pairs {
             self.pair(pair.ends[0], pair.ends[1]).no_sockets = pair.kind == Kind::Http;
         }
@@ -170,7 +218,7 @@ impl Net {
         if !self.takes_sockets(from, to) {
             return Err(Refused::Handshake);
         }
-        let life = Arc::new(watch::Sender::new(false));
+        let life = Arc::new(Connection::default());
         let (there, here) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let outlet = |frames, way| Outlet {
             frames,
@@ -179,7 +227,7 @@ impl Net {
             world: Arc::downgrade(world),
             gap: Default::default(),
         };
-        let inlet = |frames| Inlet { frames, next: None, reset: life.subscribe() };
+        let inlet = |frames| Inlet { frames, next: None, connection: Arc::clone(&life) };
         let dialled = Wire { out: outlet(there.0, (from, to)), inlet: inlet(here.1), life: Arc::clone(&life) };
         let accepted = Wire { out: outlet(here.0, (to, from)), inlet: inlet(there.1), life: Arc::clone(&life) };
         {
@@ -199,7 +247,27 @@ impl Net {
             sleep(FETCHING).await;
             return Err("no answer within 5 s".to_owned());
         }
-        Ok(world.member(of).ring.jwks())
+        let member = world.member(of);
+        match member.key_server() {
+            KeyServer::Fine => Ok(member.ring.jwks()),
+            KeyServer::Down => {
+                world.fault(Some(of), "key server down");
+                Err("expected 200, found 503".to_owned())
+            }
+            KeyServer::Slow => {
+                world.fault(Some(of), "key server slow");
+                sleep(FETCHING - way.min(FETCHING)).await;
+                Err("no answer within 5 s".to_owned())
+            }
+            KeyServer::Wrong => {
+                world.fault(Some(of), "key server wrong");
+                Ok(Bytes::from_static(b"<html>It works!</html>"))
+            }
+            KeyServer::Stale => {
+                world.fault(Some(of), "keys from an old cache");
+                Ok(member.old_keys())
+            }
+        }
     }
 
     fn way(&self, from: Org, to: Org) -> MutexGuard<'_, Way> {
@@ -217,9 +285,9 @@ impl Outlet {
         let Some(world) = self.world.upgrade() else { return };
         let (from, to) = self.way;
         if world.net.is_dark(from, to) {
-            self.gap.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.gap.store(true, Ordering::Relaxed);
         }
-        if self.gap.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.gap.load(Ordering::Relaxed) {
             return;
         }
         let mut last = lock(&self.last);
@@ -232,14 +300,11 @@ impl Outlet {
 impl Inlet {
     /// The next frame; none when the connection is broken. Cancel-safe.
     pub async fn next(&mut self) -> Option<Frame> {
-        if *self.reset.borrow() {
-            return None;
-        }
         if self.next.is_none() {
             let frames = &mut self.frames;
             self.next = tokio::select! {
                 biased;
-                _ = self.reset.wait_for(|reset| *reset) => None,
+                () = self.connection.reset() => None,
                 frame = frames.recv() => frame,
             };
         }
@@ -247,7 +312,7 @@ impl Inlet {
         let at = *at;
         tokio::select! {
             biased;
-            _ = self.reset.wait_for(|reset| *reset) => return None,
+            () = self.connection.reset() => return None,
             () = tokio::time::sleep_until(at) => {}
         }
         self.next.take().map(|(_, frame)| frame)

@@ -1,9 +1,11 @@
 //! Communication Objects on their way out of a process and into one, told as they pass.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use pushpull::peer::{SlotSpec, Transmission, Verdict};
+use pushpull::engine::{ArrivalRoom, Handle, Partner};
+use pushpull::peer::{SlotId, SlotSpec, Transmission, Verdict};
 use pushpull::set::Digest;
 use pushpull::transport::pushpull as transport;
 use pushpull::wire;
@@ -11,6 +13,7 @@ use pushpull::wire;
 use super::event::{Event, Org, Role};
 use super::life::Life;
 use super::mint;
+use super::net::Parcel;
 
 /// Writes an object that leaves by this link, and tells of it; `None` when the process died of it. What a lazy organisation
 /// has to say about others' SETs never leaves.
@@ -63,6 +66,31 @@ pub fn comes(life: &Arc<Life>, from: Org, link: u64, object: &wire::Object) -> b
         acks: object.acks.clone(),
         errors: object.errors.iter().map(|(jti, error)| (jti.clone(), error.err.clone())).collect(),
     })
+}
+
+/// Tells of an object that breaks the rules, before anybody reads it.
+pub fn broken(life: &Arc<Life>, from: Org, link: u64, parcel: &Parcel) {
+    if let Some(jtis) = &parcel.broken {
+        life.note(&Event::Broken { to: life.org, from, link, jtis: jtis.to_vec() });
+    }
+}
+
+/// Judges an object and brings it to the actor.
+pub async fn bring(
+    life: &Arc<Life>,
+    partner: &Partner,
+    handle: &Handle,
+    slot: SlotId,
+    object: wire::Object,
+    room: ArrivalRoom,
+    patience: Duration,
+) -> bool {
+    let at = partner.now();
+    let inspected = partner.inspector().inspect(object, patience).await;
+    if partner.now() > at {
+        life.world.meet("newer keys awaited");
+    }
+    handle.arrived(Some(slot), inspected, room, at).await.is_ok()
 }
 
 /// Tells of an object that was refused as a whole.

@@ -19,6 +19,8 @@ pub struct Options {
     pub chaos: Duration,
     /// The kinds of trouble there are.
     pub faults: Faults,
+    /// Hostile organisations do nothing, to see whether that makes a difference to the others.
+    pub mute: bool,
 }
 
 /// One organisation.
@@ -78,7 +80,9 @@ pub struct Faults {
     pub reset: bool,
     /// One direction goes dark for a while, or both.
     pub partition: bool,
-    /// Processes are killed, so often in a thousand of their events.
+    /// Processes are killed now and then…
+    pub kills: bool,
+    /// …and so often in a thousand of their events.
     pub kill: u64,
     pub pause: bool,
     pub clocks: bool,
@@ -93,7 +97,9 @@ impl Options {
         let mut random = luck(seed, &[1]);
         let count = pick(&mut random, &[2, 2, 3, 3, 3, 3, 4, 4, 5]);
         let faults = Faults::draw(&mut random);
-        let members: Vec<MemberPlan> = (0..count).map(|n| MemberPlan::draw(seed, n, count)).collect();
+        // Whoever gives up soon does so only in company that has room for everything.
+        let hurried = strikes(&mut random, 300);
+        let members: Vec<MemberPlan> = (0..count).map(|n| MemberPlan::draw(seed, n, hurried)).collect();
         let total = pick(&mut random, &[60, 100, 150, 200, 250, 300, 400, 500]);
         let mut pairs = Vec::new();
         for first in 0..count {
@@ -107,7 +113,7 @@ impl Options {
             pair.sets = [sets, 2 * share - sets];
         }
         let chaos = Duration::from_secs(pick(&mut random, &[60, 300, 600, 1800, 3600]));
-        Self { seed, members, pairs, chaos, faults }
+        Self { seed, members, pairs, chaos, faults, mute: false }
     }
 
     pub fn pair(&self, one: Org, other: Org) -> &PairPlan {
@@ -117,22 +123,78 @@ impl Options {
 }
 
 impl Faults {
-    fn draw(_random: &mut Random) -> Self {
-        Self::default()
+    fn draw(random: &mut Random) -> Self {
+        let mut faults = Self::default();
+        // Many seeds have none or one, so that each is also met alone.
+        let count = pick(random, &[0, 1, 1, 1, 2, 3, 4, 6, 9, 18]);
+        for _ in 0..count {
+            faults.add(random);
+        }
+        faults
+    }
+
+    fn add(&mut self, random: &mut Random) {
+        let often = pick(random, &[10, 50, 200]);
+        let share = pick(random, &[0.001, 0.01, 0.03]);
+        match random.below(18) {
+            0 => self.drop = often,
+            1 => self.duplicate = often,
+            2 => self.delay = often,
+            3 => self.truncate = often,
+            4 => self.refuse = often,
+            5 => self.reset = true,
+            6 => self.partition = true,
+            7 => (self.kills, self.kill) = (true, 0),
+            8 => (self.kills, self.kill) = (true, pick(random, &[1, 5, 20])),
+            9 => self.pause = true,
+            10 => self.clocks = true,
+            11 => self.keys = true,
+            12 => self.apps = pick(random, &[5, 50]),
+            13 => {
+                self.disk.slow = pick(random, &[0.1, 0.5, 1.0]);
+                self.disk.latency = Duration::from_millis(pick(random, &[5, 100, 2000]));
+            }
+            14 => (self.disk.write_fails, self.disk.sync_fails) = (share, share),
+            15 => self.disk.fills = share,
+            16 => (self.disk.unknown, self.disk.recovery_dies, self.kills) = (share, 0.2, true),
+            _ => self.disk.flips = share,
+        }
+    }
+
+    /// How many kinds there are.
+    pub fn kinds(&self) -> usize {
+        let rates = [self.drop, self.duplicate, self.delay, self.truncate, self.refuse, self.kill, self.apps];
+        let flags = [self.reset, self.partition, self.kills, self.pause, self.clocks, self.keys];
+        let disk = &self.disk;
+        let shares = [disk.slow, disk.write_fails, disk.fills, disk.unknown, disk.flips];
+        rates.iter().filter(|rate| **rate > 0).count()
+            + flags.iter().filter(|flag| **flag).count()
+            + shares.iter().filter(|share| **share > 0.0).count()
     }
 }
 
 impl MemberPlan {
-    fn draw(seed: u64, number: u8, _count: u8) -> Self {
+    fn draw(seed: u64, number: u8, hurried: bool) -> Self {
         let mut random = luck(seed, &[2, u64::from(number)]);
-        let role = Role::Honest;
+        // There is always somebody to whom promises are kept, and somebody who keeps them.
+        let role = if number < 2 {
+            pick(&mut random, &[Role::Honest, Role::Honest, Role::Honest, Role::Honest, Role::Slow])
+        } else {
+            pick(&mut random, &[Role::Honest, Role::Lazy, Role::Slow, Role::Forgetful, Role::Hostile, Role::Hostile])
+        };
         let secs = Duration::from_secs;
+        let is_patient = !hurried;
         let peer = pushpull::peer::Config {
             window: pick(&mut random, &[1, 3, 8, 32, 256, 4096]),
             window_bytes: pick(&mut random, &[1 << 10, 8 << 10, 64 << 10, 16 << 20]),
             retry_first: pick(&mut random, &[secs(1), secs(1), secs(2), secs(5)]),
             retry_max: pick(&mut random, &[secs(10), secs(60), secs(300)]),
-            ..pushpull::peer::Config::default()
+            attempts_max: if is_patient { 20 } else { pick(&mut random, &[2, 5]) },
+            give_up_after: if is_patient { secs(72 * 3600) } else { secs(pick(&mut random, &[30, 300])) },
+            outbox_max: pick(&mut random, &[10, 100, 1_000_000]),
+            owed_max: if is_patient { pick(&mut random, &[4, 64, 65_536]) } else { 65_536 },
+            refusals_per_second: if is_patient { pick(&mut random, &[1, 100]) } else { 100 },
+            age_max: secs(14 * 86_400),
         };
         let limits = pushpull::wire::Limits {
             object_bytes_max: pick(&mut random, &[4 << 10, 16 << 10, 64 << 10, 4 << 20]),
@@ -143,7 +205,7 @@ impl MemberPlan {
             role,
             peer,
             limits,
-            inbox_max: pick(&mut random, &[3, 20, 1000, 1_000_000]),
+            inbox_max: if is_patient { pick(&mut random, &[3, 20, 1000, 1_000_000]) } else { 1_000_000 },
             rotates: strikes(&mut random, 250),
             operates: strikes(&mut random, 250),
             reads_for: pick(&mut random, &[Duration::ZERO, Duration::from_millis(10), secs(1)]),

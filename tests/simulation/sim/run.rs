@@ -9,9 +9,13 @@ use std::time::Duration;
 use pushpull::store::Journal as _;
 use tokio::time::{sleep, timeout};
 
+use super::chaos;
 use super::disk;
 use super::event::{Event, Org, Watch};
+use super::mint;
+use super::operator;
 use super::options::Options;
+use super::paths;
 use super::recorder::Recorder;
 use super::workload;
 use super::world::World;
@@ -21,6 +25,8 @@ pub struct Outcome<J> {
     pub options: Options,
     pub hash: u64,
     pub events: u64,
+    /// SETs that were accepted.
+    pub sets: u64,
     pub violations: Vec<String>,
     /// How often each fault and each path in the product was met.
     pub met: BTreeMap<&'static str, u64>,
@@ -43,6 +49,7 @@ thread_local! {
 pub fn run<J: Watch + 'static>(options: Options, judge: J, trace: bool) -> Outcome<J> {
     listen();
     PANICS.with_borrow_mut(Vec::clear);
+    paths::lines();
     let recorder = Recorder::new(judge, trace);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -54,23 +61,36 @@ pub fn run<J: Watch + 'static>(options: Options, judge: J, trace: bool) -> Outco
             let world = World::new(options.clone(), Arc::clone(&recorder) as Arc<_>);
             let lasted = live(&world).await;
             world.members().iter().for_each(|member| member.finish());
-            (world.violations(), world.met(), lasted)
+            (world.violations(), world.met(), world.sets(), lasted)
         })
     }));
     drop(runtime);
-    let (mut violations, met, lasted) = ran.unwrap_or_default();
+    let (mut violations, mut met, sets, lasted) = ran.unwrap_or_default();
+    for (line, count) in paths::lines() {
+        *met.entry(line).or_default() += count;
+    }
     violations.extend(PANICS.with_borrow_mut(std::mem::take).into_iter().map(|panic| format!("panic: {panic}")));
     let (hash, events) = recorder.hash();
     let judge = recorder.take_judge();
-    Outcome { options, hash, events, violations, met, lasted, judge }
+    Outcome { options, hash, events, sets, violations, met, lasted, judge }
 }
 
 async fn live(world: &Arc<World>) -> Duration {
     for member in world.members() {
         world.note(&Event::Member { org: member.org, role: member.plan.role });
     }
+    for member in world.members() {
+        let kids = vec![mint::kid(member.org, 1)];
+        member.publishes(&kids);
+        world.note(&Event::Published { org: member.org, kids });
+    }
     for member in world.members().iter().filter(|member| member.is_real()) {
+        member.disk.set_faults(world.options.faults.disk);
         Arc::clone(member).start().await;
+    }
+    chaos::begin(world);
+    if !world.options.mute {
+        world.members().iter().filter_map(|member| member.hostile.as_ref()).for_each(|hostile| hostile.begin(world));
     }
     let orgs: Vec<Org> = world.members().iter().map(|member| member.org).collect();
     for from in orgs.iter().filter(|org| world.member(**org).is_real()) {
@@ -104,8 +124,11 @@ async fn heal(world: &Arc<World>) {
     for member in world.members().iter().filter(|member| member.is_real()) {
         member.disk.set_faults(disk::Faults::default());
         member.wall.set_right();
+        member.set_key_server(chaos::KeyServer::Fine);
         if let Some(life) = member.life() {
             life.set_running(true);
+            let resuming = Arc::clone(&life);
+            life.spawn(operator::resume(resuming));
         }
     }
     world.note(&Event::Healed);
@@ -123,7 +146,8 @@ async fn quiet(world: &Arc<World>) {
 async fn is_calm(world: &Arc<World>) -> bool {
     for member in world.members().iter().filter(|member| member.is_real()) {
         let Some(life) = member.life() else { return false };
-        if life.store.inbox_len() > 0 {
+        let damaged: usize = member.disk.contents().damaged.values().map(Vec::len).sum();
+        if life.store.inbox_len() > damaged as u64 {
             return false;
         }
         for (other, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {

@@ -104,14 +104,20 @@ impl Reader {
             let Some(frame) = frame else { return End::Theirs(None) };
             let _ = self.alive.try_send(());
             match frame {
-                Frame::Text(text) => {
-                    if let Err(end) = self.arrived(text).await {
+                Frame::Text(parcel) => {
+                    objects::broken(&self.life, self.from, self.link, &parcel);
+                    if let Err(end) = self.arrived(parcel.bytes).await {
                         return end;
                     }
                 }
                 Frame::Ping => out.send(Frame::Pong),
                 Frame::Pong => {}
-                Frame::Close(code) => return End::Theirs(Some(code)),
+                Frame::Close(code) => {
+                    if matches!(code, 1007 | 1009) {
+                        self.life.world.meet("object refused as a whole");
+                    }
+                    return End::Theirs(Some(code));
+                }
             }
         }
     }
@@ -132,9 +138,9 @@ impl Reader {
         let room = self.handle.arrival_room(bytes).await.map_err(|_| End::Ours(1001))?;
         let Ok(permit) = Arc::clone(&self.inspections).acquire_owned().await else { return Ok(()) };
         let (partner, handle, slot) = (Arc::clone(&self.partner), self.handle.clone(), self.slot);
-        let patience = self.config.patience();
+        let (patience, life) = (self.config.patience(), Arc::clone(&self.life));
         self.life.spawn(async move {
-            let _ = partner.bring(&handle, Some(slot), object, room, patience).await;
+            objects::bring(&life, &partner, &handle, slot, object, room, patience).await;
             drop(permit);
         });
         Ok(())
@@ -173,7 +179,7 @@ impl Writer<'_> {
             let Some(text) = objects::leaves(self.life, self.to, self.link, &spec, &mut object, None) else {
                 return End::Theirs(None);
             };
-            self.out.send(Frame::Text(text));
+            self.out.send(Frame::Text(text.into()));
             slot.ready().await;
         }
     }

@@ -12,6 +12,7 @@ use super::event::{Event, Org};
 use super::member::Member;
 use super::net::Net;
 use super::options::Options;
+use super::paths::Paths;
 use super::recorder::Witness;
 
 /// Everything there is in one simulated federation.
@@ -31,6 +32,7 @@ struct State {
     violations: Vec<String>,
     met: BTreeMap<&'static str, u64>,
     healed: bool,
+    paths: Paths,
 }
 
 impl World {
@@ -47,6 +49,8 @@ impl World {
         });
         let members = world.options.members.iter().map(|plan| Member::new(&world, plan)).collect();
         let _ = world.members.set(members);
+        let windows = world.options.members.iter().map(|plan| (plan.org, plan.peer.window));
+        world.state().paths.windows = windows.collect();
         world
     }
 
@@ -62,6 +66,10 @@ impl World {
     pub fn note(&self, event: &Event) {
         if let Event::Fault { what, .. } = event {
             self.meet(what);
+        }
+        {
+            let State { paths, met, .. } = &mut *self.state();
+            paths.see(event, |what| *met.entry(what).or_default() += 1);
         }
         self.witness.note(self.began.elapsed(), event);
     }
@@ -79,6 +87,11 @@ impl World {
     /// How often each thing was met.
     pub fn met(&self) -> BTreeMap<&'static str, u64> {
         self.state().met.clone()
+    }
+
+    /// SETs that were accepted.
+    pub fn sets(&self) -> u64 {
+        self.state().paths.sets
     }
 
     /// Something that must never be, and that needs no judge to be seen.
