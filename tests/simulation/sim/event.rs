@@ -2,7 +2,7 @@
 //! knows nothing else. The product never sees any of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pushpull::peer::{Counts, Write};
@@ -132,56 +132,12 @@ pub enum Event {
     Ends { org: Org, contents: Contents },
 }
 
-/// Where events go: into the hash and the trace, and to the judge.
-pub struct Recorder<J> {
-    inner: Mutex<Inner<J>>,
-}
-
-struct Inner<J> {
-    judge: J,
-    hash: u64,
-    count: u64,
-    /// Print every event.
-    trace: bool,
-}
-
 /// Looks at every event as it happens.
 pub trait Watch: Send {
     /// Notes what happened at this simulated time since the beginning.
     fn note(&mut self, at: Duration, event: &Event);
 }
 
-impl<J: Watch> Recorder<J> {
-    pub fn new(judge: J, trace: bool) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::new(Inner { judge, hash: 0xcbf2_9ce4_8422_2325, count: 0, trace }) })
-    }
-
-    /// Something happened.
-    pub fn note(&self, at: Duration, event: &Event) {
-        let mut inner = self.lock();
-        let line = format!("{:>12.6} {event:?}", at.as_secs_f64());
-        for byte in line.bytes() {
-            inner.hash = (inner.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        inner.count += 1;
-        if inner.trace {
-            println!("{line}");
-        }
-        inner.judge.note(at, event);
-    }
-
-    /// The hash of all events so far, and how many they were.
-    pub fn hash(&self) -> (u64, u64) {
-        let inner = self.lock();
-        (inner.hash, inner.count)
-    }
-
-    /// Does something with the judge.
-    pub fn with<T>(&self, work: impl FnOnce(&mut J) -> T) -> T {
-        work(&mut self.lock().judge)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner<J>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+impl Watch for () {
+    fn note(&mut self, _: Duration, _: &Event) {}
 }
