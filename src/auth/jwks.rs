@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::Clock;
@@ -78,8 +78,8 @@ pub struct PartnerKeys<K> {
     seed: u64,
     clock: Arc<dyn Clock>,
     state: Mutex<State<K>>,
-    /// Changes whenever a fetch has ended, well or badly.
-    ended: watch::Sender<u64>,
+    /// Told whenever a fetch has ended, well or badly: everybody who waits then, in their order.
+    ended: Notify,
     /// Where fetches are counted, once somebody does.
     metrics: OnceLock<Arc<PeerMetrics>>,
 }
@@ -149,7 +149,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
             on_demand: [None; 2],
             trouble: None,
         };
-        let (ended, _) = watch::channel(0);
+        let ended = Notify::new();
         let (partner, state) = (partner.to_owned(), Mutex::new(state));
         let (metrics, seed) = (OnceLock::new(), Random::from_system().next_u64());
         Self { partner, source, parse, refresh, retry_first: RETRY_FIRST, seed, clock, state, ended, metrics }
@@ -199,12 +199,13 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         arrival: Duration,
         give_up: Instant,
     ) -> Option<Snapshot<K>> {
-        let mut ended = self.ended.subscribe();
         loop {
+            // Made before looking, so that no end is missed.
+            let ended = self.ended.notified();
             match self.plan(tried, arrival) {
                 Plan::Have(snapshot) => return Some(snapshot),
                 Plan::GiveUp => return None,
-                Plan::Wait => timeout_at(give_up, ended.changed()).await.ok()?.ok()?,
+                Plan::Wait => timeout_at(give_up, ended).await.ok()?,
             }
         }
     }
@@ -219,12 +220,11 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
             let longest = RETRY_MAX.min(self.refresh);
             let mut backoff = Backoff::new(self.retry_first.min(longest), longest, random.next_u64());
             loop {
-                let mut ended = self.ended.subscribe();
+                let ended = self.ended.notified();
                 if self.begin(&mut self.state()) {
                     self.spawn_fetch();
                 }
-                // The sender lives as long as `self`, so this never fails.
-                let _ = ended.changed().await;
+                ended.await;
                 let pause = match self.current() {
                     Some(_) => self.refresh.mul_f64(0.9).saturating_add(random.jitter(self.refresh / 5)),
                     None => backoff.pause(),
@@ -370,7 +370,7 @@ struct Over<'a, K>(&'a PartnerKeys<K>);
 impl<K> Drop for Over<'_, K> {
     fn drop(&mut self) {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).fetching = false;
-        self.0.ended.send_modify(|count| *count += 1);
+        self.0.ended.notify_waiters();
     }
 }
 

@@ -16,7 +16,7 @@ use pushpull::set::events::Filter;
 use pushpull::set::{KeySet, Policy, Profile};
 use pushpull::store::{Journal, Registry};
 use pushpull::transport::pushpull as transport;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::application;
@@ -45,7 +45,9 @@ pub struct Life {
     alive: AtomicBool,
     tasks: Mutex<Vec<AbortHandle>>,
     /// False while the process is stopped (SIGSTOP).
-    running: watch::Sender<bool>,
+    stopped: AtomicBool,
+    /// Wakes all in their order; a `watch` would draw lots.
+    goes_on: Notify,
     luck: Mutex<Random>,
 }
 
@@ -97,7 +99,8 @@ impl Life {
             configs,
             alive: AtomicBool::new(true),
             tasks: Mutex::default(),
-            running: watch::Sender::new(true),
+            stopped: AtomicBool::new(false),
+            goes_on: Notify::new(),
             luck: Mutex::new(world.luck(&[21, u64::from(org.0), number])),
         })
     }
@@ -165,14 +168,17 @@ impl Life {
 
     /// Stops the process as by SIGSTOP, or lets it go on: nothing comes in or goes out meanwhile.
     pub fn set_running(&self, running: bool) {
-        self.running.send_replace(running);
+        self.stopped.store(!running, Ordering::Relaxed);
+        if running {
+            self.goes_on.notify_waiters();
+        }
     }
 
     /// Waits while the process is stopped.
     pub async fn awake(&self) {
-        let mut running = self.running.subscribe();
-        // The sender lives in `self`.
-        let _ = running.wait_for(|running| *running).await;
+        while self.stopped.load(Ordering::Relaxed) {
+            self.goes_on.notified().await;
+        }
     }
 
     /// Nothing of this process happens any more.

@@ -1,13 +1,14 @@
 //! The network between two organisations: how long things take, what gets lost, and who can be reached at all.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pushpull::random::Random;
 use pushpull::set::Jti;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
 use super::chaos::KeyServer;
@@ -37,7 +38,7 @@ struct Pair {
     /// Something on the way does not let WebSockets through.
     no_sockets: bool,
     links: u64,
-    connections: Vec<Weak<watch::Sender<bool>>>,
+    connections: Vec<Weak<Connection>>,
 }
 
 /// An object as bytes.
@@ -68,7 +69,24 @@ pub struct Wire {
     pub out: Outlet,
     pub inlet: Inlet,
     /// Held by both ends: while one does, the connection may be reset.
-    pub life: Arc<watch::Sender<bool>>,
+    pub life: Arc<Connection>,
+}
+
+/// What both ends share.
+#[derive(Default)]
+pub struct Connection {
+    is_reset: AtomicBool,
+    /// Wakes both in their order; a `watch` would draw lots.
+    reset: Notify,
+}
+
+impl Connection {
+    /// Waits until it is reset.
+    async fn reset(&self) {
+        while !self.is_reset.load(Ordering::Relaxed) {
+            self.reset.notified().await;
+        }
+    }
 }
 
 /// Where frames go.
@@ -78,14 +96,14 @@ pub struct Outlet {
     way: (Org, Org),
     world: Weak<World>,
     /// Something was lost on the way: nothing that comes after it is delivered.
-    gap: std::sync::atomic::AtomicBool,
+    gap: AtomicBool,
 }
 
 /// Where they come from.
 pub struct Inlet {
     frames: mpsc::UnboundedReceiver<(Instant, Frame)>,
     next: Option<(Instant, Frame)>,
-    reset: watch::Receiver<bool>,
+    connection: Arc<Connection>,
 }
 
 /// Why there is no connection.
@@ -169,7 +187,11 @@ impl Net {
     /// Breaks all their connections; how many there were.
     pub fn reset(&self, one: Org, other: Org) -> usize {
         let connections = std::mem::take(&mut self.pair(one, other).connections);
-        connections.iter().filter_map(Weak::upgrade).map(|connection| connection.send_replace(true)).count()
+        let open = connections.iter().filter_map(Weak::upgrade).inspect(|connection| {
+            connection.is_reset.store(true, Ordering::Relaxed);
+            connection.reset.notify_waiters();
+        });
+        open.count()
     }
 
     /// Everything is whole again.
@@ -196,7 +218,7 @@ impl Net {
         if !self.takes_sockets(from, to) {
             return Err(Refused::Handshake);
         }
-        let life = Arc::new(watch::Sender::new(false));
+        let life = Arc::new(Connection::default());
         let (there, here) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let outlet = |frames, way| Outlet {
             frames,
@@ -205,7 +227,7 @@ impl Net {
             world: Arc::downgrade(world),
             gap: Default::default(),
         };
-        let inlet = |frames| Inlet { frames, next: None, reset: life.subscribe() };
+        let inlet = |frames| Inlet { frames, next: None, connection: Arc::clone(&life) };
         let dialled = Wire { out: outlet(there.0, (from, to)), inlet: inlet(here.1), life: Arc::clone(&life) };
         let accepted = Wire { out: outlet(here.0, (to, from)), inlet: inlet(there.1), life: Arc::clone(&life) };
         {
@@ -263,9 +285,9 @@ impl Outlet {
         let Some(world) = self.world.upgrade() else { return };
         let (from, to) = self.way;
         if world.net.is_dark(from, to) {
-            self.gap.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.gap.store(true, Ordering::Relaxed);
         }
-        if self.gap.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.gap.load(Ordering::Relaxed) {
             return;
         }
         let mut last = lock(&self.last);
@@ -278,14 +300,11 @@ impl Outlet {
 impl Inlet {
     /// The next frame; none when the connection is broken. Cancel-safe.
     pub async fn next(&mut self) -> Option<Frame> {
-        if *self.reset.borrow() {
-            return None;
-        }
         if self.next.is_none() {
             let frames = &mut self.frames;
             self.next = tokio::select! {
                 biased;
-                _ = self.reset.wait_for(|reset| *reset) => None,
+                () = self.connection.reset() => None,
                 frame = frames.recv() => frame,
             };
         }
@@ -293,7 +312,7 @@ impl Inlet {
         let at = *at;
         tokio::select! {
             biased;
-            _ = self.reset.wait_for(|reset| *reset) => return None,
+            () = self.connection.reset() => return None,
             () = tokio::time::sleep_until(at) => {}
         }
         self.next.take().map(|(_, frame)| frame)
