@@ -106,7 +106,7 @@ fn a_store_that_does_something_wrong_is_noticed() {
 fn the_mistakes_of_the_simulated_store_are_noticed() {
     // A skipped damaged row needs damage, of which `faults` has its own test.
     for bug in Bug::ALL.into_iter().filter(|bug| *bug != Bug::DamageSkipped) {
-        let found = noticed(1_000, Mode::Kill, async move |plan: &Plan| {
+        let found = noticed(3_000, Mode::Kill, async move |plan: &Plan| {
             vec![Subject::Sim(Sim::new(plan.seed, Bugs::only(bug)).await)]
         });
         assert!(found.is_some(), "{bug:?} was not noticed");

@@ -143,7 +143,7 @@ fn read(random: &mut Random) -> Read {
         number: random.below(JTIS),
         numbers: (0..count).map(|_| random.below(JTIS)).collect(),
         max: index(random, 6),
-        bytes: index(random, 160),
+        bytes: index(random, 1_600),
     }
 }
 
@@ -221,7 +221,7 @@ fn of_change(model: &Model, peer: PeerId, change: &Change, era: u64) -> Vec<Writ
     let next_seq = model.saved(peer).map_or(1, |saved| saved.next_seq);
     let at = |number: u64| era * 1_000_000 + number;
     let inbound = |number: u64| {
-        let compact = format!("header.in-{number}.signature");
+        let compact = format!("{}.in-{number}.signature", "header".repeat(30));
         let digest = Digest::of(compact.as_bytes());
         InboxRow { jti: jti("in", era, number), compact: compact.into(), digest, received_at: Wall(at(number)) }
     };
@@ -232,7 +232,8 @@ fn of_change(model: &Model, peer: PeerId, change: &Change, era: u64) -> Vec<Writ
                 // A core does not queue what waits already.
                 return Vec::new();
             }
-            vec![Write::Enqueue(outbound(next_seq, jti, number, at(number)))]
+            // As long as the clock does not go back, what is queued later was accepted later.
+            vec![Write::Enqueue(outbound(next_seq, jti, number, at(next_seq)))]
         }
         Change::Attempts(seq, attempts) => vec![Write::Attempts { seq, attempts }],
         Change::Settle(seq, end) => {
@@ -269,14 +270,14 @@ fn of_change(model: &Model, peer: PeerId, change: &Change, era: u64) -> Vec<Writ
 }
 
 fn outbound(seq: u64, jti: Jti, number: u64, at: u64) -> OutboxRow {
-    let compact: Arc<str> = format!("header.{number}.signature").into();
+    let compact: Arc<str> = format!("{}.{number}.signature", "header".repeat(30)).into();
     row(seq, jti, compact, Digest::of(&number.to_le_bytes()), at)
 }
 
 /// An operator's act on a dead letter.
 fn redriven(letter: DeadLetter, change: &Change, next_seq: u64, era: u64, waits: &dyn Fn(&Jti) -> bool) -> Vec<Write> {
     let DeadLetter { jti: old, compact, memory } = letter;
-    let (seq, told, at) = (memory.seq, memory.story.clone(), era * 1_000_000 + 900);
+    let (seq, told, at) = (memory.seq, memory.story.clone(), era * 1_000_000 + next_seq);
     let row = |jti: Jti, story: Story| {
         Write::Enqueue(OutboxRow { story, ..row(next_seq, jti, Arc::clone(&compact), memory.digest, at) })
     };

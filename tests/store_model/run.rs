@@ -66,9 +66,8 @@ pub(crate) async fn run(plan: &Plan, subjects: Vec<Subject>, figures: &mut Figur
     let (model, past) = (Model::default(), Vec::new());
     let mut run = Run { model, subjects, last: None, era: 1, restarted: false, past, figures };
     let whole = |what| Difference { at: plan.ops.len(), what };
-    for name in &PEERS[..2] {
-        run.call(Call::PeerId((*name).to_owned())).await.map_err(whole)?;
-    }
+    run.go_on_from(vec![Model::default()]);
+    run.name_peers().await.map_err(whole)?;
     for (at, op) in plan.ops.iter().enumerate() {
         run.perform(op).await.map_err(|what| Difference { at, what })?;
         run.call(Call::Look).await.map_err(|what| Difference { at, what })?;
@@ -141,6 +140,13 @@ impl Run<'_> {
         Ok(())
     }
 
+    async fn name_peers(&mut self) -> Result<(), String> {
+        for name in &PEERS[..2] {
+            self.call(Call::PeerId((*name).to_owned())).await?;
+        }
+        Ok(())
+    }
+
     async fn take_stock(&mut self) -> Result<(), String> {
         for call in self.inventory() {
             self.call(call).await?;
@@ -172,7 +178,8 @@ impl Run<'_> {
             }
         }
         self.go_on_from(trail);
-        Ok(())
+        // Even the peers may have been cut away.
+        self.name_peers().await
     }
 
     async fn kill_within(&mut self, who: usize, changes: &[Change], how: u64, after: u64) -> Result<(), String> {
