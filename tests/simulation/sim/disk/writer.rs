@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pushpull::peer::{InboxRow, Write};
-use pushpull::set::Jti;
 use pushpull::store::Error;
 use tokio::sync::oneshot;
 
