@@ -8,6 +8,8 @@ use pushpull::planted::{self, Bug};
 use pushpull::random::Random;
 
 use crate::sim;
+use crate::sim::judge::{Bounds, Judge, Limits};
+use crate::sim::options::Options;
 
 /// What is looked for: a bug, for the how manyth time.
 #[derive(Clone, Copy, Debug)]
@@ -100,10 +102,29 @@ pub(crate) fn control(base: u64, count: u64, jobs: usize) -> Vec<Found> {
 /// Runs one federation with this bug in it.
 pub(crate) fn run(bug: Option<Bug>, seed: u64, trace: bool) -> Option<Found> {
     planted::plant(bug);
-    let outcome = sim::run::run(sim::options::Options::draw(seed), (), trace);
-    let verdict = outcome.violations.first().map(|what| (String::from("world"), what.clone()));
+    let options = Options::draw(seed);
+    let judge = judge(&options);
+    if trace {
+        println!("{options}");
+    }
+    let outcome = sim::run::run(options, judge, trace);
     planted::plant(None);
-    verdict.map(|(invariant, what)| Found { seed, invariant, what })
+    let told =
+        outcome.violations.into_iter().next().map(|what| (what.split(':').next().unwrap_or("").to_owned(), what));
+    let judged = outcome.judge.violation().map(|found| (found.invariant.name().to_owned(), found.to_string()));
+    judged.or(told).map(|(invariant, what)| Found { seed, invariant, what })
+}
+
+/// A judge that knows how these organisations are configured.
+fn judge(options: &Options) -> Judge {
+    let mut judge = Judge::new(Limits::default(), Bounds::default());
+    for member in &options.members {
+        let inbox_slack = member.inbox_max * options.members.len() as u64;
+        let limits =
+            Limits { peer: member.peer.clone(), inbox_max: member.inbox_max, inbox_slack, ..Limits::default() };
+        judge.configure(member.org, limits);
+    }
+    judge
 }
 
 /// What shows a violation again, with everything that happened before it.
