@@ -159,8 +159,9 @@ impl Supervisor {
     /// Waits until the store has failed, and says why. The process must end then: recovery is the only way on.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.subscribe();
-        match failure.wait_for(Option::is_some).await {
-            Ok(failure) => failure.clone().unwrap_or_default(),
+        let why = failure.wait_for(Option::is_some).await.map(|failure| failure.clone());
+        match why {
+            Ok(why) => why.unwrap_or_default(),
             // The sender lives in `self`.
             Err(_) => std::future::pending().await,
         }

@@ -2,10 +2,10 @@
 //! knows nothing else. The product never sees any of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use pushpull::peer::Write;
+use pushpull::peer::{Counts, Write};
 use pushpull::set::{Digest, Jti};
 
 /// One Transceiver of the federation, by its number.
@@ -64,6 +64,8 @@ pub struct Contents {
     pub settled: BTreeMap<Org, Vec<(Jti, &'static str)>>,
     /// Rows whose checksum fails, by partner: outbox and inbox.
     pub damaged: BTreeMap<Org, Vec<Jti>>,
+    /// The totals that are kept with the rows, by partner. Whoever stands in `counts` is compared with what was counted here.
+    pub counts: BTreeMap<Org, Counts>,
 }
 
 /// One thing that happened, in the order in which it really happened.
@@ -92,6 +94,9 @@ pub enum Event {
     /// An object reached the product of `to` on a link that is authenticated as `from`, and was read. The name of a SET is its
     /// name in `sets`.
     Came { to: Org, from: Org, link: u64, sets: Vec<(Jti, Digest, Truth)>, acks: Vec<Jti>, errors: Vec<(Jti, String)> },
+    /// The next object that reaches `to` on this link breaks the rules of objects, whatever the product makes of it: it has
+    /// to be refused as a whole. These jtis stand in it, as SETs or as verdicts.
+    Broken { to: Org, from: Org, link: u64, jtis: Vec<Jti> },
     /// An object reached the product and was refused as a whole (400, 1007): it must have no effect.
     Malformed { to: Org, from: Org, link: u64 },
     /// These writes of `org` about its partner are on disk now. Emitted the moment they are, whoever learns of it.
@@ -100,6 +105,9 @@ pub enum Event {
     Handed { org: Org, from: Org, jti: Jti, digest: Digest, redelivered: bool },
     /// Its confirmation is durable.
     Confirmed { org: Org, from: Org, jti: Jti },
+    /// The operator of `org` is about to act on a dead letter: "resent", "reissued" or "discarded" is what it asks for.
+    /// Without it nothing may be done; and a process that dies in between may have done it or not.
+    Redriving { org: Org, to: Org, jti: Jti, how: &'static str },
     /// The operator of `org` acted on a dead letter, and it was done: "resent", "reissued" (as that jti), "discarded".
     Redriven { org: Org, to: Org, jti: Jti, how: &'static str, new: Option<Jti> },
     /// The keys that `org` publishes now, by their kid.
@@ -124,56 +132,12 @@ pub enum Event {
     Ends { org: Org, contents: Contents },
 }
 
-/// Where events go: into the hash and the trace, and to the judge.
-pub struct Recorder<J> {
-    inner: Mutex<Inner<J>>,
-}
-
-struct Inner<J> {
-    judge: J,
-    hash: u64,
-    count: u64,
-    /// Print every event.
-    trace: bool,
-}
-
 /// Looks at every event as it happens.
 pub trait Watch: Send {
     /// Notes what happened at this simulated time since the beginning.
     fn note(&mut self, at: Duration, event: &Event);
 }
 
-impl<J: Watch> Recorder<J> {
-    pub fn new(judge: J, trace: bool) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::new(Inner { judge, hash: 0xcbf2_9ce4_8422_2325, count: 0, trace }) })
-    }
-
-    /// Something happened.
-    pub fn note(&self, at: Duration, event: &Event) {
-        let mut inner = self.lock();
-        let line = format!("{:>12.6} {event:?}", at.as_secs_f64());
-        for byte in line.bytes() {
-            inner.hash = (inner.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        inner.count += 1;
-        if inner.trace {
-            println!("{line}");
-        }
-        inner.judge.note(at, event);
-    }
-
-    /// The hash of all events so far, and how many they were.
-    pub fn hash(&self) -> (u64, u64) {
-        let inner = self.lock();
-        (inner.hash, inner.count)
-    }
-
-    /// Does something with the judge.
-    pub fn with<T>(&self, work: impl FnOnce(&mut J) -> T) -> T {
-        work(&mut self.lock().judge)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner<J>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+impl Watch for () {
+    fn note(&mut self, _: Duration, _: &Event) {}
 }

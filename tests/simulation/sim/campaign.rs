@@ -1,0 +1,164 @@
+//! Many seeds at once, and what they come to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use super::event::Role;
+use super::options::Options;
+use super::paths::{EXPECTED, Ear};
+use super::run::{self, Outcome};
+use super::world::luck;
+
+/// How many, and which.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// All seeds come out of this one; a single seed is this one itself.
+    pub base: u64,
+    pub seeds: u64,
+    pub trace: bool,
+    pub threads: usize,
+}
+
+/// What they came to.
+#[derive(Debug, Default)]
+pub struct Sum {
+    pub seeds: u64,
+    pub organisations: u64,
+    pub hostile: u64,
+    pub sets: u64,
+    pub events: u64,
+    pub kinds: u64,
+    pub lasted: Duration,
+    /// Seeds that were run twice, to the same hash.
+    pub repeated: u64,
+    /// How many seeds met this, and how often it was met in all.
+    pub met: BTreeMap<&'static str, (u64, u64)>,
+    pub failures: Vec<Failure>,
+}
+
+/// A seed that broke something.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub violations: Vec<String>,
+}
+
+/// So many failing seeds are enough.
+const FAILURES_MAX: usize = 5;
+
+/// One seed in so many is run twice.
+const REPEATED_EVERY: u64 = 100;
+
+impl Plan {
+    /// The seed of a number.
+    pub fn seed(&self, number: u64) -> u64 {
+        if self.seeds == 1 { self.base } else { luck(self.base, &[number]).next_u64() >> 16 }
+    }
+
+    /// Runs them all, on so many threads. `progress` hears now and then how many are done.
+    pub fn run(&self, progress: impl Fn(u64) + Sync) -> Sum {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            // Another one may be listening already: then the paths that only the log tells of are not counted.
+            let _ = tracing::subscriber::set_global_default(Ear);
+        });
+        let (next, enough) = (AtomicU64::new(0), AtomicBool::new(false));
+        let sum = Mutex::new(Sum::default());
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(|| {
+                    while !enough.load(Ordering::Relaxed) {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= self.seeds {
+                            return;
+                        }
+                        let outcome = one(self.seed(number), self.trace);
+                        let again =
+                            (number % REPEATED_EVERY == 0 && !self.trace).then(|| one(self.seed(number), false));
+                        let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                        sum.add(outcome, again);
+                        if sum.failures.len() >= FAILURES_MAX {
+                            enough.store(true, Ordering::Relaxed);
+                        }
+                        let done = sum.seeds;
+                        drop(sum);
+                        progress(done);
+                    }
+                });
+            }
+        });
+        sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs one seed under the judge.
+pub fn one(seed: u64, trace: bool) -> Outcome<()> {
+    let options = Options::draw(seed);
+    if trace {
+        println!("{options}");
+    }
+    run::run(options, (), trace)
+}
+
+impl Sum {
+    fn add(&mut self, outcome: Outcome<()>, again: Option<Outcome<()>>) {
+        let Outcome { options, hash, events, sets, mut violations, met, lasted, .. } = outcome;
+        if let Some(again) = again {
+            self.repeated += 1;
+            if (again.hash, again.events) != (hash, events) {
+                violations.push(format!(
+                    "the same seed did not happen the same way twice: {events} events, and then {}",
+                    again.events
+                ));
+            }
+        }
+        self.seeds += 1;
+        self.organisations += options.members.len() as u64;
+        self.hostile += options.members.iter().filter(|member| member.role == Role::Hostile).count() as u64;
+        self.sets += sets;
+        self.events += events;
+        self.kinds += options.faults.kinds() as u64;
+        self.lasted += lasted;
+        for (what, count) in met {
+            let (seeds, all) = self.met.entry(what).or_default();
+            *seeds += 1;
+            *all += count;
+        }
+        if !violations.is_empty() {
+            self.failures.push(Failure { seed: options.seed, violations });
+        }
+    }
+
+    /// What was expected and never met.
+    pub fn unmet(&self) -> Vec<&'static str> {
+        EXPECTED.iter().filter(|(_, key)| !self.met.contains_key(key)).map(|(name, _)| *name).collect()
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_seed = |count: u64| count as f64 / self.seeds.max(1) as f64;
+        writeln!(
+            f,
+            "{} seeds; a seed on average: {:.1} organisations ({:.1} hostile), {:.0} SETs, {:.1} kinds of fault, {:.0} events, \
+             {:.0} simulated minutes; {} seeds run twice",
+            self.seeds,
+            per_seed(self.organisations),
+            per_seed(self.hostile),
+            per_seed(self.sets),
+            per_seed(self.kinds),
+            per_seed(self.events),
+            self.lasted.as_secs_f64() / 60.0 / self.seeds.max(1) as f64,
+            self.repeated
+        )?;
+        writeln!(f, "{:>9} {:>12}  met", "of seeds", "times")?;
+        for (name, key) in EXPECTED {
+            let (seeds, all) = self.met.get(key).copied().unwrap_or_default();
+            writeln!(f, "{:>8.2}% {all:>12}  {name}", 100.0 * per_seed(seeds))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! Keeps the link to a partner that we dial, with the habits of `transport/pushpull/dialler.rs` and `initiator.rs`: by
+//! WebSocket if that can be had, by HTTP as long as it cannot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pushpull::engine::{Handle, Slot};
+use pushpull::peer::{Ending, Transmission, WaitsFor};
+use pushpull::transport::pushpull as transport;
+use pushpull::wire;
+use pushpull::wire::net::Backoff;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::event::Org;
+use super::exchange::{self, Answer};
+use super::life::Life;
+use super::net::Refused;
+use super::options::Kind;
+use super::{objects, socket};
+
+/// A connection that lived this long was a good one.
+const GOOD: Duration = Duration::from_secs(10);
+
+/// So many in a row that broke off sooner, and HTTP is used for a while.
+const BROKEN_MAX: u32 = 4;
+
+/// How soon to ask for what is overdue.
+const ASK_SOON: Duration = Duration::from_millis(100);
+
+/// How one exchange went.
+enum Outcome {
+    Done,
+    Rejected,
+    Failed(Duration),
+}
+
+/// Keeps the link for as long as the process lives.
+pub async fn run(life: Arc<Life>, to: Org) {
+    let pair = life.world.options.pair(life.org, to);
+    let is_first = pair.ends[0] == life.org;
+    if !pair.dials[usize::from(!is_first)] {
+        return;
+    }
+    let http_only = pair.kind == Kind::Http || (pair.kind == Kind::Both && !is_first);
+    let seed = life.world.luck(&[40, u64::from(life.org.0), u64::from(to.0), life.number]).next_u64();
+    let dialler = Dialler { life, to, config_seed: seed };
+    if http_only {
+        return dialler.exchanges().await;
+    }
+    dialler.sockets().await;
+}
+
+struct Dialler {
+    life: Arc<Life>,
+    to: Org,
+    config_seed: u64,
+}
+
+impl Dialler {
+    async fn sockets(&self) {
+        let config = Arc::clone(self.life.config(self.to));
+        let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), self.config_seed);
+        let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, self.config_seed);
+        let (mut broken, mut connected_before) = (0, false);
+        loop {
+            self.life.awake().await;
+            let net = &self.life.world.net;
+            match net.connect(&self.life.world, self.life.org, self.to).await {
+                Ok(wire) => {
+                    if std::mem::replace(&mut connected_before, true) {
+                        self.life.world.meet("reconnected");
+                    }
+                    let since = Instant::now();
+                    self.life.partner(self.to).update_link(|link| link.exchanged_at = None);
+                    let end = socket::run(Arc::clone(&self.life), self.to, wire).await;
+                    if since.elapsed() >= GOOD {
+                        reconnect.reset();
+                        upgrade.reset();
+                        broken = 0;
+                    }
+                    broken += u32::from(end.broke_off());
+                    if broken >= BROKEN_MAX {
+                        broken = 0;
+                        self.bridge(&mut upgrade).await;
+                    }
+                }
+                Err(Refused::Unreachable) => {}
+                Err(Refused::Handshake) => {
+                    self.life.world.meet("fell back to HTTP");
+                    reconnect.reset();
+                    self.bridge(&mut upgrade).await;
+                }
+            }
+            sleep(reconnect.pause()).await;
+        }
+    }
+
+    /// Uses HTTP until it is time to try a WebSocket again.
+    async fn bridge(&self, upgrade: &mut Backoff) {
+        let until = async {
+            loop {
+                sleep(upgrade.pause()).await;
+                if self.life.world.net.takes_sockets(self.life.org, self.to) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = until => {}
+            () = self.exchanges() => {}
+        }
+    }
+
+    async fn exchanges(&self) {
+        let partner = Arc::clone(self.life.partner(self.to));
+        let config = Arc::clone(self.life.config(self.to));
+        let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), self.config_seed);
+        let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), self.config_seed);
+        let mut overdue = true;
+        loop {
+            self.life.awake().await;
+            let handle = partner.handle();
+            let spec = config.exchange_spec(usize::MAX, WaitsFor::Anything);
+            let taken = async {
+                let mut slot = handle.open_slot(spec, self.ask_after(&config, overdue)).await.ok()?;
+                let object = slot.next().await?;
+                Some((slot, object))
+            };
+            let Some((slot, object)) = taken.await else {
+                sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            let outcome = self.exchange(&config, &handle, slot, object).await;
+            overdue = matches!(outcome, Outcome::Failed(_));
+            let pause = match outcome {
+                Outcome::Done => {
+                    failures.reset();
+                    rejections.reset();
+                    let now = partner.now();
+                    partner.update_link(|link| link.exchanged_at = Some(now));
+                    continue;
+                }
+                Outcome::Rejected => {
+                    self.life.world.meet("object refused as a whole");
+                    rejections.pause()
+                }
+                Outcome::Failed(retry_after) => failures.pause().max(retry_after),
+            };
+            partner.update_link(|link| link.exchanged_at = None);
+            sleep(pause).await;
+        }
+    }
+
+    fn ask_after(&self, config: &transport::Config, overdue: bool) -> Option<Duration> {
+        let partner = self.life.partner(self.to);
+        let (link, interval) = (partner.link(), config.speak_interval);
+        if link.sockets > 0 {
+            return None;
+        }
+        let seen = link.requested_at.is_some_and(|at| partner.now().saturating_sub(at) < interval);
+        Some(match (seen, overdue) {
+            (true, _) => interval * 3,
+            (false, true) => interval.min(ASK_SOON),
+            (false, false) => interval,
+        })
+    }
+
+    async fn exchange(
+        &self,
+        config: &transport::Config,
+        handle: &Handle,
+        slot: Slot,
+        mut object: Transmission,
+    ) -> Outcome {
+        self.life.awake().await;
+        let spec = config.exchange_spec(usize::MAX, WaitsFor::Anything);
+        let link = self.life.world.net.number(self.life.org, self.to);
+        let asks_for = config.limits.sets_per_object_max as u64;
+        let Some(body) = objects::leaves(&self.life, self.to, link, &spec, &mut object, Some(asks_for)) else {
+            return Outcome::Failed(Duration::ZERO);
+        };
+        let request = exchange::request(&self.life.world, self.life.org, self.to, body.into());
+        let answer = timeout(config.exchange_within, request).await;
+        self.life.awake().await;
+        let (status, body, retry_after) = match answer {
+            Ok(Some(Answer { status, body, retry_after })) => (status, body, retry_after),
+            Ok(None) | Err(_) => return lose(slot, Duration::ZERO),
+        };
+        let pause = retry_after.unwrap_or_default();
+        match status {
+            200 => {
+                let bytes = body.bytes.len();
+                let partner = self.life.partner(self.to);
+                objects::broken(&self.life, self.to, link, &body);
+                let Ok(answer) = partner.inspector().read(body.bytes, config.limits).await else {
+                    objects::malformed(&self.life, self.to, link);
+                    self.life.world.meet("unreadable answer");
+                    return lose(slot, pause);
+                };
+                if !objects::comes(&self.life, self.to, link, &answer) {
+                    return Outcome::Failed(Duration::ZERO);
+                }
+                self.take_in(config, handle, slot, answer, bytes).await
+            }
+            400 | 413 => {
+                if object.sets.len() > 1 {
+                    self.life.world.meet("batch refused");
+                }
+                slot.close(Ending::Rejected);
+                Outcome::Rejected
+            }
+            _ => lose(slot, pause),
+        }
+    }
+
+    async fn take_in(
+        &self,
+        config: &transport::Config,
+        handle: &Handle,
+        slot: Slot,
+        answer: wire::Object,
+        bytes: usize,
+    ) -> Outcome {
+        let Ok(room) = handle.arrival_room(bytes).await else { return Outcome::Failed(Duration::ZERO) };
+        let partner = self.life.partner(self.to);
+        if !objects::bring(&self.life, partner, handle, slot.id(), answer, room, config.patience()).await {
+            return Outcome::Failed(Duration::ZERO);
+        }
+        slot.close(Ending::Delivered);
+        Outcome::Done
+    }
+}
+
+fn lose(slot: Slot, retry_after: Duration) -> Outcome {
+    slot.close(Ending::Lost { retry_after });
+    Outcome::Failed(retry_after)
+}
