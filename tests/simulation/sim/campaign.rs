@@ -7,7 +7,8 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use super::event::Role;
-use super::options::Options;
+use super::judge::{Bounds, Judge, Limits, Tally};
+use super::options::{MemberPlan, Options};
 use super::paths::{EXPECTED, Ear};
 use super::run::{self, Outcome};
 use super::world::luck;
@@ -36,6 +37,8 @@ pub struct Sum {
     pub repeated: u64,
     /// How many seeds met this, and how often it was met in all.
     pub met: BTreeMap<&'static str, (u64, u64)>,
+    /// How often the judge put what to the test.
+    pub tally: Tally,
     pub failures: Vec<Failure>,
 }
 
@@ -95,17 +98,55 @@ impl Plan {
 }
 
 /// Runs one seed under the judge.
-pub fn one(seed: u64, trace: bool) -> Outcome<()> {
+pub fn one(seed: u64, trace: bool) -> Outcome<Judge> {
     let options = Options::draw(seed);
     if trace {
         println!("{options}");
     }
-    run::run(options, (), trace)
+    judged(options, trace)
+}
+
+/// Runs one federation under the judge.
+pub fn judged(options: Options, trace: bool) -> Outcome<Judge> {
+    let judge = judge(&options);
+    let mut outcome = run::run(options, judge, trace);
+    let breach = outcome.judge.violation().map(ToString::to_string);
+    outcome.violations.splice(0..0, breach);
+    outcome
+}
+
+/// A judge who knows how this federation is configured.
+pub fn judge(options: &Options) -> Judge {
+    let others = options.members.len() as u64;
+    let patience = |plan: &MemberPlan| plan.peer.retry_max * plan.peer.attempts_max;
+    let longest = options.members.iter().map(patience).max().unwrap_or_default();
+    let bounds = Bounds {
+        // An object may be on its way for ten minutes.
+        settle_within: longest + Duration::from_secs(40 + 600),
+        // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.
+        answer_within: Duration::from_secs(300),
+        repeat_within: Duration::from_secs(300),
+        // Both may ask each second, and each is answered.
+        empty_objects_per_minute: 130,
+        ..Bounds::default()
+    };
+    let mut judge = Judge::new(Limits::default(), bounds);
+    for plan in &options.members {
+        let limits = Limits {
+            peer: plan.peer.clone(),
+            inbox_max: plan.inbox_max,
+            inbox_slack: plan.inbox_max.saturating_mul(others.saturating_sub(2)),
+            ..Limits::default()
+        };
+        judge.configure(plan.org, limits);
+    }
+    judge
 }
 
 impl Sum {
-    fn add(&mut self, outcome: Outcome<()>, again: Option<Outcome<()>>) {
-        let Outcome { options, hash, events, sets, mut violations, met, lasted, .. } = outcome;
+    fn add(&mut self, outcome: Outcome<Judge>, again: Option<Outcome<Judge>>) {
+        let Outcome { options, hash, events, sets, mut violations, met, lasted, judge } = outcome;
+        self.tally.add(judge.tally());
         if let Some(again) = again {
             self.repeated += 1;
             if (again.hash, again.events) != (hash, events) {
@@ -159,6 +200,6 @@ impl fmt::Display for Sum {
             let (seeds, all) = self.met.get(key).copied().unwrap_or_default();
             writeln!(f, "{:>8.2}% {all:>12}  {name}", 100.0 * per_seed(seeds))?;
         }
-        Ok(())
+        write!(f, "{:>12}  put to the test\n{}", "times", self.tally)
     }
 }
