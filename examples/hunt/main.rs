@@ -4,6 +4,7 @@
 
 mod chase;
 #[path = "../../tests/simulation/sim/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the tests use the rest")]
 mod sim;
 mod table;
 
