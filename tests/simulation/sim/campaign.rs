@@ -7,7 +7,8 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use super::event::Role;
-use super::options::Options;
+use super::judge::{Bounds, Judge, Limits, Tally};
+use super::options::{MemberPlan, Options};
 use super::paths::{EXPECTED, Ear};
 use super::run::{self, Outcome};
 use super::world::luck;
@@ -36,6 +37,10 @@ pub struct Sum {
     pub repeated: u64,
     /// How many seeds met this, and how often it was met in all.
     pub met: BTreeMap<&'static str, (u64, u64)>,
+    /// What the judge put to the test how often.
+    pub tally: Tally,
+    /// SETs that were given up although the application had them.
+    pub delivered_unacknowledged: u64,
     pub failures: Vec<Failure>,
 }
 
@@ -95,17 +100,50 @@ impl Plan {
 }
 
 /// Runs one seed under the judge.
-pub fn one(seed: u64, trace: bool) -> Outcome<()> {
+pub fn one(seed: u64, trace: bool) -> Outcome<Judge> {
     let options = Options::draw(seed);
     if trace {
         println!("{options}");
     }
-    run::run(options, (), trace)
+    let judge = judge(&options);
+    run::run(options, judge, trace)
 }
 
+/// Who judges such a federation.
+pub fn judge(options: &Options) -> Judge {
+    let others = options.members.len() as u64 - 1;
+    let most = |of: fn(&MemberPlan) -> Duration| options.members.iter().map(of).max().unwrap_or_default();
+    let bounds = Bounds {
+        settle_within: most(|member| member.peer.retry_max * member.peer.attempts_max) + 2 * PING,
+        answer_within: Duration::from_secs(300),
+        links_whole_within: 2 * PING + Duration::from_secs(60),
+        // Initiators speak each second at most, at both ends of a pair that dials both ways, and answer as often.
+        empty_objects_per_minute: 200,
+        ..Bounds::default()
+    };
+    let mut judge = Judge::new(Limits::default(), bounds);
+    for member in &options.members {
+        let limits = Limits {
+            peer: member.peer.clone(),
+            inbox_max: member.inbox_max,
+            // Each of the other actors may have seen the same room.
+            inbox_slack: member.inbox_max.saturating_mul(others - 1),
+            clock_rate_max: 1.0,
+        };
+        judge.configure(member.org, limits);
+    }
+    judge
+}
+
+/// The ping of every link.
+const PING: Duration = Duration::from_secs(20);
+
 impl Sum {
-    fn add(&mut self, outcome: Outcome<()>, again: Option<Outcome<()>>) {
-        let Outcome { options, hash, events, sets, mut violations, met, lasted, .. } = outcome;
+    fn add(&mut self, outcome: Outcome<Judge>, again: Option<Outcome<Judge>>) {
+        let Outcome { options, hash, events, sets, mut violations, met, lasted, judge } = outcome;
+        self.tally.add(judge.tally());
+        self.delivered_unacknowledged += judge.delivered_unacknowledged;
+        violations.extend(judge.violation().map(ToString::to_string));
         if let Some(again) = again {
             self.repeated += 1;
             if (again.hash, again.events) != (hash, events) {
@@ -159,6 +197,8 @@ impl fmt::Display for Sum {
             let (seeds, all) = self.met.get(key).copied().unwrap_or_default();
             writeln!(f, "{:>8.2}% {all:>12}  {name}", 100.0 * per_seed(seeds))?;
         }
-        Ok(())
+        writeln!(f, "{:>12}  promises put to the test", "times")?;
+        write!(f, "{}", self.tally)?;
+        writeln!(f, "{:>12}  given up, and the application had it", self.delivered_unacknowledged)
     }
 }
