@@ -1,5 +1,6 @@
 //! Every store, under the same random calls, answers like a plain model of the contract, whatever crashes between.
 //! `PUSHPULL_MODEL_RUNS` sequences from `PUSHPULL_MODEL_SEED` on; SQLite files lie in `PUSHPULL_MODEL_DIR`.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "store_model/call.rs"]
 mod call;
@@ -95,7 +96,7 @@ fn noticed(most: u64, mode: Mode, subjects: impl AsyncFn(&Plan) -> Vec<Subject> 
 
 #[test]
 fn a_store_that_does_something_wrong_is_noticed() {
-    for wrong in [Wrong::SwallowedWrite, Wrong::WrongOrder, Wrong::StaleRead] {
+    for wrong in [Wrong::SwallowedWrite, Wrong::OutOfOrder, Wrong::StaleRead] {
         let found = noticed(50, Mode::Together, async move |_: &Plan| vec![Subject::Ram(Box::new(Faulty::new(wrong)))]);
         assert!(found.is_some(), "{wrong:?} was not noticed");
         println!("{wrong:?}: noticed in sequence {}", found.unwrap() + 1);
@@ -116,7 +117,7 @@ fn the_mistakes_of_the_simulated_store_are_noticed() {
 
 #[test]
 fn a_failing_sequence_is_made_shorter() {
-    let subjects = async |_: &Plan| vec![Subject::Ram(Box::new(Faulty::new(Wrong::WrongOrder)))];
+    let subjects = async |_: &Plan| vec![Subject::Ram(Box::new(Faulty::new(Wrong::OutOfOrder)))];
     let fails = |plan: &Plan| carry_out(plan, subjects, &mut Figures::default());
     let mut failing = (1..).map(|seed| Plan::of(seed, Some(Mode::Together))).filter(|plan| plan.ops.len() > 30);
     let (plan, difference) = failing.find_map(|plan| fails(&plan).map(|difference| (plan, difference))).unwrap();

@@ -17,7 +17,7 @@ pub(crate) enum Wrong {
     /// Now and then the last of several writes is not carried out.
     SwallowedWrite,
     /// Rows of the inbox come in the wrong order.
-    WrongOrder,
+    OutOfOrder,
     /// The outbox is read as it was before the last commit.
     StaleRead,
 }
@@ -36,7 +36,7 @@ impl Faulty {
     }
 
     fn order(&self, mut rows: Vec<Handed>) -> Vec<Handed> {
-        if self.wrong == Wrong::WrongOrder {
+        if self.wrong == Wrong::OutOfOrder {
             rows.reverse();
         }
         rows
@@ -53,7 +53,7 @@ impl Journal for Faulty {
             let page = self.store.read_outbox(peer, everything()).await?;
             self.stale.lock().unwrap().push((peer, page));
             let number = self.commits.fetch_add(1, Ordering::Relaxed);
-            let swallows = self.wrong == Wrong::SwallowedWrite && writes.len() > 2 && number % 4 == 0;
+            let swallows = self.wrong == Wrong::SwallowedWrite && writes.len() > 2 && number.is_multiple_of(4);
             let count = writes.len() - usize::from(swallows);
             self.store.commit(peer, epoch, Arc::new(writes[..count].to_vec())).await
         })

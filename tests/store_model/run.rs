@@ -5,6 +5,7 @@ use std::time::Duration;
 use pushpull::clock::Wall;
 use pushpull::peer::{Direction, PeerId};
 use pushpull::random::Random;
+use pushpull::store::Handed;
 
 use crate::call::{Answer, Call, ask, inventory};
 use crate::model::Model;
@@ -38,6 +39,8 @@ pub(crate) struct Figures {
     pub(crate) calls: u64,
     pub(crate) crashes: u64,
     pub(crate) cuts: u64,
+    /// The log was not cut, as pages of it were in the database already: the files were copied whole.
+    pub(crate) cuts_refused: u64,
     pub(crate) cuts_that_lost: u64,
     pub(crate) kills: u64,
     pub(crate) kills_that_lost: u64,
@@ -130,7 +133,7 @@ impl Run<'_> {
         for subject in &self.subjects {
             let found = ask(subject.store(), call.clone()).await;
             agree(&self.model, &call, &expected, &found, self.restarted)
-                .map_err(|why| format!("{} was asked {call:?}: {why}", subject.name()))?;
+                .map_err(|why| format!("{} was asked {}: {why}", subject.name(), brief(&call)))?;
         }
         if let Some(Subject::File(file)) = self.subjects.first() {
             let extent = file.extent();
@@ -163,7 +166,10 @@ impl Run<'_> {
         let Some(Subject::File(file)) = self.subjects.first_mut() else { return Ok(()) };
         self.figures.crashes += 1;
         self.restarted = true;
-        let Some(cut) = file.crash(Some(keep)) else { return Ok(()) };
+        let Some(cut) = file.crash(Some(keep)) else {
+            self.figures.cuts_refused += 1;
+            return Ok(());
+        };
         self.figures.cuts += 1;
         let kept = |extent: &Extent| extent.salt != cut.salt || extent.end <= cut.end;
         let oldest = self.past.iter().rposition(|(_, extent)| kept(extent)).unwrap_or(0);
@@ -235,7 +241,7 @@ impl Run<'_> {
                 trail.extend(half_way(&model, call));
                 let expected = model.answer(call);
                 trail.push(model.clone());
-                agree(&model, call, &expected, found, true).map_err(|why| format!("asked {call:?}: {why}"))
+                agree(&model, call, &expected, found, true).map_err(|why| format!("asked {}: {why}", brief(call)))
             });
             match like {
                 Ok(()) => return Ok((place, trail)),
@@ -273,10 +279,13 @@ fn half_way(model: &Model, call: &Call) -> Option<Model> {
 fn agree(model: &Model, call: &Call, expected: &Answer, found: &Answer, restarted: bool) -> Result<(), String> {
     let agrees = match (call, expected, found) {
         (Call::Known(peer, direction, jtis), Answer::Known(expected), Answer::Known(found)) => {
+            let may_differ = |jti, found: &Option<_>| found.is_none() && model.may_be_gone(*peer, *direction, jti);
+            for (jti, (expected, found)) in jtis.iter().zip(expected.iter().zip(found)) {
+                if expected != found && !may_differ(jti, found) {
+                    return Err(format!("of {jti} expected {expected:?}, found {found:?}"));
+                }
+            }
             expected.len() == found.len()
-                && jtis.iter().zip(expected.iter().zip(found)).all(|(jti, (expected, found))| {
-                    expected == found || (found.is_none() && model.may_be_gone(*peer, *direction, jti))
-                })
         }
         (Call::History(jti), Answer::History(expected), Answer::History(found)) => {
             let mut found = found.iter().peekable();
@@ -287,15 +296,23 @@ fn agree(model: &Model, call: &Call, expected: &Answer, found: &Answer, restarte
         }
         (_, Answer::Handed(expected), Answer::Handed(found)) if restarted => {
             // After a restart more may be marked than was handed out, and never less.
-            expected.len() == found.len()
-                && expected.iter().zip(found).all(|(expected, found)| {
-                    (expected.seq, expected.peer, &expected.row) == (found.seq, found.peer, &found.row)
-                        && (found.redelivered || !expected.redelivered)
-                })
+            let alike = |expected: &Handed, found: &Handed| {
+                (expected.seq, expected.peer, &expected.row) == (found.seq, found.peer, &found.row)
+                    && (found.redelivered || !expected.redelivered)
+            };
+            expected.len() == found.len() && expected.iter().zip(found).all(|(expected, found)| alike(expected, found))
         }
         _ => expected == found,
     };
     if agrees { Ok(()) } else { Err(format!("expected {expected:?}, found {found:?}")) }
+}
+
+/// The call for a message: without the long list of jtis that taking stock asks for.
+fn brief(call: &Call) -> String {
+    match call {
+        Call::Known(peer, direction, jtis) if jtis.len() > 9 => format!("Known({peer:?}, {direction:?}, all jtis)"),
+        call => format!("{call:?}"),
+    }
 }
 
 /// Makes a failing sequence shorter, as long as it fails.

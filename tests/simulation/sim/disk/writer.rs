@@ -34,7 +34,7 @@ impl Said {
         }
     }
 
-    fn to_all(&mut self, orders: Vec<Order>, answer: &Result<Answer, Error>) {
+    fn answer_all(&mut self, orders: Vec<Order>, answer: &Result<Answer, Error>) {
         self.replies.extend(orders.into_iter().map(|order| (order.reply, answer.clone())));
     }
 }
@@ -114,7 +114,7 @@ impl Platter {
             } else {
                 Err(Error::Full)
             };
-            said.to_all(orders, &answer);
+            said.answer_all(orders, &answer);
             return None;
         }
         self.transactions += 1;
@@ -133,7 +133,7 @@ impl Platter {
     /// Syncs what was written for these orders, and answers them.
     fn sync(&mut self, shared: &Shared, process: &Process, orders: Vec<Order>, said: &mut Said) {
         if orders.iter().all(|order| matches!(order.change, Change::Settle)) {
-            said.to_all(orders, &Ok(Answer::Done));
+            said.answer_all(orders, &Ok(Answer::Done));
             return;
         }
         if self.luck.strikes(self.faults.unknown) {
@@ -192,7 +192,7 @@ impl Platter {
             }
         }
         if self.bugs.has(Bug::UnknownTakenAsFailed) {
-            said.to_all(orders, &Err(Error::Full));
+            said.answer_all(orders, &Err(Error::Full));
         } else if hangs {
             self.ram.unanswered.extend(orders);
             self.ended(End::Hangs);
@@ -272,9 +272,9 @@ impl Platter {
 
     fn fail(&mut self, why: &str, orders: Vec<Order>, said: &mut Said) {
         let why = format!("simulated disk: {why}");
-        said.to_all(orders, &Err(Error::Fatal(why.clone())));
+        said.answer_all(orders, &Err(Error::Fatal(why.clone())));
         let waiting = self.ram.orders.drain(..).collect();
-        said.to_all(waiting, &Err(Error::Fatal(why.clone())));
+        said.answer_all(waiting, &Err(Error::Fatal(why.clone())));
         self.ended(End::Failed(why));
     }
 
