@@ -7,7 +7,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use super::event::Role;
-use super::judge::{Bounds, Judge, Limits, Tally};
+use super::judge::{Bounds, Judge, Limits, Tally, isolated};
 use super::options::{MemberPlan, Options};
 use super::paths::{EXPECTED, Ear};
 use super::run::{self, Outcome};
@@ -39,6 +39,10 @@ pub struct Sum {
     pub met: BTreeMap<&'static str, (u64, u64)>,
     /// How often the judge put what to the test.
     pub tally: Tally,
+    /// Seeds that were run again with hostile organisations that do nothing, and SETs that ended the same (I14).
+    pub isolated: (u64, u64),
+    /// SETs that were given up although the application had them.
+    pub delivered_unacknowledged: u64,
     pub failures: Vec<Failure>,
 }
 
@@ -54,6 +58,9 @@ const FAILURES_MAX: usize = 5;
 
 /// One seed in so many is run twice.
 const REPEATED_EVERY: u64 = 100;
+
+/// One seed in so many is run without hostile acts too, if that can be compared.
+const MUTED_EVERY: u64 = 2;
 
 impl Plan {
     /// The seed of a number.
@@ -81,8 +88,11 @@ impl Plan {
                         let outcome = one(self.seed(number), self.trace);
                         let again =
                             (number % REPEATED_EVERY == 0 && !self.trace).then(|| one(self.seed(number), false));
+                        let compares = number % MUTED_EVERY == 0 && !self.trace && is_comparable(&outcome.options);
+                        let mute = || Options { mute: true, ..Options::draw(self.seed(number)) };
+                        let muted = compares.then(|| judged(mute(), false));
                         let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                        sum.add(outcome, again);
+                        sum.add(outcome, again, muted);
                         if sum.failures.len() >= FAILURES_MAX {
                             enough.store(true, Ordering::Relaxed);
                         }
@@ -115,6 +125,19 @@ pub fn judged(options: Options, trace: bool) -> Outcome<Judge> {
     outcome
 }
 
+/// Whether each SET between honest organisations must end the same whatever hostile ones do. Where processes die, operators act
+/// or patience ends, it is time that decides, and any message more or less makes it another time.
+fn is_comparable(options: &Options) -> bool {
+    let faults = &options.faults;
+    let calm = !(faults.kills || faults.pause || faults.clocks || faults.keys)
+        && faults.kill == 0
+        && faults.disk == super::disk::Faults::default();
+    let patient = options.members.iter().all(|member| {
+        !member.operates && !member.rotates && member.peer.attempts_max >= 20 && member.peer.outbox_max > 500
+    });
+    calm && patient && options.members.iter().any(|member| member.role == Role::Hostile)
+}
+
 /// A judge who knows how this federation is configured.
 pub fn judge(options: &Options) -> Judge {
     let others = options.members.len() as u64;
@@ -144,9 +167,16 @@ pub fn judge(options: &Options) -> Judge {
 }
 
 impl Sum {
-    fn add(&mut self, outcome: Outcome<Judge>, again: Option<Outcome<Judge>>) {
+    fn add(&mut self, outcome: Outcome<Judge>, again: Option<Outcome<Judge>>, muted: Option<Outcome<Judge>>) {
         let Outcome { options, hash, events, sets, mut violations, met, lasted, judge } = outcome;
         self.tally.add(judge.tally());
+        self.delivered_unacknowledged += judge.delivered_unacknowledged;
+        if let Some(muted) = muted {
+            match isolated(&judge, &muted.judge) {
+                Ok(count) => self.isolated = (self.isolated.0 + 1, self.isolated.1 + count as u64),
+                Err(difference) => violations.push(difference.to_string()),
+            }
+        }
         if let Some(again) = again {
             self.repeated += 1;
             if (again.hash, again.events) != (hash, events) {
@@ -200,6 +230,9 @@ impl fmt::Display for Sum {
             let (seeds, all) = self.met.get(key).copied().unwrap_or_default();
             writeln!(f, "{:>8.2}% {all:>12}  {name}", 100.0 * per_seed(seeds))?;
         }
-        write!(f, "{:>12}  put to the test\n{}", "times", self.tally)
+        write!(f, "{:>12}  put to the test\n{}", "times", self.tally)?;
+        let (seeds, sets) = self.isolated;
+        writeln!(f, "{sets:>12}  SETs ended the same without hostile acts, in {seeds} seeds")?;
+        write!(f, "{:>12}  given up, and the application had it", self.delivered_unacknowledged)
     }
 }

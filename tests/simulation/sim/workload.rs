@@ -121,13 +121,14 @@ fn told(life: &Arc<Life>, to: Org, sets: &[SignedSet], sent: &Result<(), SendErr
                 }
                 continue;
             }
+            Err(SendError::Conflict(other)) if *other != set.jti => "beside a conflict",
             Err(SendError::Conflict(_)) => "conflict",
             Err(SendError::OutboxFull { .. }) => "outbox full",
             Err(SendError::StorageFull) => "storage full",
             Err(_) => "stopped",
         };
         life.world.meet(match why {
-            "conflict" => "send: conflict",
+            "conflict" | "beside a conflict" => "send: conflict",
             "outbox full" => "send: outbox full",
             "storage full" => "send: storage full",
             _ => "send: stopped",
