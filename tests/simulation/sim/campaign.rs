@@ -49,6 +49,14 @@ pub struct Failure {
     pub violations: Vec<String>,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {} broke:", self.seed)?;
+        self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))?;
+        write!(f, "  replay: cargo run --release --example simulate -- --seeds 1 --seed {} --trace", self.seed)
+    }
+}
+
 /// So many failing seeds are enough.
 const FAILURES_MAX: usize = 5;
 
@@ -61,8 +69,8 @@ impl Plan {
         if self.seeds == 1 { self.base } else { luck(self.base, &[number]).next_u64() >> 16 }
     }
 
-    /// Runs them all, on so many threads. `progress` hears now and then how many are done.
-    pub fn run(&self, progress: impl Fn(u64) + Sync) -> Sum {
+    /// Runs them all, on so many threads. `progress` hears after each how many are done, and what the last one broke.
+    pub fn run(&self, progress: impl Fn(u64, Option<&Failure>) + Sync) -> Sum {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             // Another one may be listening already: then the paths that only the log tells of are not counted.
@@ -82,13 +90,13 @@ impl Plan {
                         let again =
                             (number % REPEATED_EVERY == 0 && !self.trace).then(|| one(self.seed(number), false));
                         let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                        sum.add(outcome, again);
+                        let failed = sum.add(outcome, again);
                         if sum.failures.len() >= FAILURES_MAX {
                             enough.store(true, Ordering::Relaxed);
                         }
                         let done = sum.seeds;
                         drop(sum);
-                        progress(done);
+                        progress(done, failed.as_ref());
                     }
                 });
             }
@@ -144,7 +152,7 @@ pub fn judge(options: &Options) -> Judge {
 }
 
 impl Sum {
-    fn add(&mut self, outcome: Outcome<Judge>, again: Option<Outcome<Judge>>) {
+    fn add(&mut self, outcome: Outcome<Judge>, again: Option<Outcome<Judge>>) -> Option<Failure> {
         let Outcome { options, hash, events, sets, mut violations, met, lasted, judge } = outcome;
         self.tally.add(judge.tally());
         if let Some(again) = again {
@@ -168,9 +176,9 @@ impl Sum {
             *seeds += 1;
             *all += count;
         }
-        if !violations.is_empty() {
-            self.failures.push(Failure { seed: options.seed, violations });
-        }
+        let failure = (!violations.is_empty()).then_some(Failure { seed: options.seed, violations });
+        self.failures.extend(failure.clone());
+        failure
     }
 
     /// What was expected and never met.
