@@ -7,7 +7,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use super::event::Role;
-use super::judge::{Bounds, Judge, Limits, Tally};
+use super::judge::{Bounds, Judge, Limits, Tally, isolated};
 use super::options::{MemberPlan, Options};
 use super::paths::{EXPECTED, Ear};
 use super::run::{self, Outcome};
@@ -35,6 +35,9 @@ pub struct Sum {
     pub lasted: Duration,
     /// Seeds that were run twice, to the same hash.
     pub repeated: u64,
+    /// Seeds that were run with and without their hostile members, and SETs whose end was compared.
+    pub isolated: u64,
+    pub isolated_sets: usize,
     /// How many seeds met this, and how often it was met in all.
     pub met: BTreeMap<&'static str, (u64, u64)>,
     /// How often the judge put what to the test.
@@ -59,6 +62,9 @@ impl fmt::Display for Failure {
 
 /// So many failing seeds are enough.
 const FAILURES_MAX: usize = 5;
+
+/// One seed in so many is run with and without what its hostile members do.
+const ISOLATED_EVERY: u64 = 20;
 
 /// One seed in so many is run twice.
 const REPEATED_EVERY: u64 = 100;
@@ -89,8 +95,9 @@ impl Plan {
                         let outcome = one(self.seed(number), self.trace);
                         let again =
                             (number % REPEATED_EVERY == 0 && !self.trace).then(|| one(self.seed(number), false));
+                        let alone = (number % ISOLATED_EVERY == 1 && !self.trace).then(|| isolation(self.seed(number)));
                         let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                        let failed = sum.add(outcome, again);
+                        let failed = sum.add(outcome, again, alone.flatten());
                         if sum.failures.len() >= FAILURES_MAX {
                             enough.store(true, Ordering::Relaxed);
                         }
@@ -123,6 +130,19 @@ pub fn judged(options: Options, trace: bool) -> Outcome<Judge> {
     outcome
 }
 
+/// Runs the federation of a seed with and without what its hostile members do: how many SETs between the others ended, and
+/// what ended otherwise (I14). None where nobody is hostile.
+pub fn isolation(seed: u64) -> Option<Result<usize, String>> {
+    let loud = Options::draw(seed).isolated()?;
+    let mute = Options { mute: true, ..loud.clone() };
+    let [with, without] = [judged(loud, false), judged(mute, false)];
+    let breach = with.violations.first().or(without.violations.first());
+    Some(match breach {
+        Some(breach) => Err(format!("isolated: {breach}")),
+        None => isolated(&with.judge, &without.judge).map_err(|difference| difference.to_string()),
+    })
+}
+
 /// A judge who knows how this federation is configured.
 pub fn judge(options: &Options) -> Judge {
     let others = options.members.len() as u64;
@@ -152,7 +172,12 @@ pub fn judge(options: &Options) -> Judge {
 }
 
 impl Sum {
-    fn add(&mut self, outcome: Outcome<Judge>, again: Option<Outcome<Judge>>) -> Option<Failure> {
+    fn add(
+        &mut self,
+        outcome: Outcome<Judge>,
+        again: Option<Outcome<Judge>>,
+        alone: Option<Result<usize, String>>,
+    ) -> Option<Failure> {
         let Outcome { options, hash, events, sets, mut violations, met, lasted, judge } = outcome;
         self.tally.add(judge.tally());
         if let Some(again) = again {
@@ -163,6 +188,11 @@ impl Sum {
                     again.events
                 ));
             }
+        }
+        match alone {
+            Some(Ok(sets)) => (self.isolated, self.isolated_sets) = (self.isolated + 1, self.isolated_sets + sets),
+            Some(Err(difference)) => violations.push(difference),
+            None => {}
         }
         self.seeds += 1;
         self.organisations += options.members.len() as u64;
@@ -193,7 +223,7 @@ impl fmt::Display for Sum {
         writeln!(
             f,
             "{} seeds; a seed on average: {:.1} organisations ({:.1} hostile), {:.0} SETs, {:.1} kinds of fault, {:.0} events, \
-             {:.0} simulated minutes; {} seeds run twice",
+             {:.0} simulated minutes; {} seeds run twice; {} with and without hostile members, {} SETs between others compared",
             self.seeds,
             per_seed(self.organisations),
             per_seed(self.hostile),
@@ -201,7 +231,9 @@ impl fmt::Display for Sum {
             per_seed(self.kinds),
             per_seed(self.events),
             self.lasted.as_secs_f64() / 60.0 / self.seeds.max(1) as f64,
-            self.repeated
+            self.repeated,
+            self.isolated,
+            self.isolated_sets
         )?;
         writeln!(f, "{:>9} {:>12}  met", "of seeds", "times")?;
         for (name, key) in EXPECTED {

@@ -19,6 +19,8 @@ pub struct Options {
     pub chaos: Duration,
     /// The kinds of trouble there are.
     pub faults: Faults,
+    /// What the stores do wrong on purpose.
+    pub bugs: disk::Bugs,
     /// Hostile organisations do nothing, to see whether that makes a difference to the others.
     pub mute: bool,
 }
@@ -113,7 +115,26 @@ impl Options {
             pair.sets = [sets, 2 * share - sets];
         }
         let chaos = Duration::from_secs(pick(&mut random, &[60, 300, 600, 1800, 3600]));
-        Self { seed, members, pairs, chaos, faults, mute: false }
+        Self { seed, members, pairs, chaos, faults, bugs: disk::Bugs::default(), mute: false }
+    }
+
+    /// The same federation as one in which everything between two members depends on those two, and on nothing that they
+    /// share with others: none if nobody in it is hostile.
+    pub fn isolated(mut self) -> Option<Self> {
+        if self.members.iter().all(|member| member.role != Role::Hostile) {
+            return None;
+        }
+        let Faults { drop, duplicate, delay, truncate, refuse, reset, partition, clocks, keys, .. } = self.faults;
+        self.faults =
+            Faults { drop, duplicate, delay, truncate, refuse, reset, partition, clocks, keys, ..Faults::default() };
+        for member in &mut self.members {
+            (member.operates, member.rotates) = (false, false);
+            member.inbox_max = 1_000_000;
+            if member.role == Role::Forgetful {
+                member.role = Role::Honest;
+            }
+        }
+        Some(self)
     }
 
     pub fn pair(&self, one: Org, other: Org) -> &PairPlan {
