@@ -9,6 +9,7 @@ pub mod disk;
 pub mod event;
 pub mod exchange;
 pub mod hostile;
+pub mod judge;
 pub mod keys;
 pub mod life;
 pub mod member;
