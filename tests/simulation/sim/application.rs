@@ -26,26 +26,24 @@ pub async fn run(life: Arc<Life>) {
                     continue;
                 }
             };
-            life.awake().await;
-            let mut crashed = false;
-            let mut given = Vec::new();
-            for row in rows {
-                let event = Event::Handed {
-                    org: life.org,
-                    from: life.orgs[&row.peer],
-                    jti: row.row.jti.clone(),
-                    digest: row.row.digest,
-                    redelivered: row.redelivered,
-                };
-                if !life.note(&event) {
+            // Whatever was read is given at once: what happens to a row later does not change what was read of it.
+            for row in &rows {
+                let (org, from) = (life.org, life.orgs[&row.peer]);
+                let (jti, digest, redelivered) = (row.row.jti.clone(), row.row.digest, row.redelivered);
+                if !life.note(&Event::Handed { org, from, jti, digest, redelivered }) {
                     return;
                 }
+            }
+            life.awake().await;
+            let mut done = None;
+            let mut crashed = false;
+            for row in rows {
                 if !life.world.is_healed() && strikes(&mut luck, life.world.options.faults.apps) {
                     life.world.fault(Some(life.org), "application crashed before it confirmed");
                     crashed = true;
                     break;
                 }
-                given.push((row.seq, life.orgs[&row.peer], row.row.jti));
+                done = Some(row.seq);
                 if !plan.reads_for.is_zero() {
                     tokio::time::sleep(plan.reads_for).await;
                 }
@@ -53,15 +51,11 @@ pub async fn run(life: Arc<Life>) {
             if crashed {
                 break;
             }
-            let Some((up_to, ..)) = given.last().cloned() else { continue };
-            match inbox.confirm(up_to).await {
-                Ok(()) => given.into_iter().for_each(|(_, from, jti)| {
-                    life.note(&Event::Confirmed { org: life.org, from, jti });
-                }),
-                Err(error) => {
-                    life.supervisor.note_failure(&error);
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+            let Some(up_to) = done else { continue };
+            // That it is durable is told by the disk, which knows even if we never hear of it.
+            if let Err(error) = inbox.confirm(up_to).await {
+                life.supervisor.note_failure(&error);
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -35,6 +35,8 @@ pub struct Sum {
     pub lasted: Duration,
     /// Seeds that were run twice, to the same hash.
     pub repeated: u64,
+    /// SETs that were given up, and had reached the application.
+    pub delivered_unacknowledged: u64,
     /// Seeds that were run with and without their hostile members, and SETs whose end was compared.
     pub isolated: u64,
     pub isolated_sets: usize,
@@ -180,6 +182,7 @@ impl Sum {
     ) -> Option<Failure> {
         let Outcome { options, hash, events, sets, mut violations, met, lasted, judge } = outcome;
         self.tally.add(judge.tally());
+        self.delivered_unacknowledged += judge.delivered_unacknowledged;
         if let Some(again) = again {
             self.repeated += 1;
             if (again.hash, again.events) != (hash, events) {
@@ -223,7 +226,7 @@ impl fmt::Display for Sum {
         writeln!(
             f,
             "{} seeds; a seed on average: {:.1} organisations ({:.1} hostile), {:.0} SETs, {:.1} kinds of fault, {:.0} events, \
-             {:.0} simulated minutes; {} seeds run twice; {} with and without hostile members, {} SETs between others compared",
+             {:.0} simulated minutes; {} seeds run twice; {} with and without hostile members, {} SETs between others compared; {} SETs were given up that had been delivered",
             self.seeds,
             per_seed(self.organisations),
             per_seed(self.hostile),
@@ -233,7 +236,8 @@ impl fmt::Display for Sum {
             self.lasted.as_secs_f64() / 60.0 / self.seeds.max(1) as f64,
             self.repeated,
             self.isolated,
-            self.isolated_sets
+            self.isolated_sets,
+            self.delivered_unacknowledged
         )?;
         writeln!(f, "{:>9} {:>12}  met", "of seeds", "times")?;
         for (name, key) in EXPECTED {

@@ -173,13 +173,13 @@ impl Dialler {
         slot: Slot,
         mut object: Transmission,
     ) -> Outcome {
-        self.life.awake().await;
         let spec = config.exchange_spec(usize::MAX, WaitsFor::Anything);
         let link = self.life.world.net.number(self.life.org, self.to);
         let asks_for = config.limits.sets_per_object_max as u64;
         let Some(body) = objects::leaves(&self.life, self.to, link, &spec, &mut object, Some(asks_for)) else {
             return Outcome::Failed(Duration::ZERO);
         };
+        self.life.awake().await;
         let request = exchange::request(&self.life.world, self.life.org, self.to, body.into());
         let answer = timeout(config.exchange_within, request).await;
         self.life.awake().await;

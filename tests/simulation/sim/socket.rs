@@ -175,10 +175,10 @@ impl Writer<'_> {
                 }
             };
             let Some(mut object) = object else { return End::Ours(1001) };
-            self.life.awake().await;
             let Some(text) = objects::leaves(self.life, self.to, self.link, &spec, &mut object, None) else {
                 return End::Theirs(None);
             };
+            self.life.awake().await;
             self.out.send(Frame::Text(text.into()));
             slot.ready().await;
         }

@@ -41,6 +41,11 @@ impl Tables {
                 contents.settled.entry(org).or_default().push((jti.clone(), how));
             }
         }
+        for (peer, saved) in &self.peers {
+            if let Some(org) = org(*peer) {
+                contents.counts.insert(org, saved.counts);
+            }
+        }
         // The memory has no order of its own.
         contents.answered.values_mut().for_each(|jtis| jtis.sort_unstable());
         contents.settled.values_mut().for_each(|jtis| jtis.sort_unstable());

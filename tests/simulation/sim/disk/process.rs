@@ -263,6 +263,10 @@ impl Shared {
         (!writes.is_empty()).then(|| Event::Durable { org: self.witness.org(), partner, writes })
     }
 
+    pub(super) fn confirmed(&self, name: Option<&str>, jti: pushpull::set::Jti) -> Option<Event> {
+        Some(Event::Confirmed { org: self.witness.org(), from: self.witness.partner(name?), jti })
+    }
+
     pub(super) fn damaged(&self, name: Option<&str>, jti: pushpull::set::Jti) -> Option<Event> {
         Some(Event::Damaged { org: self.witness.org(), partner: self.witness.partner(name?), jti })
     }

@@ -222,7 +222,11 @@ impl Platter {
     ) -> Vec<Result<Answer, Error>> {
         let mut answers = Vec::with_capacity(changes.len());
         for change in changes {
+            let before = self.durable.confirmed_by_all();
             let (answer, effects) = carry_out(&mut self.durable, change);
+            if matches!(change, Change::Confirm { .. }) {
+                events.extend(self.confirmed_since(shared, before));
+            }
             if let (Change::Commit { peer, writes }, Ok(_)) = (change, &answer) {
                 let effective = || writes.iter().zip(&effects).filter(|(_, effect)| **effect).map(|(write, _)| write);
                 let all = effects.iter().all(|effect| *effect);
@@ -232,6 +236,14 @@ impl Platter {
             answers.push(answer);
         }
         answers
+    }
+
+    /// The rows that every consumer has confirmed by now and had not before. A damaged one was passed over.
+    fn confirmed_since(&self, shared: &Shared, before: u64) -> Vec<Event> {
+        let up_to = self.durable.confirmed_by_all();
+        let rows = self.durable.inbox.range(before + 1..=up_to.max(before)).filter(|(_, row)| row.whole);
+        let rows = rows.map(|(_, row)| (row.value.0, row.value.1.jti.clone()));
+        rows.filter_map(|(peer, jti)| shared.confirmed(self.durable.name_of(peer), jti)).collect()
     }
 
     /// A bit of some whole row of an outbox or inbox flips; `None` if there is none.

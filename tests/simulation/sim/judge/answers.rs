@@ -5,21 +5,40 @@ use pushpull::set::Jti;
 use super::Judge;
 use super::ghost::Owed;
 use super::invariant::{Checked, Invariant};
-use crate::sim::event::{Org, Role};
+use crate::sim::event::{Org, Role, Truth};
 
 /// A minute of simulated time, by which idle talk is measured.
 const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// So many verdicts may be owed at once, and no copy ever finds the places taken.
+const PLACES_ENOUGH: usize = 1000;
+
 impl Judge {
     /// A copy of a SET reached `org`. With a verdict it has to be answered with that; without one, after healing, within the
     /// time that L2 grants.
-    pub(super) fn copy_came(&mut self, from: Org, org: Org, jti: &Jti, is_known: bool) {
+    pub(super) fn copy_came(&mut self, from: Org, org: Org, jti: &Jti, is_known: bool, truth: Truth) {
+        let now = self.now;
+        let limits = &self.limits(org);
+        // With nowhere to keep the answer there is none, and the SET comes again: that is what `owed_max` says.
+        let has_place = limits.peer.owed_max >= PLACES_ENOUGH;
+        let inbox_max = limits.inbox_max;
+        if !has_place {
+            return self.tally.excuse("copies are not followed where few verdicts may be owed");
+        }
         if is_known {
             return self.owe(from, org, jti);
         }
-        if self.healed.is_some() && self.runs_product(from) {
-            let by = self.now + self.bounds.answer_within;
-            self.lane(from, org).awaited.push_back((by, jti.clone()));
+        if self.healed.is_none() || !self.runs_product(from) {
+            return;
+        }
+        // What is refused may have to wait for keys that are newer than its arrival, and refusals are written at a bounded
+        // rate (R7, R11); what is sound has no such excuse.
+        if truth != Truth::Unsound {
+            let member = self.member(org);
+            if member.unconfirmed >= inbox_max {
+                member.full_at = Some(now);
+            }
+            self.lane(from, org).awaited.push_back((now, jti.clone()));
         }
     }
 
@@ -105,16 +124,20 @@ impl Judge {
 
     /// L2: what came after healing has a verdict in time.
     pub(super) fn answered_in_time(&mut self) -> Checked {
-        let now = self.now;
+        let (now, within) = (self.now, self.bounds.answer_within);
         for ((from, org), lane) in &mut self.lanes {
-            while let Some((by, _)) = lane.awaited.front()
-                && *by < now
-            {
-                let Some((by, jti)) = lane.awaited.pop_front() else { break };
+            while lane.awaited.front().is_some_and(|(came_at, _)| *came_at + within < now) {
+                let Some((came_at, jti)) = lane.awaited.pop_front() else { break };
                 let holds = lane.sets.get(&jti).is_some_and(|track| track.got.answered);
+                let full_at = self.members.get(org).and_then(|member| member.full_at);
+                if !holds && full_at.is_some_and(|full_at| full_at >= came_at) {
+                    // With no room in the inbox a SET is neither stored nor answered, and comes again (R5).
+                    self.tally.excuse("not answered in time: the inbox was full");
+                    continue;
+                }
                 let case = super::Case { at: now, org: *org, partner: *from, jti: Some(&jti) };
                 self.tally.demand(Invariant::L2, case, holds, || {
-                    (format!("a verdict by {:.6} s", by.as_secs_f64()), "none has left")
+                    (format!("a verdict within {within:?} of {:.6} s", came_at.as_secs_f64()), "none has left")
                 })?;
             }
         }

@@ -143,14 +143,14 @@ impl Judge {
             let got = &track.got;
             unconfirmed += u64::from(got.confirmed_at.is_none());
             let fits = got.decision == Some(Decision::Received) && got.digest == *digest;
-            look.tally.demand(Invariant::I5, look.of(jti), fits && !got.damaged, || {
+            look.tally.demand(Invariant::I5, look.of(jti), fits && got.damaged_at.is_none(), || {
                 (format!("a row as it was received: {:?} {:?}", got.decision, got.digest), format!("{digest:?}"))
             })?;
         }
         let damaged = contents.damaged.get(&partner).map_or(&[][..], Vec::as_slice);
         let lost = damaged.iter().filter(|jti| {
             let track = lane.sets.get(*jti);
-            track.is_some_and(|track| track.got.damaged && track.got.confirmed_at.is_none())
+            track.is_some_and(|track| track.got.damaged_at.is_some() && track.got.confirmed_at.is_none())
         });
         look.count(Invariant::I5, "unconfirmed rows", lane.totals.unconfirmed, unconfirmed + lost.count() as u64)?;
         let answered = contents.answered.get(&partner).map_or(&[][..], Vec::as_slice);
@@ -199,7 +199,7 @@ impl Judge {
                 rows.letters += u64::from(matches!(track.sent.standing, Standing::Refused | Standing::Dead));
             }
             let got = self.lanes.get_mut(&(partner, org)).and_then(|lane| lane.sets.get_mut(jti));
-            let got = got.filter(|track| track.got.damaged);
+            let got = got.filter(|track| track.got.damaged_at.is_some());
             let is_known = is_sent || got.is_some();
             if let Some(track) = got {
                 track.seen[Table::Damaged as usize] = looks;
@@ -212,7 +212,7 @@ impl Judge {
         let sent = sent.filter(|(_, track)| track.sent.damaged.is_some() && track.sent.standing.has_row());
         // A confirmed row may have been purged, or kept.
         let got = self.lanes.get(&(partner, org)).into_iter().flat_map(|lane| &lane.sets);
-        let got = got.filter(|(_, track)| track.got.damaged && track.got.confirmed_at.is_none());
+        let got = got.filter(|(_, track)| track.got.damaged_at.is_some() && track.got.confirmed_at.is_none());
         for (jti, track) in sent.chain(got) {
             let case = Case { jti: Some(jti), ..case };
             self.tally.demand(Invariant::I18, case, is_there(track), || {

@@ -23,6 +23,8 @@ pub(super) struct Member {
     pub(super) signed: HashMap<Jti, Vec<String>>,
     /// Received rows, of all partners, that its application has not confirmed.
     pub(super) unconfirmed: u64,
+    /// When there was last no room for more of them.
+    pub(super) full_at: Option<Duration>,
 }
 
 impl Member {
@@ -35,6 +37,7 @@ impl Member {
             published: Vec::new(),
             signed: HashMap::new(),
             unconfirmed: 0,
+            full_at: None,
         }
     }
 }
@@ -53,7 +56,7 @@ pub(super) struct Lane {
     pub(super) broken_next: HashSet<u64>,
     /// Verdicts that the receiver owes, by when and at which of its objects; may name some that it has given since.
     pub(super) owed: VecDeque<Owed>,
-    /// After healing: SETs that came and have no verdict yet, by when there must be one.
+    /// After healing: SETs that came and have no verdict yet, and when they came.
     pub(super) awaited: VecDeque<(Duration, Jti)>,
     /// Objects that the receiver has sent back so far.
     pub(super) answers_left: u64,
@@ -100,6 +103,8 @@ pub(super) struct Track {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) digest: Digest,
+    /// When it was first asked for: its age counts from when the engine took it, which may be long before a full disk does.
+    pub(super) at: Duration,
     /// Calls without an answer.
     pub(super) open: u32,
     /// A call returned `Ok`.
@@ -230,7 +235,8 @@ pub(super) struct Got {
     pub(super) owed_since: Option<Duration>,
     /// A verdict has left.
     pub(super) answered: bool,
-    pub(super) damaged: bool,
+    /// When its row was damaged.
+    pub(super) damaged_at: Option<Duration>,
 }
 
 impl Got {

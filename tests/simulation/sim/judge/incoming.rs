@@ -25,7 +25,7 @@ impl Judge {
             got.came.push((digest, truth));
         }
         let is_known = got.decision.is_some();
-        self.copy_came(from, org, jti, is_known);
+        self.copy_came(from, org, jti, is_known, truth);
         let queued = self.lane(from, org).sets.get(jti).is_some_and(|track| track.sent.standing == Standing::Queued);
         if truth == Truth::Sound && queued && self.is_whole_pair(from, org) {
             self.key_is_published(org, from, jti)?;
@@ -72,6 +72,9 @@ impl Judge {
         self.decide(org, from, jti, digest, Decision::Received);
         let (max, slack) = (self.limits(org).inbox_max, self.limits(org).inbox_slack);
         let unconfirmed = self.member(org).unconfirmed;
+        if unconfirmed >= max {
+            self.member(org).full_at = Some(self.now);
+        }
         self.tally.demand(Invariant::I16, case, unconfirmed <= max + slack, || {
             (format!("at most {max} (and {slack}) unconfirmed rows in the inbox"), format!("{unconfirmed}"))
         })
@@ -156,7 +159,7 @@ impl Judge {
         self.came_before(org, to, jti)?;
         let case = self.case(org, to, Some(jti));
         let got = self.got(to, org, jti);
-        let (decision, damaged, answered) = (got.decision.clone(), got.damaged, got.answered);
+        let (decision, damaged, answered) = (got.decision.clone(), got.damaged_at.is_some(), got.answered);
         let is_refused = matches!(decision, Some(Decision::Refused(_)));
         let tally = &mut self.tally;
         tally.demand(Invariant::I8, case, !is_refused, || {
@@ -195,7 +198,7 @@ impl Judge {
         let case = self.case(org, from, Some(jti));
         let (now, memory) = (self.now, self.bounds.memory);
         let got = self.got(from, org, jti);
-        let (decision, stored, damaged) = (got.decision.clone(), got.digest, got.damaged);
+        let (decision, stored, damaged_at) = (got.decision.clone(), got.digest, got.damaged_at);
         let (confirmed_at, handed_new) = (got.confirmed_at, got.handed_new);
         got.handed = true;
         got.handed_new |= !redelivered;
@@ -207,7 +210,13 @@ impl Judge {
         tally.demand(Invariant::I7, case, decision == Some(Decision::Received) && stored == digest, || {
             (format!("what was received, {decision:?} {stored:?}"), format!("{digest:?}"))
         })?;
-        tally.demand(Invariant::I18, case, !damaged, || ("a damaged row stays where it is", "it is handed over"))?;
+        if damaged_at == Some(now) {
+            // Read and given in the same instant as it was damaged, before that.
+            tally.excuse("handed over in the same instant in which its row was damaged");
+        } else {
+            let told = || ("a damaged row stays where it is", "it is handed over");
+            tally.demand(Invariant::I18, case, damaged_at.is_none(), told)?;
+        }
         let again = once_again(confirmed_at.is_some_and(|at| now >= at + memory));
         tally.demand(again, case, confirmed_at.is_none(), || {
             ("silence after it was confirmed", format!("again, confirmed at {confirmed_at:?}"))
@@ -222,7 +231,7 @@ impl Judge {
         let case = self.case(org, from, Some(jti));
         let (now, memory) = (self.now, self.bounds.memory);
         let got = self.got(from, org, jti);
-        let (before, handed) = (got.confirmed_at, got.handed);
+        let (before, handed, was_counted) = (got.confirmed_at, got.handed, got.damaged_at.is_none());
         got.confirmed_at = Some(now);
         let again = once_again(before.is_some_and(|at| now >= at + memory));
         self.tally.demand(again, case, before.is_none(), || {
@@ -232,7 +241,7 @@ impl Judge {
         let totals = &mut self.lane(from, org).totals;
         totals.unconfirmed = totals.unconfirmed.saturating_sub(1);
         let member = self.member(org);
-        member.unconfirmed = member.unconfirmed.saturating_sub(1);
+        member.unconfirmed = member.unconfirmed.saturating_sub(u64::from(was_counted));
         Ok(())
     }
 
@@ -244,9 +253,15 @@ impl Judge {
             track.sent.damaged.get_or_insert(life);
             return;
         }
+        let now = self.now;
         let got = self.got(partner, org, jti);
-        if got.decision == Some(Decision::Received) {
-            got.damaged = true;
+        if got.decision == Some(Decision::Received) && got.damaged_at.is_none() {
+            got.damaged_at = Some(now);
+            // Nobody is given it any more, and a confirmation of those around it passes it over.
+            if got.confirmed_at.is_none() {
+                let member = self.member(org);
+                member.unconfirmed = member.unconfirmed.saturating_sub(1);
+            }
         }
     }
 }

@@ -202,7 +202,7 @@ fn i16_the_inbox_holds_more_than_it_may() {
 #[test]
 fn i18_a_damaged_row_is_handed_over() {
     let mut scene = received();
-    scene.note(Event::Damaged { org: Q, partner: P, jti: "a".into() }).handed("a", false).breaks(I18);
+    scene.note(Event::Damaged { org: Q, partner: P, jti: "a".into() }).after(1).handed("a", false).breaks(I18);
 }
 
 #[test]
