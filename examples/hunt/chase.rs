@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pushpull::planted::{self, Bug};
 use pushpull::random::Random;
 
+use crate::disks;
 use crate::sim::campaign;
 use crate::sim::judge::Invariant;
+use crate::sim::options::Options;
 
 /// What is looked for: a bug, for the how manyth time.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +103,11 @@ pub(crate) fn control(base: u64, count: u64, jobs: usize) -> Vec<Found> {
 /// Runs one federation with this bug in it.
 pub(crate) fn run(bug: Option<Bug>, seed: u64, trace: bool) -> Option<Found> {
     planted::plant(bug);
-    let outcome = campaign::one(seed, trace);
+    let options = Options { bugs: disks::bugs(bug), ..Options::draw(seed) };
+    if trace {
+        println!("{options}");
+    }
+    let outcome = campaign::judged(options, trace);
     planted::plant(None);
     let what = outcome.violations.into_iter().next()?;
     let invariant = outcome.judge.violation().map_or_else(|| unjudged(&what), |breach| breach.invariant.name());

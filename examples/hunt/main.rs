@@ -3,6 +3,7 @@
 //! `cargo run --profile hunt --features planted-bugs --example hunt -- --write docs/planted-bugs.md`
 
 mod chase;
+mod disks;
 #[path = "../../tests/simulation/sim/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the tests use the rest")]
 mod sim;

@@ -17,7 +17,6 @@ use super::life::Life;
 use super::mint;
 use super::net::{Parcel, Wire};
 use super::options::MemberPlan;
-use super::planted;
 use super::socket;
 use super::world::{Outside, World, some_of};
 
@@ -68,7 +67,7 @@ impl Member {
         Arc::new(Self {
             org,
             plan: plan.clone(),
-            disk: Disk::new(disk_seed, planted::disk_bugs(), witness),
+            disk: Disk::new(disk_seed, world.options.bugs, witness),
             wall: WallClock::new(world.began),
             gauge: Gauge::new(),
             ring,

@@ -19,7 +19,6 @@ pub mod objects;
 pub mod operator;
 pub mod options;
 pub mod paths;
-pub mod planted;
 pub mod recorder;
 pub mod run;
 pub mod socket;

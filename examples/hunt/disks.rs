@@ -1,12 +1,13 @@
-//! Which mistake the simulated disk makes, when one of its own is planted.
+//! Which mistake the simulated disks make, when one of theirs is planted.
 
-use pushpull::planted::{self, Bug};
+use pushpull::planted::Bug;
 
-use super::disk;
+use crate::sim::disk;
 
-/// Made by the disk.
-pub fn disk_bugs() -> disk::Bugs {
-    disk::Bug::ALL.into_iter().find(|bug| planted::is(name(*bug))).map_or(disk::Bugs::default(), disk::Bugs::only)
+/// What is planted in the disks of a federation with this bug.
+pub(crate) fn bugs(planted: Option<Bug>) -> disk::Bugs {
+    let made = disk::Bug::ALL.into_iter().find(|bug| planted == Some(name(*bug)));
+    made.map_or(disk::Bugs::default(), disk::Bugs::only)
 }
 
 fn name(bug: disk::Bug) -> Bug {
