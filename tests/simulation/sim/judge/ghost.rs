@@ -60,6 +60,8 @@ pub(super) struct Lane {
     pub(super) awaited: VecDeque<(Duration, Jti)>,
     /// Objects that the receiver has sent back so far.
     pub(super) answers_left: u64,
+    /// Since when nothing may leave for the receiver, by the word of the sender's operator.
+    pub(super) paused_since: Option<Duration>,
     /// Empty objects of the sender after healing: since when, and how many.
     pub(super) idle: (Duration, u64),
 }

@@ -65,6 +65,8 @@ invariants! {
     I19 = "I19 key life",
     /// Nothing is taken a second time, however old.
     I20 = "I20 replay",
+    /// Whoever is paused by an operator gets no SETs.
+    Pause = "a paused peer gets nothing",
     /// After healing everything is settled in time, and nothing that could be delivered is given up.
     L1 = "L1 everything settles",
     /// After healing every SET that comes is answered in time.

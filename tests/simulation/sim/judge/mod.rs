@@ -223,7 +223,7 @@ impl Judge {
                 Write::Lift { seq, jti, memory } => self.lifted(org, partner, (*seq, jti), memory.as_ref())?,
                 Write::Receive(row) => self.received(org, partner, &row.jti, row.digest)?,
                 Write::Answer { jti, digest, verdict, .. } => self.decided(org, partner, jti, *digest, verdict)?,
-                Write::Paused(_) => {}
+                Write::Paused(paused) => self.lane(org, partner).paused_since = paused.then_some(self.now),
             }
         }
         self.nothing_lifted(org, partner, writes)

@@ -282,6 +282,12 @@ impl Judge {
         let now = self.now;
         let life = self.member(from).life;
         let links_whole = self.healed.is_some_and(|at| now >= at + self.bounds.links_whole_within);
+        let paused_since = self.lane(from, to).paused_since;
+        // What was chosen before may leave in the same instant, as below.
+        let may_leave = paused_since.is_none_or(|since| since == now);
+        self.tally.demand(Invariant::Pause, case, may_leave, || {
+            ("nothing until an operator resumes", format!("a SET leaves, paused at {paused_since:?}"))
+        })?;
         let sent = self.sent(from, to, jti);
         let (standing, stored, ended_at, damaged) = (sent.standing, sent.digest, sent.ended_at, sent.damaged);
         if sent.times == 0 {

@@ -3,7 +3,7 @@ use pushpull::peer::{Chapter, DeathCause, Outcome, Story, Write};
 
 use super::scene::{H, P, Q, Scene, digest, disk, limits, other, refused};
 use crate::sim::event::{Contents, Event, Truth};
-use crate::sim::judge::Invariant::{I1, I2, I3, I4, I6, I16, I19};
+use crate::sim::judge::Invariant::{I1, I2, I3, I4, I6, I16, I19, Pause};
 
 #[test]
 fn i1_send_returns_before_its_set_is_durable() {
@@ -237,4 +237,18 @@ fn a_dead_letter_that_is_discarded_stays_in_the_memory_alone() {
     scene.durable(P, Q, vec![lift]).restarted(P, disk(Q).settled(&[("a", "dead")]).done()).passes(I1);
     let again = scene.settle(1, "a", Outcome::Dead(DeathCause::Attempts), 3);
     scene.durable(P, Q, vec![again]).breaks(I2);
+}
+
+#[test]
+fn a_paused_peer_gets_a_set_all_the_same() {
+    let mut scene = Scene::new();
+    scene.sent("a").durable(P, Q, vec![Write::Paused(true)]);
+    scene.after(1).left("a").breaks(Pause);
+}
+
+#[test]
+fn a_peer_that_was_paused_gets_what_was_chosen_before_and_what_comes_after() {
+    let mut scene = Scene::new();
+    scene.sent("a").sent("b").durable(P, Q, vec![Write::Paused(true)]).left("a").passes(Pause);
+    scene.after(1).durable(P, Q, vec![Write::Paused(false)]).left("b").passes(Pause);
 }
