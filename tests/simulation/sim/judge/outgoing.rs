@@ -345,15 +345,16 @@ impl Judge {
     /// Verdicts of `from` about SETs that `org` has sent to it. What comes before its SET has ever left counts for nothing
     /// (I6): nobody can answer what it never got.
     pub(super) fn verdicts_came(&mut self, org: Org, from: Org, acks: &[Jti], errors: &[(Jti, String)]) {
+        // Also what came before the SET left: the two may cross in the mailbox, where it is taken in after that. Whoever
+        // guesses about the SETs that are for it hurts nobody else. What never left is not settled by it either way.
         let lane = self.lane(org, from);
         for jti in acks {
             if let Some(track) = lane.sets.get_mut(jti) {
-                track.sent.acked |= track.sent.left;
+                track.sent.acked = true;
             }
         }
         for (jti, code) in errors {
             if let Some(track) = lane.sets.get_mut(jti)
-                && track.sent.left
                 && !track.sent.refused.contains(code)
             {
                 track.sent.refused.push(code.clone());
