@@ -24,7 +24,7 @@ use super::event::{Event, Org, Role, Watch};
 use ghost::{Lane, Lanes, Member};
 use invariant::{Case, Checked};
 pub use invariant::{Invariant, Tally, Violation};
-pub use isolation::{Difference, isolated};
+pub use isolation::isolated;
 pub use limits::{Bounds, Limits};
 
 /// Looks at every event, and stops at the first breach.
