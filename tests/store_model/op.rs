@@ -238,8 +238,10 @@ fn of_change(model: &Model, peer: PeerId, change: &Change, era: u64) -> Vec<Writ
         Change::Attempts(seq, attempts) => vec![Write::Attempts { seq, attempts }],
         Change::Settle(seq, end) => {
             let row = model.queued(peer).into_iter().find(|row| row.seq == seq);
-            let OutboxRow { jti, digest, accepted_at, story, .. } =
-                row.unwrap_or_else(|| outbound(seq, jti("out", era, seq), seq, at(seq)));
+            // One that is not there is never there: a core settles no SET under the name of another, and would if this
+            // commit were repeated when the place is taken.
+            let OutboxRow { seq, jti, digest, accepted_at, story, .. } =
+                row.unwrap_or_else(|| outbound(900 + seq, "none".into(), seq, at(seq)));
             let outcome = match end {
                 0 => Outcome::Acked,
                 1 => Outcome::Refused(SetErr { err: "e".repeat(300), description: "é".repeat(900) }),

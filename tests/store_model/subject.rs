@@ -109,7 +109,7 @@ impl File {
 
     async fn reopen(&mut self) {
         // In order, or by dropping it: both write all.
-        if self.copies % 2 == 0 {
+        if self.copies.is_multiple_of(2) {
             self.store().close().await;
         }
         self.store = None;

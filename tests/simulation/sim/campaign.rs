@@ -35,14 +35,15 @@ pub struct Sum {
     pub lasted: Duration,
     /// Seeds that were run twice, to the same hash.
     pub repeated: u64,
+    /// SETs that were given up, and had reached the application.
+    pub delivered_unacknowledged: u64,
+    /// Seeds that were run with and without their hostile members, and SETs whose end was compared.
+    pub isolated: u64,
+    pub isolated_sets: usize,
     /// How many seeds met this, and how often it was met in all.
     pub met: BTreeMap<&'static str, (u64, u64)>,
     /// How often the judge put what to the test.
     pub tally: Tally,
-    /// Seeds that were run again with hostile organisations that do nothing, and SETs that ended the same (I14).
-    pub isolated: (u64, u64),
-    /// SETs that were given up although the application had them.
-    pub delivered_unacknowledged: u64,
     pub failures: Vec<Failure>,
 }
 
@@ -53,14 +54,22 @@ pub struct Failure {
     pub violations: Vec<String>,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {} broke:", self.seed)?;
+        self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))?;
+        write!(f, "  replay: cargo run --release --example simulate -- --seeds 1 --seed {} --trace", self.seed)
+    }
+}
+
 /// So many failing seeds are enough.
 const FAILURES_MAX: usize = 5;
 
+/// One seed in so many is run with and without what its hostile members do.
+const ISOLATED_EVERY: u64 = 20;
+
 /// One seed in so many is run twice.
 const REPEATED_EVERY: u64 = 100;
-
-/// One seed in so many is run without hostile acts too, if that can be compared.
-const MUTED_EVERY: u64 = 2;
 
 impl Plan {
     /// The seed of a number.
@@ -68,8 +77,8 @@ impl Plan {
         if self.seeds == 1 { self.base } else { luck(self.base, &[number]).next_u64() >> 16 }
     }
 
-    /// Runs them all, on so many threads. `progress` hears now and then how many are done.
-    pub fn run(&self, progress: impl Fn(u64) + Sync) -> Sum {
+    /// Runs them all, on so many threads. `progress` hears after each how many are done, and what the last one broke.
+    pub fn run(&self, progress: impl Fn(u64, Option<&Failure>) + Sync) -> Sum {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             // Another one may be listening already: then the paths that only the log tells of are not counted.
@@ -88,17 +97,15 @@ impl Plan {
                         let outcome = one(self.seed(number), self.trace);
                         let again =
                             (number % REPEATED_EVERY == 0 && !self.trace).then(|| one(self.seed(number), false));
-                        let compares = number % MUTED_EVERY == 0 && !self.trace && is_comparable(&outcome.options);
-                        let mute = || Options { mute: true, ..Options::draw(self.seed(number)) };
-                        let muted = compares.then(|| judged(mute(), false));
+                        let alone = (number % ISOLATED_EVERY == 1 && !self.trace).then(|| isolation(self.seed(number)));
                         let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                        sum.add(outcome, again, muted);
+                        let failed = sum.add(outcome, again, alone.flatten());
                         if sum.failures.len() >= FAILURES_MAX {
                             enough.store(true, Ordering::Relaxed);
                         }
                         let done = sum.seeds;
                         drop(sum);
-                        progress(done);
+                        progress(done, failed.as_ref());
                     }
                 });
             }
@@ -125,17 +132,17 @@ pub fn judged(options: Options, trace: bool) -> Outcome<Judge> {
     outcome
 }
 
-/// Whether each SET between honest organisations must end the same whatever hostile ones do. Where processes die, operators act
-/// or patience ends, it is time that decides, and any message more or less makes it another time.
-fn is_comparable(options: &Options) -> bool {
-    let faults = &options.faults;
-    let calm = !(faults.kills || faults.pause || faults.clocks || faults.keys)
-        && faults.kill == 0
-        && faults.disk == super::disk::Faults::default();
-    let patient = options.members.iter().all(|member| {
-        !member.operates && !member.rotates && member.peer.attempts_max >= 20 && member.peer.outbox_max > 500
-    });
-    calm && patient && options.members.iter().any(|member| member.role == Role::Hostile)
+/// Runs the federation of a seed with and without what its hostile members do: how many SETs between the others ended, and
+/// what ended otherwise (I14). None where nobody is hostile.
+pub fn isolation(seed: u64) -> Option<Result<usize, String>> {
+    let loud = Options::draw(seed).isolated()?;
+    let mute = Options { mute: true, ..loud.clone() };
+    let [with, without] = [judged(loud, false), judged(mute, false)];
+    let breach = with.violations.first().or(without.violations.first());
+    Some(match breach {
+        Some(breach) => Err(format!("isolated: {breach}")),
+        None => isolated(&with.judge, &without.judge).map_err(|difference| difference.to_string()),
+    })
 }
 
 /// A judge who knows how this federation is configured.
@@ -167,16 +174,15 @@ pub fn judge(options: &Options) -> Judge {
 }
 
 impl Sum {
-    fn add(&mut self, outcome: Outcome<Judge>, again: Option<Outcome<Judge>>, muted: Option<Outcome<Judge>>) {
+    fn add(
+        &mut self,
+        outcome: Outcome<Judge>,
+        again: Option<Outcome<Judge>>,
+        alone: Option<Result<usize, String>>,
+    ) -> Option<Failure> {
         let Outcome { options, hash, events, sets, mut violations, met, lasted, judge } = outcome;
         self.tally.add(judge.tally());
         self.delivered_unacknowledged += judge.delivered_unacknowledged;
-        if let Some(muted) = muted {
-            match isolated(&judge, &muted.judge) {
-                Ok(count) => self.isolated = (self.isolated.0 + 1, self.isolated.1 + count as u64),
-                Err(difference) => violations.push(difference.to_string()),
-            }
-        }
         if let Some(again) = again {
             self.repeated += 1;
             if (again.hash, again.events) != (hash, events) {
@@ -185,6 +191,11 @@ impl Sum {
                     again.events
                 ));
             }
+        }
+        match alone {
+            Some(Ok(sets)) => (self.isolated, self.isolated_sets) = (self.isolated + 1, self.isolated_sets + sets),
+            Some(Err(difference)) => violations.push(difference),
+            None => {}
         }
         self.seeds += 1;
         self.organisations += options.members.len() as u64;
@@ -198,9 +209,9 @@ impl Sum {
             *seeds += 1;
             *all += count;
         }
-        if !violations.is_empty() {
-            self.failures.push(Failure { seed: options.seed, violations });
-        }
+        let failure = (!violations.is_empty()).then_some(Failure { seed: options.seed, violations });
+        self.failures.extend(failure.clone());
+        failure
     }
 
     /// What was expected and never met.
@@ -215,7 +226,7 @@ impl fmt::Display for Sum {
         writeln!(
             f,
             "{} seeds; a seed on average: {:.1} organisations ({:.1} hostile), {:.0} SETs, {:.1} kinds of fault, {:.0} events, \
-             {:.0} simulated minutes; {} seeds run twice",
+             {:.0} simulated minutes; {} seeds run twice; {} with and without hostile members, {} SETs between others compared; {} SETs were given up that had been delivered",
             self.seeds,
             per_seed(self.organisations),
             per_seed(self.hostile),
@@ -223,16 +234,16 @@ impl fmt::Display for Sum {
             per_seed(self.kinds),
             per_seed(self.events),
             self.lasted.as_secs_f64() / 60.0 / self.seeds.max(1) as f64,
-            self.repeated
+            self.repeated,
+            self.isolated,
+            self.isolated_sets,
+            self.delivered_unacknowledged
         )?;
         writeln!(f, "{:>9} {:>12}  met", "of seeds", "times")?;
         for (name, key) in EXPECTED {
             let (seeds, all) = self.met.get(key).copied().unwrap_or_default();
             writeln!(f, "{:>8.2}% {all:>12}  {name}", 100.0 * per_seed(seeds))?;
         }
-        write!(f, "{:>12}  put to the test\n{}", "times", self.tally)?;
-        let (seeds, sets) = self.isolated;
-        writeln!(f, "{sets:>12}  SETs ended the same without hostile acts, in {seeds} seeds")?;
-        write!(f, "{:>12}  given up, and the application had it", self.delivered_unacknowledged)
+        write!(f, "{:>12}  put to the test\n{}", "times", self.tally)
     }
 }

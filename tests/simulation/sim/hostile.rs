@@ -108,7 +108,7 @@ impl Hostile {
                     () = sleep(pause) => {}
                 }
                 // After healing it is silent, and its links stay up.
-                if !world.is_healed() {
+                if !world.is_healed() && !world.options.mute {
                     let flood = if self.strikes(10) { 200 } else { 1 };
                     for _ in 0..flood {
                         out.send(Frame::Text(self.act(&world, to)));
@@ -128,7 +128,7 @@ impl Hostile {
     pub fn answer(&self, from: Org, parcel: &Parcel, reply: Reply) {
         let Some(world) = self.world.upgrade() else { return };
         self.learn(from, &parcel.bytes);
-        if world.is_healed() {
+        if world.is_healed() || world.options.mute {
             let body = Parcel::from(Bytes::from_static(b"{}"));
             drop(reply.send(Answer { status: 200, body, retry_after: None }));
             return;

@@ -67,7 +67,7 @@ impl Member {
         Arc::new(Self {
             org,
             plan: plan.clone(),
-            disk: Disk::new(disk_seed, disk::Bugs::default(), witness),
+            disk: Disk::new(disk_seed, world.options.bugs, witness),
             wall: WallClock::new(world.began),
             gauge: Gauge::new(),
             ring,

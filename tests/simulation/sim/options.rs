@@ -19,6 +19,8 @@ pub struct Options {
     pub chaos: Duration,
     /// The kinds of trouble there are.
     pub faults: Faults,
+    /// What the stores do wrong on purpose.
+    pub bugs: disk::Bugs,
     /// Hostile organisations do nothing, to see whether that makes a difference to the others.
     pub mute: bool,
 }
@@ -113,7 +115,28 @@ impl Options {
             pair.sets = [sets, 2 * share - sets];
         }
         let chaos = Duration::from_secs(pick(&mut random, &[60, 300, 600, 1800, 3600]));
-        Self { seed, members, pairs, chaos, faults, mute: false }
+        Self { seed, members, pairs, chaos, faults, bugs: disk::Bugs::default(), mute: false }
+    }
+
+    /// The same federation as one in which everything between two members depends on those two, and on nothing that they
+    /// share with others: none if nobody in it is hostile.
+    pub fn isolated(mut self) -> Option<Self> {
+        if self.members.iter().all(|member| member.role != Role::Hostile) {
+            return None;
+        }
+        let Faults { drop, duplicate, delay, truncate, refuse, reset, partition, .. } = self.faults;
+        self.faults = Faults { drop, duplicate, delay, truncate, refuse, reset, partition, ..Faults::default() };
+        for member in &mut self.members {
+            (member.operates, member.rotates) = (false, false);
+            member.inbox_max = 1_000_000;
+            // Where patience or room ends it is time that decides, and any message more or less makes it another time.
+            (member.peer.outbox_max, member.peer.attempts_max) = (1_000_000, 20);
+            member.peer.give_up_after = Duration::from_secs(72 * 3600);
+            if member.role == Role::Forgetful {
+                member.role = Role::Honest;
+            }
+        }
+        Some(self)
     }
 
     pub fn pair(&self, one: Org, other: Org) -> &PairPlan {
@@ -192,7 +215,7 @@ impl MemberPlan {
             attempts_max: if is_patient { 20 } else { pick(&mut random, &[2, 5]) },
             give_up_after: if is_patient { secs(72 * 3600) } else { secs(pick(&mut random, &[30, 300])) },
             outbox_max: pick(&mut random, &[10, 100, 1_000_000]),
-            owed_max: if is_patient { pick(&mut random, &[4, 64, 65_536]) } else { 65_536 },
+            owed_max: pick(&mut random, &[1000, 65_536]),
             refusals_per_second: if is_patient { pick(&mut random, &[1, 100]) } else { 100 },
             age_max: secs(14 * 86_400),
         };

@@ -113,16 +113,17 @@ async fn submit(world: Arc<World>, from: Org, to: Org, items: Vec<(Jti, Kind)>, 
 fn told(life: &Arc<Life>, to: Org, sets: &[SignedSet], sent: &Result<(), SendError>) {
     let from = life.org;
     for set in sets {
-        let (jti, digest) = (set.jti.clone(), set.digest);
+        let (jti, digest) = (&set.jti, set.digest);
         let why = match sent {
             Ok(()) => {
-                if !life.note(&Event::Accepted { from, to, jti, digest }) {
+                if !life.note(&Event::Accepted { from, to, jti: jti.clone(), digest }) {
                     return;
                 }
                 continue;
             }
-            Err(SendError::Conflict(other)) if *other != set.jti => "beside a conflict",
-            Err(SendError::Conflict(_)) => "conflict",
+            Err(SendError::Conflict(other)) if other == jti => "conflict",
+            // A call is taken as a whole or not at all.
+            Err(SendError::Conflict(_)) => "beside a conflict",
             Err(SendError::OutboxFull { .. }) => "outbox full",
             Err(SendError::StorageFull) => "storage full",
             Err(_) => "stopped",
@@ -133,7 +134,7 @@ fn told(life: &Arc<Life>, to: Org, sets: &[SignedSet], sent: &Result<(), SendErr
             "storage full" => "send: storage full",
             _ => "send: stopped",
         });
-        if !life.note(&Event::Declined { from, to, jti, digest, why }) {
+        if !life.note(&Event::Declined { from, to, jti: jti.clone(), digest, why }) {
             return;
         }
     }

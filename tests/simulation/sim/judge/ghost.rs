@@ -103,6 +103,8 @@ pub(super) struct Track {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) digest: Digest,
+    /// When it was first asked for: its age counts from when the engine took it, which may be long before a full disk does.
+    pub(super) at: Duration,
     /// Calls without an answer.
     pub(super) open: u32,
     /// A call returned `Ok`.

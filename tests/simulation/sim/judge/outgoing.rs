@@ -22,10 +22,11 @@ impl Judge {
     }
 
     pub(super) fn submitted(&mut self, from: Org, to: Org, jti: &Jti, digest: Digest) {
+        let at = self.now;
         let sent = self.sent(from, to, jti);
         match sent.asked(digest) {
             Some(asked) => asked.open += 1,
-            None => sent.asked.push(Asked { digest, open: 1, accepted: false, unknown: false }),
+            None => sent.asked.push(Asked { digest, at, open: 1, accepted: false, unknown: false }),
         }
     }
 
@@ -119,7 +120,8 @@ impl Judge {
         sent.standing = Standing::Queued;
         sent.digest = Some(digest);
         sent.seq = row.seq;
-        sent.since = now;
+        let asked_at = sent.asked(digest).map(|asked| asked.at).filter(|_| standing == Standing::Absent);
+        sent.since = asked_at.unwrap_or(now);
         sent.life = life;
         (sent.times, sent.times_healed, sent.attempts) = (0, 0, 0);
         self.tally.demand(Invariant::I1, case, other.is_none(), || {
