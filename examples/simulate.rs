@@ -2,7 +2,7 @@
 //! `cargo run --release --example simulate -- --seeds N [--seed S] [--trace] [--threads T]`.
 
 #[path = "../tests/simulation/sim/mod.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the tests use the rest")]
+#[expect(dead_code, unreachable_pub, unused_imports, reason = "the tests use the rest")]
 mod sim;
 
 use std::process::ExitCode;

@@ -41,11 +41,7 @@ async fn network(world: Arc<World>, ends: [Org; 2]) {
                 world.fault(None, "WebSockets switched");
                 world.net.set_sockets(one, other, let_through);
             }
-            1 if faults.reset => {
-                if world.net.reset(one, other) > 0 {
-                    world.fault(None, "connection reset");
-                }
-            }
+            1 if faults.reset && world.net.reset(one, other) > 0 => world.fault(None, "connection reset"),
             2 | 3 if faults.partition => {
                 let (back, forth) = pick(&mut luck, &[(true, true), (true, false), (false, true)]);
                 world.fault(None, if back && forth { "blackhole" } else { "one-way partition" });

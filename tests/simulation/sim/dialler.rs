@@ -183,10 +183,7 @@ impl Dialler {
         let request = exchange::request(&self.life.world, self.life.org, self.to, body.into());
         let answer = timeout(config.exchange_within, request).await;
         self.life.awake().await;
-        let (status, body, retry_after) = match answer {
-            Ok(Some(Answer { status, body, retry_after })) => (status, body, retry_after),
-            Ok(None) | Err(_) => return lose(slot, Duration::ZERO),
-        };
+        let Ok(Some(Answer { status, body, retry_after })) = answer else { return lose(slot, Duration::ZERO) };
         let pause = retry_after.unwrap_or_default();
         match status {
             200 => {

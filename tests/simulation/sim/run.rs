@@ -39,7 +39,7 @@ pub struct Outcome<J> {
 const QUIET_WITHIN: Duration = Duration::from_secs(4 * 3600);
 
 /// More looks at its clocks in an idle minute, and a process does not idle (L6).
-const IDLE_READINGS_MAX: u64 = 3_000;
+const IDLE_READINGS_MAX: u64 = 10_000;
 
 thread_local! {
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -146,14 +146,22 @@ async fn quiet(world: &Arc<World>) {
 async fn is_calm(world: &Arc<World>) -> bool {
     for member in world.members().iter().filter(|member| member.is_real()) {
         let Some(life) = member.life() else { return false };
-        let damaged: usize = member.disk.contents().damaged.values().map(Vec::len).sum();
-        if life.store.inbox_len() > damaged as u64 {
-            return false;
-        }
-        for (other, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
-            let _ = other;
+        let mut waits = false;
+        for (_, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
             let Ok(stats) = partner.handle().stats().await else { return false };
-            if stats.counts.queued > stats.damaged as u64 || stats.owed > 0 {
+            if stats.owed > 0 {
+                return false;
+            }
+            waits |= stats.counts.queued > 0;
+        }
+        // What is damaged stays where it is.
+        let unread = life.store.inbox_len();
+        if waits || unread > 0 {
+            let contents = member.disk.contents();
+            let is_real = |org: &Org| world.member(*org).is_real();
+            let queued = contents.outbox.iter().any(|(org, rows)| is_real(org) && !rows.is_empty());
+            let damaged: usize = contents.damaged.values().map(Vec::len).sum();
+            if queued || unread > damaged as u64 {
                 return false;
             }
         }

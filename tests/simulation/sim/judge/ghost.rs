@@ -179,11 +179,11 @@ pub(super) struct Sent {
     pub(super) times: u32,
     pub(super) first_at: Duration,
     pub(super) times_healed: u32,
-    /// It left at least once, in whatever series.
-    pub(super) left: bool,
-    /// The partner's verdicts about it that came after it had left.
-    pub(super) acked: bool,
-    pub(super) refused: Vec<String>,
+    /// When it first left, in whatever series.
+    pub(super) left_at: Option<Duration>,
+    /// The partner's verdicts about it, and when each last came.
+    pub(super) acked_at: Option<Duration>,
+    pub(super) refused_at: Vec<(String, Duration)>,
     /// The highest number of attempts that is written.
     pub(super) attempts: u32,
     /// What operators have asked to be done with it.

@@ -24,7 +24,7 @@ use super::event::{Event, Org, Role, Watch};
 use ghost::{Lane, Lanes, Member};
 use invariant::{Case, Checked};
 pub use invariant::{Invariant, Tally, Violation};
-pub use isolation::{Difference, isolated};
+pub use isolation::isolated;
 pub use limits::{Bounds, Limits};
 
 /// Looks at every event, and stops at the first breach.
@@ -38,6 +38,8 @@ pub struct Judge {
     now: Duration,
     /// All faults are over since then.
     healed: Option<Duration>,
+    /// There was nothing left to do then.
+    quiet_at: Option<Duration>,
     /// What had to be settled by then has been looked at.
     settled_checked: bool,
     /// Looks at disks so far, to tell which rows one of them has met.
@@ -59,6 +61,7 @@ impl Judge {
             lanes: BTreeMap::new(),
             now: Duration::ZERO,
             healed: None,
+            quiet_at: None,
             settled_checked: false,
             looks: 0,
             delivered_unacknowledged: 0,

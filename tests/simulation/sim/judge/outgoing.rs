@@ -1,5 +1,7 @@
 //! The sender's half: I1 as far as it shows in writes, I2, I3, I4, I6, I16, I19.
 
+use std::time::Duration;
+
 use pushpull::peer::{Chapter, OutboxRow, Outcome, Remembered, Write};
 use pushpull::set::{Digest, Jti};
 
@@ -7,6 +9,9 @@ use super::Judge;
 use super::ghost::{Asked, End, Sent, Standing};
 use super::invariant::{Checked, Invariant};
 use crate::sim::event::Org;
+
+/// The longest time that an object waits to be inspected, in a process that is stopped for a while too.
+const INSPECTED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Bytes of an object in which nothing is.
 const FRAME: usize = 128;
@@ -144,11 +149,16 @@ impl Judge {
         let now = self.now;
         let sent = self.sent(from, to, jti);
         let (standing, stored_seq) = (sent.standing, sent.seq);
-        let (left, acked) = (sent.left, sent.acked);
+        let left = sent.left_at.is_some();
+        // A verdict may come while its SET is leaving, and wait for keys beside SETs of the same object; one that came long
+        // before that was a guess.
+        let fits = |came_at: &Duration| sent.left_at.is_some_and(|left_at| *came_at + INSPECTED_WITHIN >= left_at);
         let said = match outcome {
-            Outcome::Acked => acked,
+            Outcome::Acked => sent.acked_at.as_ref().is_some_and(fits),
             // A store keeps so much of a partner's code, and what came may be longer.
-            Outcome::Refused(error) => sent.refused.iter().any(|code| code.starts_with(error.err.as_str())),
+            Outcome::Refused(error) => {
+                sent.refused_at.iter().any(|(code, came_at)| code.starts_with(error.err.as_str()) && fits(came_at))
+            }
             Outcome::Dead(_) => true,
         };
         let in_broken = self.lane(from, to).sets.contains_key(jti) && self.lane(to, from).broken.contains(jti);
@@ -295,7 +305,7 @@ impl Judge {
         }
         sent.times += 1;
         sent.times_healed += u32::from(links_whole);
-        sent.left = true;
+        sent.left_at.get_or_insert(now);
         let tally = &mut self.tally;
         tally.demand(Invariant::I4, case, standing != Standing::Absent, || {
             ("only what is durable in the outbox leaves", "a SET that is not")
@@ -348,21 +358,17 @@ impl Judge {
         })
     }
 
-    /// Verdicts of `from` about SETs that `org` has sent to it. What comes before its SET has ever left counts for nothing
-    /// (I6): nobody can answer what it never got.
+    /// Verdicts of `from` about SETs that `org` has sent to it, or that it only guesses.
     pub(super) fn verdicts_came(&mut self, org: Org, from: Org, acks: &[Jti], errors: &[(Jti, String)]) {
-        let lane = self.lane(org, from);
+        let now = self.now;
         for jti in acks {
-            if let Some(track) = lane.sets.get_mut(jti) {
-                track.sent.acked |= track.sent.left;
-            }
+            self.sent(org, from, jti).acked_at = Some(now);
         }
         for (jti, code) in errors {
-            if let Some(track) = lane.sets.get_mut(jti)
-                && track.sent.left
-                && !track.sent.refused.contains(code)
-            {
-                track.sent.refused.push(code.clone());
+            let sent = self.sent(org, from, jti);
+            match sent.refused_at.iter_mut().find(|(known, _)| known == code) {
+                Some((_, came_at)) => *came_at = now,
+                None => sent.refused_at.push((code.clone(), now)),
             }
         }
     }

@@ -42,6 +42,18 @@ fn end_a_set_is_received_that_nobody_sent() {
 }
 
 #[test]
+fn end_what_was_accepted_after_all_was_quiet_may_be_under_way() {
+    let mut scene = Scene::new();
+    scene.delivered(1, "a").note(Event::Healed).note(Event::Quiet).after(1).sent("b");
+    let contents = || disk(Q).queued(&["b"]).settled(&[("a", "acked")]).done();
+    ends(&mut scene, P, contents()).passes(End);
+    // Accepted before, it would have had to end.
+    let mut scene = Scene::new();
+    scene.delivered(1, "a").sent("b");
+    ends(&mut scene, P, contents()).breaks(End);
+}
+
+#[test]
 fn end_both_ends_agree_and_what_was_given_up_may_have_been_delivered() {
     let mut scene = Scene::new();
     scene.sent("d").left("d").came("d", Truth::Sound).received("d").handed("d", false).acks(&["d"]).confirmed("d");

@@ -146,7 +146,19 @@ fn i6_another_partner_settles_a_set() {
 #[test]
 fn i6_an_ack_of_what_never_left_settles_it() {
     let mut scene = Scene::new();
-    scene.sent("a").verdict_came(Q, &["a"], &[]).left("a").settled(1, "a", Outcome::Acked).breaks(I6);
+    scene.sent("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).breaks(I6);
+}
+
+#[test]
+fn i6_a_guess_from_long_before_settles_what_has_left_since() {
+    let mut scene = Scene::new();
+    scene.verdict_came(Q, &["a"], &[]).after(600).sent("a").left("a").settled(1, "a", Outcome::Acked).breaks(I6);
+}
+
+#[test]
+fn i6_a_verdict_may_come_while_its_set_is_leaving() {
+    let mut scene = Scene::new();
+    scene.sent("a").verdict_came(Q, &["a"], &[]).after(1).left("a").settled(1, "a", Outcome::Acked).passes(I6);
 }
 
 #[test]
