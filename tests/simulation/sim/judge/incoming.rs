@@ -25,6 +25,11 @@ impl Judge {
             got.came.push((digest, truth));
         }
         let is_known = got.decision.is_some();
+        if got.confirmed_at.is_some() {
+            // Whatever comes of it shows later: another row, another hand-over, another confirmation.
+            let case = self.case(org, from, Some(jti));
+            self.tally.demand(Invariant::I20, case, true, || ("", ""))?;
+        }
         self.copy_came(from, org, jti, is_known, truth);
         let queued = self.lane(from, org).sets.get(jti).is_some_and(|track| track.sent.standing == Standing::Queued);
         if truth == Truth::Sound && queued && self.is_whole_pair(from, org) {
@@ -120,7 +125,7 @@ impl Judge {
         let before = got.decision.as_ref().map(|decision| (decision.clone(), got.decided_at));
         // What is older than the memory of jtis may have been forgotten: the rule of `iat` has to hold there.
         let is_old = before.as_ref().is_some_and(|(_, at)| now >= *at + memory);
-        let invariant = if is_old { Invariant::I20 } else { Invariant::I8 };
+        let invariant = if is_old || got.confirmed_at.is_some() { Invariant::I20 } else { Invariant::I8 };
         self.tally.demand(invariant, case, before.is_none(), || {
             ("a jti to be decided once", format!("again, after {before:?}"))
         })

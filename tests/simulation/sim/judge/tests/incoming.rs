@@ -221,6 +221,11 @@ fn i20_a_set_is_taken_a_second_time_when_its_memory_may_be_gone() {
 }
 
 #[test]
+fn i20_a_replay_of_what_was_confirmed_is_received_again() {
+    confirmed().came("a", Truth::Sound).received("a").breaks(I20);
+}
+
+#[test]
 fn i20_a_set_is_handed_over_again_long_after() {
     let mut scene = confirmed();
     much_later(&mut scene).handed("a", true).breaks(I20);
