@@ -37,6 +37,9 @@ struct State {
 /// Things it does to each partner in a second of chaos, at most.
 const ACTS_MAX: u64 = 60;
 
+/// How often it is heard when it does no harm any more.
+const IDLE: Duration = Duration::from_secs(10);
+
 impl Hostile {
     pub fn new(world: &Arc<World>, org: Org) -> Arc<Self> {
         let luck = world.luck(&[90, u64::from(org.0)]);
@@ -61,7 +64,7 @@ impl Hostile {
     }
 
     async fn dial(self: Arc<Self>, world: &Arc<World>, to: Org) {
-        while !world.is_healed() {
+        loop {
             if let Ok(wire) = world.net.connect(world, self.org, to).await {
                 Arc::clone(&self).run(to, wire).await;
             }
@@ -70,10 +73,10 @@ impl Hostile {
     }
 
     async fn request(self: Arc<Self>, world: &Arc<World>, to: Org) {
-        while !world.is_healed() {
-            let pause = self.pause();
+        loop {
+            let pause = if world.is_healed() { IDLE } else { self.pause() };
             sleep(pause).await;
-            let parcel = self.act(world, to);
+            let parcel = if world.is_healed() { Parcel::from(Bytes::from_static(b"{}")) } else { self.act(world, to) };
             let exchange = exchange::request(world, self.org, to, parcel);
             if let Ok(Some(answer)) = tokio::time::timeout(Duration::from_secs(5), exchange).await {
                 self.learn(to, &answer.body.bytes);
@@ -98,7 +101,7 @@ impl Hostile {
         };
         let writing = async {
             loop {
-                let pause = self.pause();
+                let pause = if world.is_healed() { IDLE } else { self.pause() };
                 tokio::select! {
                     biased;
                     Some(()) = pongs.recv() => {

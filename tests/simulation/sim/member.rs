@@ -128,7 +128,20 @@ impl Member {
                     if number > 1 {
                         world.meet("restarted");
                     }
-                    let life = Life::new(&world, &self, Arc::new(store), number).await;
+                    let store = Arc::new(store);
+                    // A store may die before there is anybody to notice.
+                    let life = tokio::select! {
+                        biased;
+                        life = Life::new(&world, &self, Arc::clone(&store), number) => life,
+                        _ = store.ended() => {
+                            self.disk.crash();
+                            let contents = self.disk.contents();
+                            world.note(&Event::Died { org: self.org, why: Death::Killed, contents });
+                            let pause = self.pause();
+                            tokio::time::sleep(pause).await;
+                            continue;
+                        }
+                    };
                     self.state().life = Some(Arc::clone(&life));
                     life.begin();
                     return;

@@ -100,9 +100,10 @@ impl Options {
         let count = pick(&mut random, &[2, 2, 3, 3, 3, 3, 4, 4, 5]);
         let faults = Faults::draw(&mut random);
         // Whoever gives up soon does so only in company that has room for everything.
+        let bytes_max = pick(&mut random, &[4 << 10, 16 << 10, 64 << 10, 2 << 20]);
         let hurried = strikes(&mut random, 300);
-        let members: Vec<MemberPlan> = (0..count).map(|n| MemberPlan::draw(seed, n, hurried)).collect();
-        let total = pick(&mut random, &[60, 100, 150, 200, 250, 300, 400, 500]);
+        let members: Vec<MemberPlan> = (0..count).map(|n| MemberPlan::draw(seed, n, hurried, bytes_max)).collect();
+        let total = pick(&mut random, &[100, 200, 250, 300, 350, 400, 450, 500, 500]);
         let mut pairs = Vec::new();
         for first in 0..count {
             for second in first + 1..count {
@@ -197,7 +198,7 @@ impl Faults {
 }
 
 impl MemberPlan {
-    fn draw(seed: u64, number: u8, hurried: bool) -> Self {
+    fn draw(seed: u64, number: u8, hurried: bool, bytes_max: usize) -> Self {
         let mut random = luck(seed, &[2, u64::from(number)]);
         // There is always somebody to whom promises are kept, and somebody who keeps them.
         let role = if number < 2 {
@@ -214,13 +215,15 @@ impl MemberPlan {
             retry_max: pick(&mut random, &[secs(10), secs(60), secs(300)]),
             attempts_max: if is_patient { 20 } else { pick(&mut random, &[2, 5]) },
             give_up_after: if is_patient { secs(72 * 3600) } else { secs(pick(&mut random, &[30, 300])) },
-            outbox_max: pick(&mut random, &[10, 100, 1_000_000]),
+            outbox_max: pick(&mut random, &[20, 200, 1_000_000, 1_000_000]),
             owed_max: pick(&mut random, &[1000, 65_536]),
             refusals_per_second: if is_patient { pick(&mut random, &[1, 100]) } else { 100 },
             age_max: secs(14 * 86_400),
         };
         let limits = pushpull::wire::Limits {
-            object_bytes_max: pick(&mut random, &[4 << 10, 16 << 10, 64 << 10, 4 << 20]),
+            // Everybody keeps to half of its own limit as the best guess at the partner's. An Initiator that takes less than
+            // that has no means to say so: what is answered to it is lost for ever.
+            object_bytes_max: bytes_max * pick(&mut random, &[1, 1, 2]),
             ..pushpull::wire::Limits::default()
         };
         Self {
