@@ -156,8 +156,8 @@ pub fn judge(options: &Options) -> Judge {
         // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.
         answer_within: Duration::from_secs(300),
         repeat_within: Duration::from_secs(300),
-        // Both may ask each second, and each is answered.
-        empty_objects_per_minute: 130,
+        // Both may ask each second, and each is answered; the minutes of two are not the same.
+        empty_objects_per_minute: 200,
         ..Bounds::default()
     };
     let mut judge = Judge::new(Limits::default(), bounds);

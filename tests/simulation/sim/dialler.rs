@@ -1,14 +1,18 @@
 //! Keeps the link to a partner that we dial, with the habits of `transport/pushpull/dialler.rs` and `initiator.rs`: by
 //! WebSocket if that can be had, by HTTP as long as it cannot.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pushpull::engine::{Handle, Slot};
-use pushpull::peer::{Ending, Transmission, WaitsFor};
+use pushpull::engine::Handle;
+use pushpull::peer::{Ending, WaitsFor};
 use pushpull::transport::pushpull as transport;
 use pushpull::wire;
 use pushpull::wire::net::Backoff;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::event::Org;
@@ -16,6 +20,7 @@ use super::exchange::{self, Answer};
 use super::life::Life;
 use super::net::Refused;
 use super::options::Kind;
+use super::outgoing::{Leaving, Outgoing};
 use super::{objects, socket};
 
 /// A connection that lived this long was a good one.
@@ -45,7 +50,7 @@ pub async fn run(life: Arc<Life>, to: Org) {
     let seed = life.world.luck(&[40, u64::from(life.org.0), u64::from(to.0), life.number]).next_u64();
     let dialler = Dialler { life, to, config_seed: seed };
     if http_only {
-        return dialler.exchanges().await;
+        return dialler.exchanges(std::future::pending()).await;
     }
     dialler.sockets().await;
 }
@@ -105,14 +110,23 @@ impl Dialler {
                 }
             }
         };
-        tokio::select! {
-            biased;
-            () = until => {}
-            () = self.exchanges() => {}
-        }
+        let (enough, over) = (AtomicBool::new(false), Notify::new());
+        let ending = async {
+            until.await;
+            enough.store(true, Ordering::Relaxed);
+            over.notify_waiters();
+        };
+        // The exchange under way is finished.
+        let stop = async {
+            while !enough.load(Ordering::Relaxed) {
+                over.notified().await;
+            }
+        };
+        tokio::join!(ending, self.exchanges(stop));
     }
 
-    async fn exchanges(&self) {
+    async fn exchanges(&self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
         let partner = Arc::clone(self.life.partner(self.to));
         let config = Arc::clone(self.life.config(self.to));
         let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), self.config_seed);
@@ -123,15 +137,27 @@ impl Dialler {
             let handle = partner.handle();
             let spec = config.exchange_spec(usize::MAX, WaitsFor::Anything);
             let taken = async {
-                let mut slot = handle.open_slot(spec, self.ask_after(&config, overdue)).await.ok()?;
+                let slot = handle.open_slot(spec, self.ask_after(&config, overdue)).await.ok()?;
+                let (net, org) = (&self.life.world.net, self.life.org);
+                let (link, asks_for) = (net.number(org, self.to), config.limits.sets_per_object_max as u64);
+                let mut slot = Outgoing::new(slot, &self.life, self.to, link, spec, Some(asks_for));
                 let object = slot.next().await?;
-                Some((slot, object))
+                Some((slot, object, link))
             };
-            let Some((slot, object)) = taken.await else {
-                sleep(Duration::from_secs(1)).await;
+            let taken = tokio::select! {
+                biased;
+                () = &mut stop => return,
+                taken = taken => taken,
+            };
+            let Some((slot, object, link)) = taken else {
+                tokio::select! {
+                    biased;
+                    () = &mut stop => return,
+                    () = sleep(Duration::from_secs(1)) => {}
+                }
                 continue;
             };
-            let outcome = self.exchange(&config, &handle, slot, object).await;
+            let outcome = self.exchange(&config, &handle, slot, object, link).await;
             overdue = matches!(outcome, Outcome::Failed(_));
             let pause = match outcome {
                 Outcome::Done => {
@@ -148,7 +174,11 @@ impl Dialler {
                 Outcome::Failed(retry_after) => failures.pause().max(retry_after),
             };
             partner.update_link(|link| link.exchanged_at = None);
-            sleep(pause).await;
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                () = sleep(pause) => {}
+            }
         }
     }
 
@@ -170,17 +200,12 @@ impl Dialler {
         &self,
         config: &transport::Config,
         handle: &Handle,
-        slot: Slot,
-        mut object: Transmission,
+        slot: Outgoing,
+        object: Leaving,
+        link: u64,
     ) -> Outcome {
-        let spec = config.exchange_spec(usize::MAX, WaitsFor::Anything);
-        let link = self.life.world.net.number(self.life.org, self.to);
-        let asks_for = config.limits.sets_per_object_max as u64;
-        let Some(body) = objects::leaves(&self.life, self.to, link, &spec, &mut object, Some(asks_for)) else {
-            return Outcome::Failed(Duration::ZERO);
-        };
         self.life.awake().await;
-        let request = exchange::request(&self.life.world, self.life.org, self.to, body.into());
+        let request = exchange::request(&self.life.world, self.life.org, self.to, object.bytes.into());
         let answer = timeout(config.exchange_within, request).await;
         self.life.awake().await;
         let Ok(Some(Answer { status, body, retry_after })) = answer else { return lose(slot, Duration::ZERO) };
@@ -201,7 +226,7 @@ impl Dialler {
                 self.take_in(config, handle, slot, answer, bytes).await
             }
             400 | 413 => {
-                if object.sets.len() > 1 {
+                if object.sets > 1 {
                     self.life.world.meet("batch refused");
                 }
                 slot.close(Ending::Rejected);
@@ -215,7 +240,7 @@ impl Dialler {
         &self,
         config: &transport::Config,
         handle: &Handle,
-        slot: Slot,
+        slot: Outgoing,
         answer: wire::Object,
         bytes: usize,
     ) -> Outcome {
@@ -229,7 +254,7 @@ impl Dialler {
     }
 }
 
-fn lose(slot: Slot, retry_after: Duration) -> Outcome {
+fn lose(slot: Outgoing, retry_after: Duration) -> Outcome {
     slot.close(Ending::Lost { retry_after });
     Outcome::Failed(retry_after)
 }

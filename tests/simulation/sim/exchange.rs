@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pushpull::engine::{ArrivalRoom, Handle, Slot};
+use pushpull::engine::{ArrivalRoom, Handle};
 use pushpull::peer::{Ending, WaitsFor};
 use pushpull::transport::pushpull as transport;
 use pushpull::wire;
@@ -16,6 +16,7 @@ use super::event::Org;
 use super::life::Life;
 use super::net::Parcel;
 use super::objects;
+use super::outgoing::Outgoing;
 use super::world::World;
 
 /// What a request is answered with.
@@ -163,16 +164,16 @@ async fn converse(
     object: wire::Object,
     room: ArrivalRoom,
     link: u64,
-) -> Option<(Slot, Parcel)> {
+) -> Option<(Outgoing, Parcel)> {
     let sets_max = object.max_response_events.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let spec = config.exchange_spec(sets_max, WaitsFor::Answers);
-    let mut slot = handle.open_slot(spec, Some(config.hold())).await.ok()?;
+    let slot = handle.open_slot(spec, Some(config.hold())).await.ok()?;
+    let mut slot = Outgoing::new(slot, life, from, link, spec, None);
     let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(life.partner(from)));
     let worker = Arc::clone(life);
     life.spawn(async move {
         objects::bring(&worker, &bringer, &handle, id, object, room, patience).await;
     });
-    let mut answer = slot.next().await?;
-    let body = objects::leaves(life, from, link, &spec, &mut answer, None)?;
-    Some((slot, body.into()))
+    let answer = slot.next().await?;
+    Some((slot, answer.bytes.into()))
 }

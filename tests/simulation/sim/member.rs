@@ -45,6 +45,9 @@ struct State {
     over: bool,
 }
 
+/// Whoever has to be started more often will never stay up.
+const LIVES_MAX: u64 = 500;
+
 /// The longest time until somebody starts a process again.
 const DOWN_MAX: Duration = Duration::from_secs(20);
 
@@ -117,13 +120,19 @@ impl Member {
     pub async fn start(self: Arc<Self>) {
         loop {
             let Some(world) = self.world.upgrade() else { return };
-            match self.disk.open().await {
+            let opened = self.disk.open().await;
+            // A machine that boots is told the time before anything else starts.
+            self.wall.set_right();
+            match opened {
                 Ok(store) => {
                     let number = {
                         let mut state = self.state();
                         state.lives += 1;
                         state.lives
                     };
+                    if number > LIVES_MAX {
+                        return world.violate(format!("{:?} was started {LIVES_MAX} times", self.org));
+                    }
                     world.note(&Event::Started { org: self.org, contents: self.disk.contents() });
                     if number > 1 {
                         world.meet("restarted");
@@ -167,8 +176,6 @@ impl Member {
         if self.state().over {
             return;
         }
-        // A machine that boots is told the time before anything else starts.
-        self.wall.set_right();
         let (this, pause) = (Arc::clone(self), self.pause());
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;

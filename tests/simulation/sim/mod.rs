@@ -18,6 +18,7 @@ pub mod net;
 pub mod objects;
 pub mod operator;
 pub mod options;
+pub mod outgoing;
 pub mod paths;
 pub mod recorder;
 pub mod run;

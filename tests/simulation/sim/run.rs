@@ -144,6 +144,9 @@ async fn quiet(world: &Arc<World>) {
 }
 
 async fn is_calm(world: &Arc<World>) -> bool {
+    if !world.has_no_calls() {
+        return false;
+    }
     for member in world.members().iter().filter(|member| member.is_real()) {
         let Some(life) = member.life() else { return false };
         let mut waits = false;

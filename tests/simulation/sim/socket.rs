@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pushpull::engine::{Handle, Partner, Slot};
+use pushpull::engine::{Handle, Partner};
 use pushpull::peer::{Ending, SlotId};
 use pushpull::transport::pushpull as transport;
 use tokio::sync::{Semaphore, mpsc};
@@ -14,6 +14,7 @@ use super::event::Org;
 use super::life::Life;
 use super::net::{Frame, Inlet, Outlet, Wire};
 use super::objects;
+use super::outgoing::Outgoing;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,11 +48,12 @@ pub async fn run(life: Arc<Life>, partner: Org, wire: Wire) -> End {
     let config = Arc::clone(life.config(partner));
     let handle = life.partner(partner).handle();
     let spec = config.socket_spec();
-    let Ok(mut slot) = handle.open_slot(spec, None).await else {
+    let Ok(slot) = handle.open_slot(spec, None).await else {
         out.send(Frame::Close(1001));
         return End::Ours(1001);
     };
     let link = life.world.net.number(life.org, partner);
+    let mut slot = Outgoing::new(slot, &life, partner, link, spec, None);
     let (alive, heard) = mpsc::channel(1);
     let mut reader = Reader {
         life: Arc::clone(&life),
@@ -64,7 +66,7 @@ pub async fn run(life: Arc<Life>, partner: Org, wire: Wire) -> End {
         inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
         link,
     };
-    let writer = Writer { life: &life, to: partner, out: &out, config: &config, link };
+    let writer = Writer { life: &life, out: &out, config: &config };
     let end = tokio::select! {
         biased;
         end = reader.run(&mut inlet, &out) => end,
@@ -149,15 +151,12 @@ impl Reader {
 
 struct Writer<'a> {
     life: &'a Arc<Life>,
-    to: Org,
     out: &'a Outlet,
     config: &'a transport::Config,
-    link: u64,
 }
 
 impl Writer<'_> {
-    async fn run(&self, slot: &mut Slot, mut heard: mpsc::Receiver<()>) -> End {
-        let spec = self.config.socket_spec();
+    async fn run(&self, slot: &mut Outgoing, mut heard: mpsc::Receiver<()>) -> End {
         let mut ping = tokio::time::interval_at(Instant::now() + self.config.ping_interval, self.config.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -174,12 +173,9 @@ impl Writer<'_> {
                     continue;
                 }
             };
-            let Some(mut object) = object else { return End::Ours(1001) };
-            let Some(text) = objects::leaves(self.life, self.to, self.link, &spec, &mut object, None) else {
-                return End::Theirs(None);
-            };
+            let Some(object) = object else { return End::Ours(1001) };
             self.life.awake().await;
-            self.out.send(Frame::Text(text.into()));
+            self.out.send(Frame::Text(object.bytes.into()));
             slot.ready().await;
         }
     }

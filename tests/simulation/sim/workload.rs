@@ -29,7 +29,12 @@ pub async fn run(world: Arc<World>, from: Org, to: Org) {
     for call in plan(&world, from, to, &mut luck) {
         sleep_until(world.began + call.after).await;
         let luck = world.luck(&[61, luck.next_u64()]);
-        tokio::spawn(submit(Arc::clone(&world), from, to, call.items, luck));
+        world.count_call(true);
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            submit(Arc::clone(&world), from, to, call.items, luck).await;
+            world.count_call(false);
+        });
     }
 }
 

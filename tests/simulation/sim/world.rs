@@ -32,6 +32,8 @@ struct State {
     violations: Vec<String>,
     met: BTreeMap<&'static str, u64>,
     healed: bool,
+    /// Calls of applications that have not come to an end.
+    calls: usize,
     paths: Paths,
 }
 
@@ -111,6 +113,17 @@ impl World {
 
     pub fn is_healed(&self) -> bool {
         self.state().healed
+    }
+
+    /// An application has begun to hand something in, or has come to an end with it.
+    pub fn count_call(&self, begins: bool) {
+        let calls = &mut self.state().calls;
+        *calls = if begins { *calls + 1 } else { calls.saturating_sub(1) };
+    }
+
+    /// Whether all applications have handed in what they had.
+    pub fn has_no_calls(&self) -> bool {
+        self.state().calls == 0
     }
 
     /// Luck of its own for everything that has a name, so that nobody's luck depends on what others do.

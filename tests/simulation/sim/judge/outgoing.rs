@@ -152,7 +152,12 @@ impl Judge {
         let left = sent.left_at.is_some();
         // A verdict may come while its SET is leaving, and wait for keys beside SETs of the same object; one that came long
         // before that was a guess.
-        let fits = |came_at: &Duration| sent.left_at.is_some_and(|left_at| *came_at + INSPECTED_WITHIN >= left_at);
+        // It may also wait in the mailbox while a full disk keeps the commit of its SET from ending.
+        let asked_at = sent.asked.iter().map(|asked| asked.at).min().unwrap_or_default();
+        let fits = |came_at: &Duration| {
+            let left_at = sent.left_at.unwrap_or(Duration::MAX);
+            *came_at + INSPECTED_WITHIN >= left_at.min(asked_at)
+        };
         let said = match outcome {
             Outcome::Acked => sent.acked_at.as_ref().is_some_and(fits),
             // A store keeps so much of a partner's code, and what came may be longer.
