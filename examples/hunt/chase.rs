@@ -27,6 +27,8 @@ pub(crate) struct Caught {
     pub(crate) seeds: u64,
     /// Nothing, if the hunt was given up.
     pub(crate) found: Option<Found>,
+    /// Seeds that show a violation without the bug as well: they prove nothing of it, and something is wrong.
+    pub(crate) innocent: Vec<Found>,
 }
 
 /// A violation.
@@ -64,14 +66,16 @@ pub(crate) fn all(hunts: Vec<Hunt>, base: u64, seeds_max: u64, jobs: usize, repo
 }
 
 fn chase(hunt: Hunt, base: u64, seeds_max: u64) -> Caught {
-    let mut seeds = seeds(hunt, base);
+    let (mut seeds, mut innocent) = (seeds(hunt, base), Vec::new());
     for count in 1..=seeds_max {
-        let found = run(hunt.bug, seeds.next_u64(), false);
-        if found.is_some() {
-            return Caught { hunt, seeds: count, found };
+        let seed = seeds.next_u64();
+        let Some(found) = run(hunt.bug, seed, false) else { continue };
+        match run(None, seed, false) {
+            None => return Caught { hunt, seeds: count, found: Some(found), innocent },
+            Some(anyhow) => innocent.push(anyhow),
         }
     }
-    Caught { hunt, seeds: seeds_max, found: None }
+    Caught { hunt, seeds: seeds_max, found: None, innocent }
 }
 
 /// The seeds of a hunt: no two hunts share any.

@@ -12,11 +12,11 @@ mod table;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Parser;
 use pushpull::planted::Bug;
 use pushpull::random::Random;
+use tokio::time::Instant;
 
 use chase::{Caught, Hunt};
 use table::Row;
@@ -45,9 +45,9 @@ struct Args {
     /// Fail unless every bug that this table says is caught is caught again.
     #[arg(long, value_name = "FILE", conflicts_with = "write")]
     check: Option<PathBuf>,
-    /// Seeds without any bug that must show no violation: as many as were hunted with, but no more than these.
-    #[arg(long, default_value_t = 20_000)]
-    control: u64,
+    /// Seeds without any bug, none of which may show a violation: as many as were hunted with, if it is not given.
+    #[arg(long)]
+    control: Option<u64>,
     /// Run this one federation with the one bug, and print everything that happens.
     #[arg(long, value_name = "SEED")]
     replay: Option<u64>,
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     if let Some(seed) = args.replay {
         return replay(args.bugs.first().copied(), seed);
     }
-    let recorded = match args.check.as_ref().map(|path| table::read(path)).transpose() {
+    let recorded = match args.check.as_deref().map(table::read).transpose() {
         Ok(recorded) => recorded,
         Err(why) => {
             eprintln!("{why}");
@@ -78,10 +78,12 @@ fn main() -> ExitCode {
     let caught = chase::all(quarry, base, args.seeds, args.jobs, report);
     let rows: Vec<Row> = bugs.iter().map(|bug| Row::of(*bug, &caught)).collect();
     let hunted: u64 = caught.iter().map(|caught| caught.seeds).sum();
-    let control = chase::control(base, hunted.min(args.control), args.jobs);
+    let innocent = args.control.unwrap_or(hunted);
+    let mut control = chase::control(base, innocent, args.jobs);
     print!("{}", table::table(&rows));
     println!("\n{}", table::summary(&rows));
-    println!("{hunted} seeds with a bug, {} without, {:.0?}", hunted.min(args.control), started.elapsed());
+    println!("{hunted} seeds with a bug, {innocent} without, {:.0?}", started.elapsed());
+    control.extend(caught.into_iter().flat_map(|caught| caught.innocent));
     let mut failed = false;
     for found in &control {
         println!("FAILED without any bug: {found}\n  replay: {}", chase::replay_command(None, found.seed));
@@ -96,8 +98,8 @@ fn main() -> ExitCode {
         failed = true;
     }
     if let Some(path) = &args.write {
-        let command = format!("--hunts {hunts} --seeds {} --seed {base}", args.seeds);
-        if let Err(error) = table::write(path, &rows, &command, hunted, hunted.min(args.control)) {
+        let run = table::Run { hunts, seeds: args.seeds, base, hunted, innocent, broken: control.len() };
+        if let Err(error) = table::write(path, &rows, &run) {
             eprintln!("{}: {error}", path.display());
             failed = true;
         }
