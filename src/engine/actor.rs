@@ -154,6 +154,9 @@ impl Actor {
                     self.counting.arrived_at.push(at);
                 }
                 let object = self.look_up(object).await?;
+                if planted::is(Bug::SettleWithoutPartner) {
+                    self.settle_anybodys(&object.acks).await?;
+                }
                 drop(room);
                 Input::Arrived { slot, object }
             }
@@ -253,6 +256,22 @@ impl Actor {
             }
         }
         Ok(object)
+    }
+
+    /// Settles SETs by their jtis alone, whoever they are for ([`Bug::SettleWithoutPartner`]).
+    async fn settle_anybodys(&mut self, jtis: &[Jti]) -> Result<(), store::Error> {
+        let at = self.clock.now().wall;
+        for jti in jtis {
+            for (peer, _, known) in self.journal.history(jti.clone()).await? {
+                if known.fate == Fate::Queued && peer != self.id {
+                    let (jti, digest, outcome) = (jti.clone(), known.digest, Outcome::Acked);
+                    let (seq, accepted_at, story) = (known.seq, known.since, known.story);
+                    let settle = Write::Settle { seq, jti, digest, accepted_at, outcome, at, attempts: 0, story };
+                    self.journal.commit(peer, Epoch(1), Arc::new(vec![settle])).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes the step durable. A full disk is waited out: nothing of the step has happened until it is over.

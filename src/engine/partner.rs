@@ -16,7 +16,6 @@ use super::supervisor::Supervisor;
 use crate::clock::Wall;
 use crate::metrics::PeerMetrics;
 use crate::peer::{Inspected, PeerId, SlotId};
-use crate::planted::{self, Bug};
 use crate::wire::Object;
 
 /// One configured partner, shared by all its transports.
@@ -140,9 +139,6 @@ impl Partner {
     ) -> Result<(), Stopped> {
         let at = self.now();
         let inspected: Inspected = self.inspector().inspect(object, patience).await;
-        if planted::is(Bug::SettleWithoutPartner) {
-            self.supervisor.spread_acks(&inspected.acks).await;
-        }
         handle.arrived(slot, inspected, room, at).await
     }
 

@@ -20,8 +20,7 @@ use super::recent::Recent;
 use crate::clock::Clock;
 use crate::codes::Code;
 use crate::metrics::Metrics;
-use crate::peer::{self, Inspected, Peer, PeerId};
-use crate::set::Jti;
+use crate::peer::{self, Peer, PeerId};
 use crate::store::{self, Handed, Journal};
 
 /// Limits of the engine.
@@ -193,17 +192,6 @@ impl Supervisor {
             handle.ended().await;
         }));
         tokio::time::timeout(grace, ended).await.is_ok()
-    }
-
-    /// Gives acks to whoever sent such SETs, as nobody ever should: for [`crate::planted::Bug::SettleWithoutPartner`].
-    pub(super) async fn spread_acks(&self, acks: &[Jti]) {
-        let handles: Vec<Handle> = self.actors.iter().map(|entry| entry.clone()).collect();
-        for handle in handles {
-            if let Some(room) = handle.try_arrival_room(1) {
-                let object = Inspected { acks: acks.to_vec(), ..Inspected::default() };
-                let _ = handle.arrived(None, object, room, self.clock.now().mono).await;
-            }
-        }
     }
 
     fn start(self: &Arc<Self>, id: PeerId, name: &Arc<str>) -> Handle {
