@@ -186,8 +186,11 @@ impl Supervisor {
     /// settled stays queued. False if the time was not enough.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.draining.store(true, Ordering::SeqCst);
-        let handles: Vec<Handle> = self.actors.iter().map(|entry| entry.clone()).collect();
-        let ended = join_all(handles.iter().map(|handle| async move {
+        let mut handles: Vec<(PeerId, Handle)> =
+            self.actors.iter().map(|entry| (*entry.key(), entry.clone())).collect();
+        // The map has another order in every process.
+        handles.sort_by_key(|(id, _)| id.0);
+        let ended = join_all(handles.iter().map(|(_, handle)| async move {
             handle.drain().await;
             handle.ended().await;
         }));

@@ -174,6 +174,10 @@ impl Life {
         }
     }
 
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     /// Waits while the process is stopped.
     pub async fn awake(&self) {
         while self.stopped.load(Ordering::Relaxed) {

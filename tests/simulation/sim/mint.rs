@@ -38,7 +38,7 @@ pub enum Kind {
     NoDate,
     /// With `exp`.
     Expires,
-    /// More than thirty days old.
+    /// Years old: also to a clock that is months behind.
     Old,
     /// `alg` is `none`.
     Unsigned,
@@ -191,7 +191,7 @@ impl Mint {
             Kind::NoSubject => drop(claims.remove("sub_id")),
             Kind::NoDate => drop(claims.remove("iat")),
             Kind::Expires => drop(claims.insert("exp".to_owned(), (BEGINNING + 3600).into())),
-            Kind::Old => drop(claims.insert("iat".to_owned(), (BEGINNING - 400 * 86_400).into())),
+            Kind::Old => drop(claims.insert("iat".to_owned(), (BEGINNING - 2000 * 86_400).into())),
             Kind::Unsigned => return unsigned(&claims),
             Kind::Garbage => return format!("{}.garbage.{}", jti.as_str(), from.0).into(),
             Kind::ForgedKey => return self.forged(*from, *key, &claims),

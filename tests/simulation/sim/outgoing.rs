@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use pushpull::engine::Slot;
 use pushpull::peer::{Ending, SlotId, SlotSpec};
 
-use super::event::Org;
+use super::event::{Event, Org};
 use super::life::Life;
 use super::objects;
 
@@ -19,6 +19,8 @@ pub struct Outgoing {
     to: Org,
     link: u64,
     spec: SlotSpec,
+    /// It takes an object.
+    is_free: bool,
     /// `maxResponseEvents` of what leaves by it.
     asks_for: Option<u64>,
 }
@@ -31,7 +33,7 @@ pub struct Leaving {
 
 impl Outgoing {
     pub fn new(slot: Slot, life: &Arc<Life>, to: Org, link: u64, spec: SlotSpec, asks_for: Option<u64>) -> Self {
-        Self { slot: Some(slot), life: Arc::clone(life), to, link, spec, asks_for }
+        Self { slot: Some(slot), life: Arc::clone(life), to, link, spec, is_free: true, asks_for }
     }
 
     pub fn id(&self) -> SlotId {
@@ -41,11 +43,13 @@ impl Outgoing {
     /// The next object; none when the actor or the process has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<Leaving> {
         let mut object = self.slot.as_mut()?.next().await?;
+        self.is_free = false;
         let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, self.asks_for)?;
         Some(Leaving { bytes, sets: object.sets.len() })
     }
 
-    pub async fn ready(&self) {
+    pub async fn ready(&mut self) {
+        self.is_free = true;
         self.slot().ready().await;
     }
 
@@ -54,14 +58,16 @@ impl Outgoing {
     }
 
     pub fn close(mut self, ending: Ending) {
-        self.tell_rest();
+        self.finish();
         if let Some(slot) = self.slot.take() {
             slot.close(ending);
         }
     }
 
-    fn tell_rest(&mut self) {
-        while self.slot.is_some() && self.next().now_or_never().flatten().is_some() {}
+    fn finish(&mut self) {
+        if self.slot.is_some() && self.is_free && self.next().now_or_never().flatten().is_none() {
+            self.life.note(&Event::Parted { org: self.life.org, partner: self.to });
+        }
     }
 
     fn slot(&self) -> &Slot {
@@ -71,6 +77,6 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        self.tell_rest();
+        self.finish();
     }
 }

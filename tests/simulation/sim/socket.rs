@@ -168,8 +168,10 @@ impl Writer<'_> {
                     continue;
                 }
                 _ = ping.tick() => {
-                    self.life.awake().await;
-                    self.out.send(Frame::Ping);
+                    // A process that is stopped says nothing; but what is put into its slot is told at once.
+                    if !self.life.is_stopped() {
+                        self.out.send(Frame::Ping);
+                    }
                     continue;
                 }
             };

@@ -3,7 +3,7 @@
 use pushpull::set::Jti;
 
 use super::Judge;
-use super::ghost::Owed;
+use super::ghost::{Owed, Standing, Track};
 use super::invariant::{Checked, Invariant};
 use crate::sim::event::{Org, Role, Truth};
 
@@ -128,7 +128,9 @@ impl Judge {
         for ((from, org), lane) in &mut self.lanes {
             while lane.awaited.front().is_some_and(|(came_at, _)| *came_at + within < now) {
                 let Some((came_at, jti)) = lane.awaited.pop_front() else { break };
-                let holds = lane.sets.get(&jti).is_some_and(|track| track.got.answered);
+                // Whoever has given up does not ask again.
+                let gave_up = |track: &Track| matches!(track.sent.standing, Standing::Dead | Standing::Closed(_));
+                let holds = lane.sets.get(&jti).is_some_and(|track| track.got.answered || gave_up(track));
                 let full_at = self.members.get(org).and_then(|member| member.full_at);
                 if !holds && full_at.is_some_and(|full_at| full_at >= came_at) {
                     // With no room in the inbox a SET is neither stored nor answered, and comes again (R5).

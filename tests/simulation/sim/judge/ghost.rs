@@ -48,6 +48,8 @@ pub(super) struct Lane {
     pub(super) sets: HashMap<Jti, Track>,
     /// Of the sender's queue.
     pub(super) seqs: HashMap<u64, Jti>,
+    /// When a link of the sender last ended while its slot was free.
+    pub(super) parted_at: Option<Duration>,
     /// Totals at the sender, then at the receiver, counted from what became durable.
     pub(super) totals: Totals,
     /// Jtis in objects that had to be refused as a whole.

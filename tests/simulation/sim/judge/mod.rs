@@ -35,6 +35,8 @@ pub struct Judge {
     default: Limits,
     members: BTreeMap<Org, Member>,
     lanes: Lanes,
+    /// Settled before they were seen to leave: they must have left by the end of this instant.
+    unsent: Vec<(Org, Org, Jti)>,
     now: Duration,
     /// All faults are over since then.
     healed: Option<Duration>,
@@ -59,6 +61,7 @@ impl Judge {
             default: limits,
             members: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            unsent: Vec::new(),
             now: Duration::ZERO,
             healed: None,
             quiet_at: None,
@@ -146,6 +149,11 @@ impl Judge {
                     self.error_left(*from, *to, jti, code)?;
                 }
                 self.answers_left(*from, *to, acks.iter().chain(errors.iter().map(|(jti, _)| jti)), sets.len())
+            }
+            Event::Parted { org, partner } => {
+                let now = self.now;
+                self.lane(*org, *partner).parted_at = Some(now);
+                Ok(())
             }
             Event::Came { to, from, sets, acks, errors, .. } => {
                 if !self.runs_product(*to) {
@@ -245,8 +253,9 @@ impl Watch for Judge {
         if self.violation.is_some() {
             return;
         }
+        let checked = if at > self.now { self.left_after_all() } else { Ok(()) };
         self.now = self.now.max(at);
-        if let Err(violation) = self.check(event) {
+        if let Err(violation) = checked.and_then(|()| self.check(event)) {
             self.violation = Some(violation);
         }
     }

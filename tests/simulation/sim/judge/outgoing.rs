@@ -180,10 +180,12 @@ impl Judge {
             })?;
         }
         if !matches!(outcome, Outcome::Dead(_)) {
-            tally.demand(Invariant::I6, case, left && said, || {
-                let found = format!("{outcome:?}; it left: {left}, such a verdict came: {said}");
-                (format!("a verdict of {} itself on a SET that left to it", to.0), found)
+            tally.demand(Invariant::I6, case, said, || {
+                (format!("a verdict of {} itself", to.0), format!("{outcome:?}, and none such came"))
             })?;
+            if !left {
+                self.unsent.push((from, to, jti.clone()));
+            }
         }
         self.by_policy(from, to, jti, outcome, attempts)?;
         let lane = self.lane(from, to);
@@ -208,6 +210,23 @@ impl Judge {
         let sent = self.sent(from, to, jti);
         sent.standing = standing;
         sent.ended_at = now;
+        Ok(())
+    }
+
+    /// I6: nothing is settled that never left. What is put into a slot leaves when the link's task gets its turn, and a
+    /// verdict that was there before it may be taken in between; but no time passes.
+    pub(super) fn left_after_all(&mut self) -> Checked {
+        for (from, to, jti) in std::mem::take(&mut self.unsent) {
+            let case = self.case(from, to, Some(&jti));
+            let sent = self.sent(from, to, &jti);
+            let (left, asked_at) = (sent.left_at.is_some(), sent.asked.iter().map(|asked| asked.at).min());
+            // It was put into the slot of a link that had just ended, which its maker had not heard of yet.
+            if !left && self.lane(from, to).parted_at.is_some_and(|parted_at| Some(parted_at) >= asked_at) {
+                self.tally.excuse("settled by its partner after it was put into the slot of a link that had ended");
+                continue;
+            }
+            self.tally.demand(Invariant::I6, case, left, || ("a SET that left", "one that never did is settled"))?;
+        }
         Ok(())
     }
 

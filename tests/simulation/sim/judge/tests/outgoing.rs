@@ -146,7 +146,7 @@ fn i6_another_partner_settles_a_set() {
 #[test]
 fn i6_an_ack_of_what_never_left_settles_it() {
     let mut scene = Scene::new();
-    scene.sent("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).breaks(I6);
+    scene.sent("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).after(1).sent("b").breaks(I6);
 }
 
 #[test]
