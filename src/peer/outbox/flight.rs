@@ -32,6 +32,9 @@ impl Outbox {
         let (mut again, mut suspects) = (Vec::new(), Vec::new());
         for &seq in carried {
             let Some(entry) = self.entries.get_mut(&seq) else { continue };
+            if planted::is(Bug::AttemptsReset) {
+                entry.attempts = 0;
+            }
             let Some((via, sent_at)) = entry.via() else { continue };
             let unheard = heard_at.is_none_or(|heard| heard <= sent_at);
             match entry.state {
@@ -49,9 +52,6 @@ impl Outbox {
                 _ => continue,
             }
             entry.open = false;
-            if planted::is(Bug::AttemptsReset) {
-                entry.attempts = 0;
-            }
             self.leave_state(seq);
             again.push(seq);
         }

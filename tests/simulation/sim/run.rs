@@ -105,6 +105,7 @@ async fn live(world: &Arc<World>) -> Duration {
             world.violate(format!("not quiet {QUIET_WITHIN:?} after it was healed: {}", unsettled(world).await));
         }
         world.note(&Event::Quiet);
+        damage_is_told(world).await;
         idle(world).await;
         for member in world.members().iter().filter(|member| member.is_real()) {
             world.note(&Event::Ends { org: member.org, contents: member.disk.contents() });
@@ -170,6 +171,23 @@ async fn is_calm(world: &Arc<World>) -> bool {
         }
     }
     true
+}
+
+/// What stays queued when all is quiet is damaged, and the product has to say so (I18).
+async fn damage_is_told(world: &Arc<World>) {
+    for member in world.members().iter().filter(|member| member.is_real()) {
+        let Some(life) = member.life() else { continue };
+        for (other, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
+            let Ok(stats) = partner.handle().stats().await else { continue };
+            let (queued, told) = (stats.counts.queued, stats.damaged as u64);
+            if queued > told {
+                world.violate(format!(
+                    "damage in silence: {:?} has {queued} SETs queued for {other:?}, and tells of {told} damaged rows",
+                    member.org
+                ));
+            }
+        }
+    }
 }
 
 /// What has not ended, for people.
