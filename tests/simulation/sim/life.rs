@@ -71,7 +71,12 @@ impl Life {
         let (mut partners, mut orgs, mut configs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for other in world.members().iter().map(|member| member.org).filter(|other| *other != org) {
             // The store may die at any moment; then this process never begins to do anything.
-            let id = store.peer_id(mint::name(other)).await.unwrap_or(PeerId(u32::from(other.0) + 1));
+            let mut id = store.peer_id(mint::name(other)).await;
+            while id == Err(pushpull::store::Error::Full) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                id = store.peer_id(mint::name(other)).await;
+            }
+            let id = id.unwrap_or(PeerId(u32::from(other.0) + 1));
             let seed = world.luck(&[20, u64::from(org.0), u64::from(other.0), number]).next_u64();
             let inspector = inspector(world, member, other, &clock, seed);
             let name = mint::name(other).into();

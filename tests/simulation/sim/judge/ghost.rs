@@ -190,6 +190,8 @@ pub(super) struct Sent {
     pub(super) attempts: u32,
     /// What operators have asked to be done with it.
     pub(super) asked_for: Vec<&'static str>,
+    /// When the last act was asked for: a new series counts from then.
+    pub(super) redriving_at: Option<Duration>,
     /// Its row was damaged, in which life.
     pub(super) damaged: Option<u32>,
 }

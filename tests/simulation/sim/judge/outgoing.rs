@@ -126,7 +126,7 @@ impl Judge {
         sent.digest = Some(digest);
         sent.seq = row.seq;
         let asked_at = sent.asked(digest).map(|asked| asked.at).filter(|_| standing == Standing::Absent);
-        sent.since = asked_at.unwrap_or(now);
+        sent.since = asked_at.or(sent.redriving_at).unwrap_or(now);
         sent.life = life;
         (sent.times, sent.times_healed, sent.attempts) = (0, 0, 0);
         self.tally.demand(Invariant::I1, case, other.is_none(), || {
@@ -231,7 +231,10 @@ impl Judge {
     }
 
     pub(super) fn redriving(&mut self, org: Org, to: Org, jti: &Jti, how: &'static str) {
-        self.sent(org, to, jti).asked_for.push(how);
+        let now = self.now;
+        let sent = self.sent(org, to, jti);
+        sent.asked_for.push(how);
+        sent.redriving_at = Some(now);
     }
 
     /// A dead letter is dealt with: only for an operator, and sent again only if it was never answered (I2).
