@@ -8,6 +8,7 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
@@ -16,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::{info, warn};
 
 use super::watched::Watched;
-use super::{Config, SUBPROTOCOL, websocket};
+use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::codes::Code;
 use crate::engine::Partner;
 use crate::transport::{Pass, reply};
@@ -43,8 +44,8 @@ pub fn upgrade(
     let upgraded = hyper::upgrade::on(&mut request);
     let told = partner.note_connection();
     tokio::spawn(async move {
-        let io = match upgraded.await {
-            Ok(io) => TokioIo::new(io),
+        let socket = match socket(upgraded, &config).await {
+            Ok(socket) => socket,
             Err(error) => {
                 if told.is_some() {
                     warn!(peer = %partner.name, code = %Code::LinkDown, transport = "websocket", why = %error, "the WebSocket handshake broke off");
@@ -52,17 +53,28 @@ pub fn upgrade(
                 return;
             }
         };
-        let settings = websocket::settings(&config);
-        let watched = Watched::accepted(io, config.silence_max());
-        let socket = WebSocketStream::from_raw_socket(watched, Role::Server, Some(settings)).await;
         if let Some(count) = told {
             info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
         }
-        let why = websocket::run(socket, seat, config, stop, Some(pass)).await.why;
+        let why = objects::run(socket, seat, config, stop, Some(pass)).await.why;
         if told.is_some() {
             info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
         }
     });
+    switching(accept)
+}
+
+/// The WebSocket on a connection that has been upgraded.
+pub(super) async fn socket(
+    upgraded: OnUpgrade,
+    config: &Config,
+) -> Result<WebSocketStream<Watched<TokioIo<Upgraded>>>, hyper::Error> {
+    let watched = Watched::accepted(TokioIo::new(upgraded.await?), config.silence_max());
+    Ok(WebSocketStream::from_raw_socket(watched, Role::Server, Some(websocket::settings(config))).await)
+}
+
+/// The answer with which a connection becomes a WebSocket.
+pub(super) fn switching(accept: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -74,7 +86,7 @@ pub fn upgrade(
 }
 
 /// The value for `Sec-WebSocket-Accept`, or the refusal.
-fn check(version: Version, headers: &HeaderMap) -> Result<HeaderValue, Response<Body>> {
+pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<HeaderValue, Response<Body>> {
     let bad = |what: &str| reply::error(StatusCode::BAD_REQUEST, "invalid_request", what);
     if !lists(headers, UPGRADE, "websocket") {
         return Err(reply::method_not_allowed("POST"));

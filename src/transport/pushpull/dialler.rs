@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::initiator::Initiator;
 use super::watched::Watched;
-use super::{Config, SUBPROTOCOL, websocket};
+use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
@@ -41,7 +41,7 @@ pub struct Dial {
 }
 
 /// Why there is no WebSocket.
-enum Refused {
+pub(super) enum Refused {
     /// The partner cannot be reached at all; HTTP would fare no better.
     Unreachable(String),
     /// It can be reached and does not speak WebSocket, at least not now.
@@ -51,7 +51,7 @@ enum Refused {
 }
 
 /// What came of an attempt.
-type Opened = Result<WebSocketStream<Watched<Stream>>, Refused>;
+pub(super) type Opened = Result<WebSocketStream<Watched<Stream>>, Refused>;
 
 /// A connection that lived this long was a good one: the next attempt comes soon.
 const GOOD: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
-                let farewell = websocket::run(socket, partner.seat(), Arc::clone(&config), stop.clone(), None).await;
+                let farewell = objects::run(socket, partner.seat(), Arc::clone(&config), stop.clone(), None).await;
                 if *stop.borrow() || partner.is_retired() {
                     return;
                 }
@@ -195,13 +195,18 @@ impl Dial {
     }
 
     async fn open(&self, config: &Config) -> Opened {
+        let request = self.request().map_err(|error| Refused::Handshake(error.to_string()))?;
+        self.open_by(request, config).await
+    }
+
+    /// Connects, and asks for a WebSocket with this request.
+    pub(super) async fn open_by(&self, request: Request, config: &Config) -> Opened {
         let connecting = timeout(OPENING, self.dialer.connect(&self.target, self.pin.as_ref()));
         let stream = match connecting.await {
             Err(_) => return Err(Refused::Unreachable(format!("no connection within {} s", OPENING.as_secs()))),
             Ok(Err(error)) => return Err(Refused::Unreachable(error.to_string())),
             Ok(Ok(stream)) => stream,
         };
-        let request = self.request().map_err(|error| Refused::Handshake(error.to_string()))?;
         let watched = Watched::dialled(stream, config.silence_max());
         let handshake = client_async_with_config(request, watched, Some(websocket::settings(config)));
         match timeout(OPENING, handshake).await {
@@ -222,7 +227,7 @@ impl Dial {
         }
     }
 
-    fn request(&self) -> Result<Request, http::Error> {
+    pub(super) fn request(&self) -> Result<Request, http::Error> {
         let target = self.target.clone().with_websocket_scheme();
         let mut request = http::Request::builder()
             .method("GET")

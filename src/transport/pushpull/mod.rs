@@ -6,6 +6,7 @@ mod accept;
 mod dialler;
 mod frames;
 mod initiator;
+mod objects;
 mod responder;
 mod watched;
 mod websocket;
