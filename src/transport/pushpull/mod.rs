@@ -4,6 +4,7 @@
 
 mod accept;
 mod dialler;
+pub mod echo;
 mod frames;
 mod initiator;
 mod objects;
