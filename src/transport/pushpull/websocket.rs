@@ -48,7 +48,7 @@ pub(super) fn settings(config: &Config) -> WebSocketConfig {
 
 /// What becomes of the messages that come.
 pub(super) trait Hearing: Send {
-    /// Takes from what its sender may send a message for.
+    /// Pays for one message out of what its sender has left.
     fn pay(&self, rate: Rate) -> Result<(), Empty>;
 
     /// Takes a text or binary message in. While it waits nothing is read, and TCP pushes back.
