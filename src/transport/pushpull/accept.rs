@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, websocket};
 use crate::codes::Code;
-use crate::engine::Partner;
+use crate::engine::{Partner, Seat};
 use crate::transport::{Pass, reply};
 
 /// WebSockets of one partner at the same time. Both of its nodes, and a few that it does not yet know to be dead.
@@ -52,13 +53,10 @@ pub fn upgrade(
                 return;
             }
         };
-        let settings = websocket::settings(&config);
-        let watched = Watched::accepted(io, config.silence_max());
-        let socket = WebSocketStream::from_raw_socket(watched, Role::Server, Some(settings)).await;
         if let Some(count) = told {
             info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
         }
-        let why = websocket::run(socket, seat, config, stop, Some(pass)).await.why;
+        let why = converse(io, seat, config, stop, Some(pass)).await;
         if told.is_some() {
             info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
         }
@@ -71,6 +69,25 @@ pub fn upgrade(
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     response
+}
+
+/// Speaks over a connection whose handshake is over until it ends, and says why it did. Public for the fuzzers alone,
+/// which have no network.
+#[doc(hidden)]
+pub async fn converse<S>(
+    io: S,
+    seat: Seat,
+    config: Arc<Config>,
+    stop: watch::Receiver<bool>,
+    pass: Option<Pass>,
+) -> String
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = websocket::settings(&config);
+    let watched = Watched::accepted(io, config.silence_max());
+    let socket = WebSocketStream::from_raw_socket(watched, Role::Server, Some(settings)).await;
+    websocket::run(socket, seat, config, stop, pass).await.why
 }
 
 /// The value for `Sec-WebSocket-Accept`, or the refusal.
