@@ -8,8 +8,8 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
-use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::codes::Code;
-use crate::engine::Partner;
+use crate::engine::{Partner, Seat};
 use crate::transport::{Pass, reply};
 
 /// WebSockets of one partner at the same time. Both of its nodes, and a few that it does not yet know to be dead.
@@ -44,8 +44,8 @@ pub fn upgrade(
     let upgraded = hyper::upgrade::on(&mut request);
     let told = partner.note_connection();
     tokio::spawn(async move {
-        let socket = match socket(upgraded, &config).await {
-            Ok(socket) => socket,
+        let io = match upgraded.await {
+            Ok(io) => TokioIo::new(io),
             Err(error) => {
                 if told.is_some() {
                     warn!(peer = %partner.name, code = %Code::LinkDown, transport = "websocket", why = %error, "the WebSocket handshake broke off");
@@ -56,7 +56,7 @@ pub fn upgrade(
         if let Some(count) = told {
             info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
         }
-        let why = objects::run(socket, seat, config, stop, Some(pass)).await.why;
+        let why = converse(io, seat, config, stop, Some(pass)).await;
         if told.is_some() {
             info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
         }
@@ -64,13 +64,13 @@ pub fn upgrade(
     switching(accept)
 }
 
-/// The WebSocket on a connection that has been upgraded.
-pub(super) async fn socket(
-    upgraded: OnUpgrade,
-    config: &Config,
-) -> Result<WebSocketStream<Watched<TokioIo<Upgraded>>>, hyper::Error> {
-    let watched = Watched::accepted(TokioIo::new(upgraded.await?), config.silence_max());
-    Ok(WebSocketStream::from_raw_socket(watched, Role::Server, Some(websocket::settings(config))).await)
+/// The WebSocket on a connection whose handshake is over.
+pub(super) async fn socket<S>(io: S, config: &Config) -> WebSocketStream<Watched<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let watched = Watched::accepted(io, config.silence_max());
+    WebSocketStream::from_raw_socket(watched, Role::Server, Some(websocket::settings(config))).await
 }
 
 /// The answer with which a connection becomes a WebSocket.
@@ -83,6 +83,22 @@ pub(super) fn switching(accept: HeaderValue) -> Response<Body> {
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     response
+}
+
+/// Speaks over a connection whose handshake is over until it ends, and says why it did. Public for the fuzzers alone,
+/// which have no network.
+#[doc(hidden)]
+pub async fn converse<S>(
+    io: S,
+    seat: Seat,
+    config: Arc<Config>,
+    stop: watch::Receiver<bool>,
+    pass: Option<Pass>,
+) -> String
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    objects::run(socket(io, &config).await, seat, config, stop, pass).await.why
 }
 
 /// The value for `Sec-WebSocket-Accept`, or the refusal.

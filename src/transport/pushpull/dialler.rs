@@ -7,6 +7,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Error;
@@ -20,7 +21,7 @@ use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
-use crate::engine::Partner;
+use crate::engine::{Partner, Seat};
 use crate::wire::net::{Backoff, Client, Dialer, Pin, Stream, Target, retry_after};
 
 /// Where and how to reach a partner.
@@ -51,7 +52,7 @@ pub(super) enum Refused {
 }
 
 /// What came of an attempt.
-pub(super) type Opened = Result<WebSocketStream<Watched<Stream>>, Refused>;
+pub(super) type Opened<S = Stream> = Result<WebSocketStream<Watched<S>>, Refused>;
 
 /// A connection that lived this long was a good one: the next attempt comes soon.
 const GOOD: Duration = Duration::from_secs(10);
@@ -207,6 +208,13 @@ impl Dial {
             Ok(Err(error)) => return Err(Refused::Unreachable(error.to_string())),
             Ok(Ok(stream)) => stream,
         };
+        self.shake_hands(stream, request, config).await
+    }
+
+    async fn shake_hands<S>(&self, stream: S, request: Request, config: &Config) -> Opened<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let watched = Watched::dialled(stream, config.silence_max());
         let handshake = client_async_with_config(request, watched, Some(websocket::settings(config)));
         match timeout(OPENING, handshake).await {
@@ -224,6 +232,26 @@ impl Dial {
             }
             Ok(Err(error)) => Err(Refused::Handshake(error.to_string())),
             Err(_) => Err(Refused::Handshake(format!("no answer within {} s", OPENING.as_secs()))),
+        }
+    }
+
+    /// Shakes hands over this stream and speaks over it until it ends; says why it did, or why there is no WebSocket. For
+    /// the fuzzers alone, which have no network.
+    #[doc(hidden)]
+    pub async fn converse<S>(
+        &self,
+        stream: S,
+        seat: Seat,
+        config: Arc<Config>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<String, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let request = self.request().map_err(|error| error.to_string())?;
+        match self.shake_hands(stream, request, &config).await {
+            Ok(socket) => Ok(objects::run(socket, seat, config, stop, None).await.why),
+            Err(Refused::Unreachable(why) | Refused::Handshake(why) | Refused::Busy(why, _)) => Err(why),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderValue, Request, Response};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::WebSocketStream;
@@ -28,8 +29,8 @@ pub fn answer(mut request: Request<Body>, config: Arc<Config>, clock: Arc<dyn Cl
     };
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        if let Ok(socket) = socket(upgraded, &config).await {
-            run(socket, config, clock).await;
+        if let Ok(io) = upgraded.await {
+            run(socket(TokioIo::new(io), &config).await, config, clock).await;
         }
     });
     let mut response = switching(accept);
