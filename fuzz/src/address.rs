@@ -115,7 +115,9 @@ fn url(line: &str) {
     let Ok(target) = Target::parse(line) else { return };
     let shown = target.to_string();
     let shown = shown.strip_suffix("?…").unwrap_or(&shown);
-    assert!(shown.is_ascii() && !shown.contains(['@', '#', '\\', ' ']) && target.port() != 0, "{shown}");
+    assert!(shown.is_ascii() && !shown.contains(['#', '\\', ' ']) && target.port() != 0, "{shown}");
+    let authority = target.authority();
+    assert!(!authority.contains(['@', '/', '?']) && shown.contains(&format!("://{authority}/")), "{shown}");
     assert!(target.path().as_str().starts_with('/'), "{shown}");
     let host = target.host();
     assert!(!host.is_empty());
