@@ -142,9 +142,8 @@ impl<'a> Answer<'a> {
 
     /// As far as the request can be told from the bytes: one with a length, and complete.
     fn is_right_for(&self, bytes: &[u8]) {
-        let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") else { return };
-        let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return };
-        let mut lines = head.split("\r\n");
+        let Some((head, body)) = head_and_rest(bytes) else { return };
+        let mut lines = head.into_iter();
         let line = lines.next().unwrap_or_default();
         let headers: Vec<(String, &str)> = lines
             .filter_map(|line| line.split_once(':'))
@@ -164,10 +163,25 @@ impl<'a> Answer<'a> {
         assert!(only("content-encoding").is_none());
         let Some(length) = only("content-length").and_then(|length| length.parse::<usize>().ok()) else { return };
         assert!(length <= LIMITS.object_bytes_max, "a body of {length} bytes is taken");
-        let Some(body) = bytes.get(end + 4..end + 4 + length) else { panic!("half a body is answered by 200") };
+        let Some(body) = body.get(..length) else { panic!("half a body is answered by 200") };
         let request = strict::read(body).expect("what is no strict JSON is answered by 200");
         let sets = wire::parse(self.body, &wire::Limits::default()).expect("the answer is a Communication Object").sets;
         let most = request.get("maxResponseEvents").and_then(Json::number).unwrap_or(f64::MAX);
         assert!(sets.len() as f64 <= most && sets.len() <= LIMITS.sets_per_object_max, "{} SETs", sets.len());
+    }
+}
+
+/// The lines of a request's head, and what follows it. A line may end without CR (RFC 9112 §2.2).
+fn head_and_rest(bytes: &[u8]) -> Option<(Vec<&str>, &[u8])> {
+    let mut lines = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let line = std::str::from_utf8(&rest[..end]).ok()?;
+        rest = &rest[end + 1..];
+        match line.strip_suffix('\r').unwrap_or(line) {
+            "" => return Some((lines, rest)),
+            line => lines.push(line),
+        }
     }
 }
