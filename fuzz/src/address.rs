@@ -125,7 +125,8 @@ fn url(line: &str) {
     assert_eq!(target.address(), host.parse::<IpAddr>().ok(), "{shown}");
     let last = host.rsplit('.').find(|label| !label.is_empty()).unwrap_or_default();
     let is_hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.strip_prefix("0x").is_some_and(is_hex);
+    let is_decimal = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let numeric = is_decimal(last) || last.strip_prefix("0x").is_some_and(is_hex);
     assert!(target.address().is_some() || !numeric, "{shown} is an address to some");
     let again = Target::parse(shown).unwrap_or_else(|error| panic!("{shown}: {error}"));
     assert_eq!((again.host(), again.port(), again.is_secure()), (host, target.port(), target.is_secure()));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use pushpull::config::{Config, Environment, Error, Place, parse};
+use pushpull::wire::net::Target;
 
 /// The reader under test.
 pub type Parse = fn(&str, &Path, &Environment) -> Result<Config, Error>;
@@ -37,7 +38,9 @@ pub fn check_with(parse: Parse, data: &[u8]) {
 
 /// What follows from the checks, asked in another way.
 fn holds_together(config: &Config) {
-    assert!(config.server.issuer.starts_with("https://"), "{}", config.server.issuer);
+    let issuer = Target::parse(&config.server.issuer).expect("an issuer is a URL");
+    let here = issuer.host() == "localhost" || issuer.address().is_some_and(|address| address.is_loopback());
+    assert!(!issuer.is_websocket() && (issuer.is_secure() || here), "{issuer}");
     let mut names: Vec<&str> = config.peers.iter().map(|peer| peer.name.as_str()).collect();
     names.sort_unstable();
     assert!(names.windows(2).all(|two| two[0] != two[1]), "two peers have one name");
