@@ -123,7 +123,8 @@ fn url(line: &str) {
     assert!(!host.is_empty());
     // What looks like an address to anybody has to be one for the filter.
     assert_eq!(target.address(), host.parse::<IpAddr>().ok(), "{shown}");
-    let last = host.rsplit('.').find(|label| !label.is_empty()).unwrap_or_default();
+    // With more than one dot at its end no resolver takes it for a name or an address.
+    let last = host.strip_suffix('.').unwrap_or(&host).rsplit('.').next().unwrap_or_default();
     let is_hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_decimal = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let numeric = is_decimal(last) || last.strip_prefix("0x").is_some_and(is_hex);
