@@ -122,6 +122,8 @@ pub(crate) fn run(bug: Option<Bug>, seed: u64, trace: bool) -> Option<Found> {
 fn unjudged(what: &str) -> &'static str {
     if what.starts_with("not quiet") {
         Invariant::L1.name()
+    } else if what.starts_with("handed over again") {
+        Invariant::I7.name()
     } else if what.starts_with("damage in silence") {
         Invariant::I18.name()
     } else if what.contains("spins") || what.contains("looks at its clock") {

@@ -52,7 +52,7 @@ impl Inbox {
             let (journal, consumer) = (Arc::clone(&self.journal), self.consumer.clone());
             tokio::spawn(async move { journal.confirm(consumer, up_to).await });
             // Whoever reads again at once would read the same for as long as that takes, and in pretend time for ever.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
             return Ok(());
         }
         self.journal.confirm(self.consumer.clone(), up_to).await
