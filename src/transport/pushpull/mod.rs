@@ -4,8 +4,10 @@
 
 mod accept;
 mod dialler;
+pub mod echo;
 mod frames;
 mod initiator;
+mod objects;
 mod responder;
 mod watched;
 mod websocket;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[doc(hidden)]
+pub use accept::converse;
 pub use accept::upgrade;
 pub use dialler::{Dial, run as dial};
 pub use responder::{admit, exchange};
