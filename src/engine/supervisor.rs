@@ -1,6 +1,6 @@
 //! Starts a peer's actor when it is first needed, and ends all of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -236,7 +236,7 @@ impl Supervisor {
             mailbox,
             inbox_max: self.config.inbox_max,
             outbox_max: self.config.peer.outbox_max,
-            slots: HashMap::new(),
+            slots: BTreeMap::new(),
             watchers: HashMap::new(),
             accepting: HashMap::new(),
             callers: Vec::new(),

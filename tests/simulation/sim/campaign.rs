@@ -157,7 +157,7 @@ pub fn judge(options: &Options) -> Judge {
         answer_within: Duration::from_secs(300),
         repeat_within: Duration::from_secs(300),
         // Both may ask each second, and each is answered; the minutes of two are not the same.
-        empty_objects_per_minute: 200,
+        empty_objects_per_minute: 300,
         ..Bounds::default()
     };
     let mut judge = Judge::new(Limits::default(), bounds);

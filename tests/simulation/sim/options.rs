@@ -103,7 +103,7 @@ impl Options {
         let bytes_max = pick(&mut random, &[4 << 10, 16 << 10, 64 << 10, 2 << 20]);
         let hurried = strikes(&mut random, 300);
         let members: Vec<MemberPlan> = (0..count).map(|n| MemberPlan::draw(seed, n, hurried, bytes_max)).collect();
-        let total = pick(&mut random, &[100, 200, 250, 300, 350, 400, 450, 500, 500]);
+        let total = pick(&mut random, &[100, 200, 300, 350, 400, 450, 500, 500, 500]);
         let mut pairs = Vec::new();
         for first in 0..count {
             for second in first + 1..count {

@@ -47,7 +47,7 @@ fn plan(world: &World, from: Org, to: Org, luck: &mut Random) -> Vec<Call> {
         let size = pick(luck, &[1, 1, 1, 1, 2, 5, 20, 60]).min(left);
         let mut items = Vec::with_capacity(size);
         for _ in 0..size {
-            let again = strikes(luck, 30).then(|| made.get(luck.below(made.len() as u64) as usize).cloned()).flatten();
+            let again = strikes(luck, 12).then(|| made.get(luck.below(made.len() as u64) as usize).cloned()).flatten();
             if let Some(jti) = again {
                 items.push((jti, pick(luck, &[Kind::Sound, Kind::Changed])));
                 continue;
