@@ -100,6 +100,8 @@ async fn redrive(life: &Arc<Life>, luck: &mut Random) {
         let (how, name) = match luck.below(4) {
             0 => (Redrive::Discard, "discarded"),
             1 => (reissue(life, to, &letter.jti), "reissued"),
+            // Also what the partner has answered, which the product must not do.
+            2 => (Redrive::Resend, "resent"),
             _ if given_up => (Redrive::Resend, "resent"),
             _ => continue,
         };
