@@ -139,6 +139,11 @@ pub enum Event {
 pub trait Watch: Send {
     /// Notes what happened at this simulated time since the beginning.
     fn note(&mut self, at: Duration, event: &Event);
+
+    /// Whether something was broken, so that nothing need happen any more.
+    fn is_broken(&self) -> bool {
+        false
+    }
 }
 
 impl Watch for () {

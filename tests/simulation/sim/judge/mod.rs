@@ -259,4 +259,8 @@ impl Watch for Judge {
             self.violation = Some(violation);
         }
     }
+
+    fn is_broken(&self) -> bool {
+        self.violation.is_some()
+    }
 }

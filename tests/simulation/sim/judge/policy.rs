@@ -7,7 +7,7 @@ use pushpull::set::Jti;
 
 use super::Judge;
 use super::invariant::{Checked, Invariant};
-use crate::sim::event::Org;
+use crate::sim::event::{Org, Truth};
 
 impl Judge {
     /// The number of attempts of the SET at this place is written (R10): each was a transmission, and each number follows
@@ -91,6 +91,16 @@ impl Judge {
             return Ok(());
         }
         let case = self.case(from, to, Some(jti));
+        // Its partner may have to wait for newer keys before it refuses, and fetches them at a bounded rate (R7): whoever
+        // loses patience before that sent what nobody could have taken.
+        let is_unsound = self.lane(from, to).sets.get(jti).is_some_and(|track| {
+            let came = &track.got.came;
+            !came.is_empty() && came.iter().all(|(_, truth)| *truth == Truth::Unsound)
+        });
+        if times_healed > 1 && is_unsound {
+            self.tally.excuse("given up before its partner had the keys to refuse it");
+            return Ok(());
+        }
         self.tally.demand(Invariant::L1, case, times_healed <= 1, || {
             ("a sound partner's verdict", format!("given up, after {times_healed} transmissions since all is well"))
         })

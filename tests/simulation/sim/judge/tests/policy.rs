@@ -3,7 +3,7 @@ use std::time::Duration;
 use pushpull::peer::{DeathCause, Outcome};
 
 use super::scene::{P, Q, Scene, disk, limits};
-use crate::sim::event::Event;
+use crate::sim::event::{Event, Truth};
 use crate::sim::judge::Invariant::{I13, L1};
 
 fn gives_up(scene: &mut Scene, cause: DeathCause, attempts: u32) -> &mut Scene {
@@ -109,6 +109,15 @@ fn l1_a_set_is_given_up_although_all_is_well() {
         .left("a")
         .after(30);
     gives_up(&mut scene, DeathCause::Attempts, 3).breaks(L1);
+}
+
+#[test]
+fn l1_an_unsound_set_may_be_given_up_before_its_partner_has_the_keys_to_refuse_it() {
+    let mut scene = Scene::new();
+    scene.sent("a").note(Event::Healed).after(100).left("a").came("a", Truth::Unsound);
+    scene.after(30).left("a").attempts(1, 2).after(30).left("a").after(30);
+    gives_up(&mut scene, DeathCause::Attempts, 3).passes(I13);
+    assert_eq!(scene.excused("the keys to refuse it"), 1);
 }
 
 #[test]
