@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 #[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
 const _: () = assert!(
     option_env!("PUSHPULL_HUNT").is_some(),
-    "planted-bugs is never part of a release: to hunt with optimised code, say PUSHPULL_HUNT=1 to the compiler"
+    "planted-bugs is never part of a release: a hunt with optimised code needs `--config examples/hunt/release.toml`"
 );
 
 /// Whether this mistake is made here and now: `if planted::is(Bug::…)` stands wherever one could have been made.

@@ -247,7 +247,7 @@ impl Peer {
                 return self.outbox.delivered(id, &slot.carried);
             }
             Ending::Lost { retry_after } => {
-                let pause_max = if planted::is(Bug::RetryAfterForEver) { Duration::MAX / 2 } else { RETRY_AFTER_MAX };
+                let pause_max = if planted::is(Bug::RetryAfterForEver) { Duration::MAX / 4 } else { RETRY_AFTER_MAX };
                 let due = (!retry_after.is_zero()).then(|| now.mono + retry_after.min(pause_max));
                 self.outbox.lost(id, &slot.carried, slot.heard_at, due);
             }

@@ -6,6 +6,23 @@ use crate::{Fault, none};
 /// What may not be built into anything but the hunt and tests.
 const FEATURE: &str = "planted-bugs";
 
+/// What alone lets it into optimised code.
+const CONFIG: &str = "examples/hunt/release.toml";
+
+#[test]
+fn the_compiler_refuses_planted_bugs_in_a_release_but_for_the_hunt() {
+    let list = files::one("src/planted.rs").text;
+    let guard = "#[cfg(all(feature = \"planted-bugs\", not(debug_assertions)))]\nconst _: () = assert!(\n    \
+                 option_env!(\"PUSHPULL_HUNT\").is_some(),";
+    assert!(list.contains(guard), "src/planted.rs has lost its guard");
+    let said = files::under(&["src", "tests", "examples", ".ci", ".cargo", "packaging"], "");
+    let said = said.iter().filter(|file| file.text.contains("PUSHPULL_HUNT"));
+    let allowed = ["src/planted.rs", "tests/tidy/planted.rs", CONFIG];
+    none(said.filter(|file| !allowed.contains(&file.path.as_str())).map(|file| {
+        Fault::new(&file.path, "names what opens a release to planted bugs", "leave it to the hunt's configuration")
+    }));
+}
+
 #[test]
 fn no_default_feature_and_no_other_feature_plants_bugs() {
     let manifest: toml::Table = files::one("Cargo.toml").text.parse().expect("Cargo.toml");
@@ -25,7 +42,7 @@ fn no_default_feature_and_no_other_feature_plants_bugs() {
                 Fault::new(
                     "Cargo.toml",
                     "releases have debug assertions set",
-                    "without them the feature does not compile",
+                    "with them the feature compiles without a word",
                 )
             },
         ),
@@ -36,8 +53,12 @@ fn no_default_feature_and_no_other_feature_plants_bugs() {
 fn releases_and_continuous_integration_build_the_program_without_it() {
     let gate = files::one(".ci/run").text;
     let lines = gate.lines().filter(|line| line.contains("cargo") && line.contains(FEATURE));
-    none(lines.filter(|line| !line.contains("--profile hunt") || !line.contains("--example hunt")).map(|line| {
+    none(lines.filter(|line| !line.contains(CONFIG) || !line.contains("--example hunt")).map(|line| {
         Fault::new(".ci/run", format!("`{}` is not the hunt", line.trim()), "build nothing else with planted bugs")
+    }));
+    let other = gate.lines().filter(|line| line.contains(CONFIG) && !line.contains("--example hunt"));
+    none(other.map(|line| {
+        Fault::new(".ci/run", format!("`{}` is not the hunt", line.trim()), "build nothing else by its configuration")
     }));
     assert!(!gate.contains("--all-features"), ".ci/run builds with all features, the planted bugs among them");
 }

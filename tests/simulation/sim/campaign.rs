@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
+use super::disk::Faults;
 use super::event::Role;
 use super::judge::{Bounds, Judge, Limits, Tally, isolated};
-use super::options::{MemberPlan, Options};
+use super::options::{MemberPlan, Options, SMALL_MAX};
 use super::paths::{EXPECTED, Ear};
 use super::run::{self, Outcome};
 use super::world::luck;
@@ -150,9 +151,19 @@ pub fn judge(options: &Options) -> Judge {
     let others = options.members.len() as u64;
     let patience = |plan: &MemberPlan| plan.peer.retry_max * plan.peer.attempts_max;
     let longest = options.members.iter().map(patience).max().unwrap_or_default();
+    let faults = &options.faults;
+    // What came waits for keys, for a process that is stopped, and for a disk.
+    let is_prompt = !faults.pause && faults.disk == Faults::default();
+    // Who takes small objects alone refuses many larger ones, with longer and longer pauses.
+    let small = options.members.iter().map(|plan| plan.limits.sets_per_object_max).min().unwrap_or(usize::MAX);
+    let sets: usize = options.pairs.iter().flat_map(|pair| pair.sets).sum();
+    let bisecting = if small <= SMALL_MAX { Duration::from_secs(120) * (sets / small) as u32 } else { Duration::ZERO };
+    // As long as a partner may ask for.
+    let asked_for = if faults.refuse > 0 { Duration::from_secs(3600) } else { Duration::ZERO };
     let bounds = Bounds {
+        verdict_within: Duration::from_secs(if is_prompt { 10 } else { 180 }),
         // An object may be on its way for ten minutes.
-        settle_within: longest + Duration::from_secs(40 + 600),
+        settle_within: longest + Duration::from_secs(40 + 600) + bisecting + asked_for,
         // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.
         answer_within: Duration::from_secs(300),
         repeat_within: Duration::from_secs(300),

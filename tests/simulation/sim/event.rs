@@ -113,6 +113,8 @@ pub enum Event {
     Redriving { org: Org, to: Org, jti: Jti, how: &'static str },
     /// The operator of `org` acted on a dead letter, and it was done: "resent", "reissued" (as that jti), "discarded".
     Redriven { org: Org, to: Org, jti: Jti, how: &'static str, new: Option<Jti> },
+    /// The link's task of `org` has told its core that the partner is there.
+    Heard { org: Org, from: Org },
     /// The keys that `org` publishes now, by their kid.
     Published { org: Org, kids: Vec<String> },
     /// `org` signed the SET with this key.

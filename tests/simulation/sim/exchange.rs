@@ -65,7 +65,13 @@ pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Parcel) -> Op
                 _ => 4,
             }],
         );
-        return Some(Answer::status(status));
+        let mut answer = Answer::status(status);
+        // Some ask for more than anybody grants.
+        if answer.retry_after.is_some() && net.below(from, to, 4) == 0 {
+            world.meet("absurd Retry-After");
+            answer.retry_after = Some(Duration::from_secs(30 * 86_400));
+        }
+        return Some(answer);
     }
     if strikes(faults.drop) {
         world.fault(None, "request dropped");

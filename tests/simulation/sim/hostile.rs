@@ -114,7 +114,12 @@ impl Hostile {
                 if !world.is_healed() && !world.options.mute {
                     let flood = if self.strikes(10) { 200 } else { 1 };
                     for _ in 0..flood {
-                        out.send(Frame::Text(self.act(&world, to)));
+                        let parcel = self.act(&world, to);
+                        if self.strikes(50) {
+                            world.meet("hostile: twice at once");
+                            out.send(Frame::Text(parcel.clone()));
+                        }
+                        out.send(Frame::Text(parcel));
                     }
                 }
             }

@@ -54,14 +54,22 @@ impl Outgoing {
     }
 
     pub fn alive(&self) {
+        self.heard();
         self.slot().alive();
     }
 
     pub fn close(mut self, ending: Ending) {
         self.finish();
+        if !matches!(ending, Ending::Lost { .. }) {
+            self.heard();
+        }
         if let Some(slot) = self.slot.take() {
             slot.close(ending);
         }
+    }
+
+    fn heard(&self) {
+        self.life.note(&Event::Heard { org: self.life.org, from: self.to });
     }
 
     fn finish(&mut self) {

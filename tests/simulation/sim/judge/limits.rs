@@ -48,6 +48,8 @@ pub struct Bounds {
     pub settle_within: Duration,
     /// L2: from the arrival of a SET after healing to its verdict; how long a link takes to come about is part of it.
     pub answer_within: Duration,
+    /// I3: from a verdict's arrival to the end of its SET; the object that brought it may have to wait for keys.
+    pub verdict_within: Duration,
     /// How long after healing a link may still be half-open: twice the ping.
     pub links_whole_within: Duration,
     /// I10: a copy of a SET that has a verdict may wait for so long and so many objects, while objects leave.
@@ -64,6 +66,7 @@ impl Default for Bounds {
         Self {
             settle_within: Duration::from_secs(3600),
             answer_within: Duration::from_secs(60),
+            verdict_within: Duration::from_secs(120),
             links_whole_within: Duration::from_secs(60),
             repeat_within: Duration::from_secs(120),
             repeat_objects: 64,

@@ -35,8 +35,8 @@ pub struct Judge {
     default: Limits,
     members: BTreeMap<Org, Member>,
     lanes: Lanes,
-    /// Settled before they were seen to leave: they must have left by the end of this instant.
-    unsent: Vec<(Org, Org, Jti)>,
+    /// Settled before they were seen to leave, and when: they must leave after all.
+    unsent: Vec<(Duration, Org, Org, Jti)>,
     now: Duration,
     /// All faults are over since then.
     healed: Option<Duration>,
@@ -134,13 +134,13 @@ impl Judge {
             }
             Event::Accepted { from, to, jti, digest } => self.accepted(*from, *to, jti, *digest),
             Event::Declined { from, to, jti, digest, why } => self.declined(*from, *to, jti, *digest, why),
-            Event::Left { from, to, sets, acks, errors, sets_max, bytes, bytes_max, .. } => {
+            Event::Left { from, to, link, sets, acks, errors, sets_max, bytes, bytes_max } => {
                 if !self.runs_product(*from) {
                     return Ok(());
                 }
                 self.within_limits(*from, *to, sets.len(), acks.len() + errors.len(), (*sets_max, *bytes, *bytes_max))?;
                 for (jti, digest) in sets {
-                    self.left(*from, *to, jti, *digest)?;
+                    self.left(*from, *to, *link, jti, *digest)?;
                 }
                 for jti in acks {
                     self.ack_left(*from, *to, jti)?;
@@ -163,6 +163,8 @@ impl Judge {
                 for (jti, digest, truth) in sets {
                     self.came(*to, *from, jti, *digest, *truth)?;
                 }
+                let now = self.now;
+                self.lane(*to, *from).heard_at = Some(now);
                 self.verdicts_came(*to, *from, acks, errors);
                 Ok(())
             }
@@ -190,6 +192,7 @@ impl Judge {
                 Ok(())
             }
             Event::Died { org, contents, .. } => {
+                self.unsent.retain(|(_, from, ..)| from != org);
                 self.died(*org);
                 self.look_at(*org, contents)
             }
@@ -213,6 +216,11 @@ impl Judge {
             }
             Event::Healed => {
                 self.heal();
+                Ok(())
+            }
+            Event::Heard { org, from } => {
+                let now = self.now;
+                self.lane(*org, *from).heard_at = Some(now);
                 Ok(())
             }
             Event::Quiet => self.quiet(),
@@ -253,8 +261,8 @@ impl Watch for Judge {
         if self.violation.is_some() {
             return;
         }
-        let checked = if at > self.now { self.left_after_all() } else { Ok(()) };
         self.now = self.now.max(at);
+        let checked = self.left_after_all();
         if let Err(violation) = checked.and_then(|()| self.check(event)) {
             self.violation = Some(violation);
         }

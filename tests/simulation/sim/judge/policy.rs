@@ -24,12 +24,34 @@ impl Judge {
         };
         let (before, times) = (track.sent.attempts, track.sent.times);
         track.sent.attempts = attempts;
+        let last = track.sent.last;
+        self.met_a_live_link(from, to, jti.as_ref(), last)?;
+        let case = self.case(from, to, jti.as_ref());
         // The first one is never written for itself.
         self.tally.demand(Invariant::I13, case, attempts == before.max(1) + 1, || {
             (format!("the attempt after {before} that are written"), format!("{attempts}"))
         })?;
         self.tally.demand(Invariant::I13, case, attempts <= times, || {
             (format!("no more attempts than the {times} transmissions"), format!("{attempts}"))
+        })
+    }
+
+    /// What left by a link on which nobody was heard any more is no attempt.
+    fn met_a_live_link(
+        &mut self,
+        from: Org,
+        to: Org,
+        jti: Option<&Jti>,
+        last: Option<(Duration, u64, u32)>,
+    ) -> Checked {
+        let heard_at = self.lane(from, to).heard_at;
+        let case = self.case(from, to, jti);
+        let holds = last.is_some_and(|(left_at, ..)| heard_at >= Some(left_at));
+        self.tally.demand(Invariant::I13, case, holds, || {
+            (
+                format!("a sign of life after {last:?}"),
+                format!("an attempt is counted, and the last was at {heard_at:?}"),
+            )
         })
     }
 
@@ -42,7 +64,7 @@ impl Judge {
         let (clock_was_wrong, life) = (member.clock_was_wrong, member.life);
         let lane = self.lane(from, to);
         let Some(sent) = lane.sets.get(jti).map(|track| &track.sent) else { return Ok(()) };
-        let (written, times) = (sent.attempts, sent.times);
+        let (written, times, last) = (sent.attempts, sent.times, sent.last);
         let (elapsed, trying) = (now - sent.since, now.saturating_sub(sent.first_at));
         let same_life = sent.life == life;
         let times_healed = sent.times_healed;
@@ -63,11 +85,14 @@ impl Judge {
             tally.demand(Invariant::I13, case, attempts >= max && times >= max, || {
                 (format!("{max} attempts, each transmitted"), format!("{attempts}, transmitted {times} times"))
             })?;
+            self.met_a_live_link(from, to, Some(jti), last)?;
+            let tally = &mut self.tally;
             let least = limits.attempts_take(attempts);
             tally.demand(Invariant::I13, case, trying >= least, || {
                 (format!("{attempts} attempts to take {least:?}"), format!("{trying:?} since the first"))
             })?;
         }
+        let tally = &mut self.tally;
         // What this process accepted is never older than the monotonic clock says. Over a restart only the wall clock
         // knows how old a row is; where that was wrong, and has run steadily since, nobody can tell.
         if !same_life && clock_was_wrong {
