@@ -151,6 +151,7 @@ pub fn judge(options: &Options) -> Judge {
     let others = options.members.len() as u64;
     let patience = |plan: &MemberPlan| plan.peer.retry_max * plan.peer.attempts_max;
     let longest = options.members.iter().map(patience).max().unwrap_or_default();
+    let longest_pause = options.members.iter().map(|plan| plan.peer.retry_max).max().unwrap_or_default();
     let faults = &options.faults;
     // What came waits for keys, for a process that is stopped, and for a disk.
     let is_prompt = !faults.pause && faults.disk == Faults::default();
@@ -165,7 +166,8 @@ pub fn judge(options: &Options) -> Judge {
         // An object may be on its way for ten minutes.
         settle_within: longest + Duration::from_secs(40 + 600) + bisecting + asked_for,
         // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.
-        answer_within: Duration::from_secs(300),
+        // What could not be judged for want of keys has to come once more, after the longest pause.
+        answer_within: Duration::from_secs(300) + longest_pause * 2,
         repeat_within: Duration::from_secs(300),
         // Both may ask each second, and each is answered; the minutes of two are not the same.
         empty_objects_per_minute: 300,

@@ -113,6 +113,8 @@ pub enum Event {
     Redriving { org: Org, to: Org, jti: Jti, how: &'static str },
     /// The operator of `org` acted on a dead letter, and it was done: "resent", "reissued" (as that jti), "discarded".
     Redriven { org: Org, to: Org, jti: Jti, how: &'static str, new: Option<Jti> },
+    /// A link of `org` ended with these in its slot: they were chosen, and never left.
+    Stranded { org: Org, partner: Org, sets: Vec<Jti> },
     /// The link's task of `org` has told its core that the partner is there.
     Heard { org: Org, from: Org },
     /// The keys that `org` publishes now, by their kid.

@@ -78,6 +78,7 @@ pub fn broken(life: &Arc<Life>, from: Org, link: u64, parcel: &Parcel) {
 /// Judges an object and brings it to the actor.
 pub async fn bring(
     life: &Arc<Life>,
+    from: Org,
     partner: &Partner,
     handle: &Handle,
     slot: SlotId,
@@ -90,7 +91,9 @@ pub async fn bring(
     if partner.now() > at {
         life.world.meet("newer keys awaited");
     }
-    handle.arrived(Some(slot), inspected, room, at).await.is_ok()
+    let arrived = handle.arrived(Some(slot), inspected, room, at).await.is_ok();
+    // The core hears of its partner only now.
+    arrived && life.note(&Event::Heard { org: life.org, from })
 }
 
 /// Tells of an object that was refused as a whole.

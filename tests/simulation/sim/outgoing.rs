@@ -1,5 +1,5 @@
-//! A slot that tells of every object that was put into it: also of those that the link then never took, for whoever made them
-//! cannot know.
+//! A slot that tells of every object that was put into it: also of those that the link then never took, which whoever made
+//! them cannot know.
 
 use std::sync::Arc;
 
@@ -73,9 +73,17 @@ impl Outgoing {
     }
 
     fn finish(&mut self) {
-        if self.slot.is_some() && self.is_free && self.next().now_or_never().flatten().is_none() {
-            self.life.note(&Event::Parted { org: self.life.org, partner: self.to });
+        if !self.is_free {
+            return;
         }
+        let Some(slot) = &mut self.slot else { return };
+        let (org, partner) = (self.life.org, self.to);
+        self.life.note(&match slot.next().now_or_never().flatten() {
+            Some(object) => {
+                Event::Stranded { org, partner, sets: object.sets.into_iter().map(|(jti, _)| jti).collect() }
+            }
+            None => Event::Parted { org, partner },
+        });
     }
 
     fn slot(&self) -> &Slot {

@@ -52,7 +52,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("hostile: unsound SETs", "hostile: unsound SETs"),
     ("hostile: other content", "hostile: other content"),
     ("hostile: replay", "hostile: replay"),
-    ("hostile: the same object twice at once", "hostile: twice at once"),
+    ("hostile: two contents of a jti at once", "hostile: two contents at once"),
     ("hostile: relay", "hostile: relay"),
     ("hostile: guessed verdicts", "hostile: guessed verdicts"),
     ("hostile: foreign verdicts", "hostile: foreign verdicts"),

@@ -218,6 +218,10 @@ impl Judge {
                 self.heal();
                 Ok(())
             }
+            Event::Stranded { org, partner, sets } => {
+                self.stranded(*org, *partner, sets);
+                Ok(())
+            }
             Event::Heard { org, from } => {
                 let now = self.now;
                 self.lane(*org, *from).heard_at = Some(now);

@@ -309,6 +309,14 @@ impl Judge {
         Ok(())
     }
 
+    /// As far as their maker knows they have left.
+    pub(super) fn stranded(&mut self, from: Org, to: Org, jtis: &[Jti]) {
+        let now = self.now;
+        for jti in jtis {
+            self.sent(from, to, jti).left_at.get_or_insert(now);
+        }
+    }
+
     /// What the operator was told is durable.
     pub(super) fn redriven(&mut self, org: Org, to: Org, jti: &Jti, how: &str, new: Option<&Jti>) -> Checked {
         let case = self.case(org, to, Some(jti));
@@ -354,8 +362,6 @@ impl Judge {
         sent.times_healed += u32::from(links_whole);
         sent.left_at.get_or_insert(now);
         sent.last = Some((now, link, life));
-        let was_chosen = self.unsent.iter().position(|(_, org, other, set)| (*org, *other, set) == (from, to, jti));
-        let was_chosen = was_chosen.map(|at| self.unsent.swap_remove(at)).is_some();
         let tally = &mut self.tally;
         tally.demand(Invariant::I4, case, standing != Standing::Absent, || {
             ("only what is durable in the outbox leaves", "a SET that is not")
@@ -367,8 +373,6 @@ impl Judge {
             // An object is chosen when its step has been committed, and leaves when the link's task gets its turn. Another
             // step may end the SET in between, but no time passes: a link that is busy has no slot to fill.
             tally.excuse("left in the same instant in which it ended: chosen before");
-        } else if was_chosen {
-            tally.excuse("left by a link that ends, and had been chosen before its verdict came");
         } else {
             tally.demand(Invariant::I3, case, standing == Standing::Queued, || {
                 (format!("silence: it is {} since {:.6} s", standing.word(), ended_at.as_secs_f64()), "it leaves again")
