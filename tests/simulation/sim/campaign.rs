@@ -163,6 +163,7 @@ pub fn judge(options: &Options) -> Judge {
     let asked_for = if faults.refuse > 0 { Duration::from_secs(3600) } else { Duration::ZERO };
     let bounds = Bounds {
         verdict_within: Duration::from_secs(if is_prompt { 10 } else { 180 }),
+        links_are_heard_at_once: is_prompt,
         // An object may be on its way for ten minutes.
         settle_within: longest + Duration::from_secs(40 + 600) + bisecting + asked_for,
         // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.

@@ -44,6 +44,10 @@ impl Judge {
         jti: Option<&Jti>,
         last: Option<(Duration, u64, u32)>,
     ) -> Checked {
+        if !self.bounds.links_are_heard_at_once {
+            self.tally.excuse("not followed whether a link was alive, where its news may wait for a disk");
+            return Ok(());
+        }
         let heard_at = self.lane(from, to).heard_at;
         let case = self.case(from, to, jti);
         let holds = last.is_some_and(|(left_at, ..)| heard_at >= Some(left_at));
@@ -74,6 +78,9 @@ impl Judge {
         let remembered = attempts.saturating_sub(unwritten) <= written.max(1);
         tally.demand(Invariant::I13, case, remembered, || {
             (format!("{attempts} attempts to have been written, but for the first and the last"), format!("{written}"))
+        })?;
+        tally.demand(Invariant::I13, case, attempts >= written, || {
+            (format!("the {written} attempts that were written, or more"), format!("an end after {attempts}"))
         })?;
         let Outcome::Dead(cause) = outcome else { return Ok(()) };
         let patience = match cause {

@@ -3,7 +3,7 @@ use pushpull::peer::{Chapter, DeathCause, Outcome, Story, Write};
 
 use super::scene::{H, P, Q, Scene, digest, disk, limits, other, refused};
 use crate::sim::event::{Contents, Event, Truth};
-use crate::sim::judge::Invariant::{I1, I2, I3, I4, I6, I16, I19, Pause};
+use crate::sim::judge::Invariant::{I1, I2, I3, I4, I6, I16, I19, Pause, Retry};
 
 #[test]
 fn i1_send_returns_before_its_set_is_durable() {
@@ -146,7 +146,7 @@ fn i6_another_partner_settles_a_set() {
 #[test]
 fn i6_an_ack_of_what_never_left_settles_it() {
     let mut scene = Scene::new();
-    scene.sent("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).after(1).sent("b").breaks(I6);
+    scene.sent("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).after(4).sent("b").breaks(I6);
 }
 
 #[test]
@@ -263,4 +263,32 @@ fn a_peer_that_was_paused_gets_what_was_chosen_before_and_what_comes_after() {
     let mut scene = Scene::new();
     scene.sent("a").sent("b").durable(P, Q, vec![Write::Paused(true)]).left("a").passes(Pause);
     scene.after(1).durable(P, Q, vec![Write::Paused(false)]).left("b").passes(Pause);
+}
+
+#[test]
+fn i3_a_verdict_is_not_heard_and_its_set_leaves_again() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(Q, &["a"], &[]).after(121).left("a").breaks(I3);
+}
+
+#[test]
+fn i3_what_a_process_before_this_one_sent_is_not_its_own_to_settle() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").restarted(P, disk(Q).queued(&["a"]).done()).verdict_came(Q, &["a"], &[]);
+    scene.after(121).left("a").passes(I3);
+}
+
+#[test]
+fn i6_what_was_stranded_in_the_slot_of_a_link_may_be_settled() {
+    let mut scene = Scene::new();
+    scene.sent("a").after(1).verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).after(2);
+    scene.note(Event::Stranded { org: P, partner: Q, sets: vec!["a".into()] }).after(10).sent("b").passes(I6);
+}
+
+#[test]
+fn a_retry_comes_late_although_all_is_well() {
+    let longest = 2 * limits().peer.retry_max.as_secs();
+    let mut scene = Scene::new();
+    scene.sent("a").note(Event::Healed).after(100).left("a").after(longest).left("a").passes(Retry);
+    scene.after(longest + 10).left("a").breaks(Retry);
 }

@@ -141,7 +141,8 @@ impl Scene {
 
     pub(super) fn left_as(&mut self, jti: &str, digest: Digest) -> &mut Self {
         let sets = vec![(jti.into(), digest)];
-        self.object(P, Q, sets, &[], &[])
+        self.object(P, Q, sets, &[], &[]);
+        self.note(Event::Heard { org: P, from: Q })
     }
 
     pub(super) fn left(&mut self, jti: &str) -> &mut Self {
