@@ -179,6 +179,8 @@ pub(super) struct Sent {
     pub(super) times: u32,
     pub(super) first_at: Duration,
     pub(super) times_healed: u32,
+    /// When the first of those left.
+    pub(super) healed_at: Duration,
     /// When it first left, in whatever series.
     pub(super) left_at: Option<Duration>,
     /// The partner's verdicts about it, and when each last came.
