@@ -64,6 +64,8 @@ pub(super) struct Lane {
     pub(super) answers_left: u64,
     /// Empty objects of the sender after healing: since when, and how many.
     pub(super) idle: (Duration, u64),
+    /// The partner has said something since an object last left: the next one may be empty, for it is an answer.
+    pub(super) spoken_to: bool,
 }
 
 /// A verdict that has to leave.

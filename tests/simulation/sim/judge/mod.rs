@@ -164,6 +164,7 @@ impl Judge {
                     self.came(*to, *from, jti, *digest, *truth)?;
                 }
                 self.verdicts_came(*to, *from, acks, errors);
+                self.lane(*to, *from).spoken_to |= !(sets.is_empty() && acks.is_empty() && errors.is_empty());
                 Ok(())
             }
             Event::Broken { to, from, link, jtis } => {
