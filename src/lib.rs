@@ -100,6 +100,8 @@ pub mod config;
 pub mod engine;
 pub mod metrics;
 pub mod peer;
+#[doc(hidden)]
+pub mod planted;
 pub mod private;
 pub mod quantity;
 pub mod random;

@@ -13,6 +13,8 @@ mod house;
 mod links;
 #[path = "tidy/manual.rs"]
 mod manual;
+#[path = "tidy/planted.rs"]
+mod planted;
 #[path = "tidy/seeing.rs"]
 mod seeing;
 

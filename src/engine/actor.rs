@@ -16,10 +16,11 @@ use super::restraint::Restraint;
 use crate::clock::Clock;
 use crate::codes::Code;
 use crate::peer::{
-    Act, Audit, Direction, Ending, Fate, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId, SlotSpec,
-    Stats, Step, Transmission, Write,
+    Act, Audit, Direction, Ending, Fate, Finding, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId,
+    SlotSpec, Stats, Step, Transmission, Write,
 };
-use crate::set::{Digest, ErrorCode, Jti, SignedSet};
+use crate::planted::{self, Bug};
+use crate::set::{Digest, ErrorCode, Jti, Refusal, SignedSet};
 use crate::store::{self, Epoch, Journal};
 
 /// What the mailbox carries: one channel for everything, so that order is kept.
@@ -97,7 +98,10 @@ impl Actor {
                 return Ok(());
             }
             let now = self.clock.now();
-            let Step { writes, outputs, wake, drained, figures } = self.peer.step(now);
+            let Step { writes, mut outputs, wake, drained, figures } = self.peer.step(now);
+            if planted::is(Bug::AckBeforeCommit) {
+                outputs.drain(..).for_each(|output| self.perform(output));
+            }
             let sum = Counting::sum(&writes, now.wall);
             self.commit(writes).await?;
             // Everything up to here has left no trace outside; from here on it may (R1).
@@ -151,6 +155,9 @@ impl Actor {
                     self.counting.arrived_at.push(at);
                 }
                 let object = self.look_up(object).await?;
+                if planted::is(Bug::SettleWithoutPartner) {
+                    self.settle_anybodys(&object.acks).await?;
+                }
                 drop(room);
                 Input::Arrived { slot, object }
             }
@@ -199,7 +206,7 @@ impl Actor {
             let _ = reply.send(Err(SendError::StorageFull));
             return Ok(());
         }
-        let known = if fresh {
+        let known = if fresh || planted::is(Bug::UnknownCommitTakenAsFailed) {
             vec![None; sets.len()]
         } else {
             let jtis = sets.iter().map(|set| set.jti.clone()).collect();
@@ -211,7 +218,7 @@ impl Actor {
             let before = known.map(|known| known.digest);
             let before = before.or_else(|| self.accepting.get(&set.jti).or_else(|| accepting.get(&set.jti)).copied());
             match before {
-                Some(digest) if digest == set.digest => {}
+                Some(digest) if digest == set.digest || planted::is(Bug::ConflictAccepted) => {}
                 Some(_) => {
                     let _ = reply.send(Err(SendError::Conflict(set.jti)));
                     return Ok(());
@@ -245,8 +252,27 @@ impl Actor {
         let known = self.journal.known(self.id, Direction::In, jtis).await?;
         for (arrival, known) in object.sets.iter_mut().zip(known) {
             arrival.known = known.filter(|known| matches!(known.fate, Fate::Answered(_)));
+            if planted::is(Bug::RefuseOnStoreError) && !self.journal.healthy() {
+                arrival.finding = Finding::Refuse(Refusal::new(ErrorCode::InvalidRequest, "internal error"));
+            }
         }
         Ok(object)
+    }
+
+    /// Settles SETs by their jtis alone, whoever they are for ([`Bug::SettleWithoutPartner`]).
+    async fn settle_anybodys(&mut self, jtis: &[Jti]) -> Result<(), store::Error> {
+        let at = self.clock.now().wall;
+        for jti in jtis {
+            for (peer, _, known) in self.journal.history(jti.clone()).await? {
+                if known.fate == Fate::Queued && peer != self.id {
+                    let (jti, digest, outcome) = (jti.clone(), known.digest, Outcome::Acked);
+                    let (seq, accepted_at, story) = (known.seq, known.since, known.story);
+                    let settle = Write::Settle { seq, jti, digest, accepted_at, outcome, at, attempts: 0, story };
+                    self.journal.commit(peer, Epoch(1), Arc::new(vec![settle])).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes the step durable. A full disk is waited out: nothing of the step has happened until it is over.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::planted::{self, Bug};
 use crate::store::{self, Handed, Journal};
 
 /// Reads the inbox for one consumer.
@@ -33,7 +34,11 @@ impl Inbox {
         wait: Duration,
     ) -> Result<Vec<Handed>, store::Error> {
         let (journal, consumer) = (&self.journal, &self.consumer);
-        poll(&mut self.tail, wait, || journal.read_inbox(consumer.clone(), after, rows_max)).await
+        let mut rows = poll(&mut self.tail, wait, || journal.read_inbox(consumer.clone(), after, rows_max)).await?;
+        if planted::is(Bug::RedeliveredFlagMissing) {
+            rows.iter_mut().for_each(|row| row.redelivered = false);
+        }
+        Ok(rows)
     }
 
     /// The consumer's name.
@@ -43,6 +48,13 @@ impl Inbox {
 
     /// Everything up to and including this `seq` has been dealt with. Durable when it returns.
     pub async fn confirm(&self, up_to: u64) -> Result<(), store::Error> {
+        if planted::is(Bug::ConfirmBeforeDurable) {
+            let (journal, consumer) = (Arc::clone(&self.journal), self.consumer.clone());
+            tokio::spawn(async move { journal.confirm(consumer, up_to).await });
+            // Whoever reads again at once would read the same for as long as that takes, and in pretend time for ever.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            return Ok(());
+        }
         self.journal.confirm(self.consumer.clone(), up_to).await
     }
 }

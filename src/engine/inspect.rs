@@ -11,6 +11,7 @@ use crate::auth::PartnerKeys;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::peer::{Arrival, Finding, Inspected};
+use crate::planted::{self, Bug};
 use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, events, verify};
 use crate::wire::{self, Object};
 
@@ -159,7 +160,9 @@ impl Examined {
     fn conclude(self, newest_keys: bool) -> Arrival {
         let finding = match self.opinion {
             Opinion::Final(finding) => finding,
-            Opinion::UnlessNewerKeys(refusal) if newest_keys => Finding::Refuse(refusal),
+            Opinion::UnlessNewerKeys(refusal) if newest_keys || planted::is(Bug::RefuseOnKeyOutage) => {
+                Finding::Refuse(refusal)
+            }
             Opinion::UnlessNewerKeys(_) => Finding::Undecidable,
         };
         Arrival { jti: self.jti, digest: self.digest, finding, known: None, label: self.label }

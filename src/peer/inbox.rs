@@ -9,6 +9,7 @@ use super::input::{Arrival, Finding};
 use super::output::Audit;
 use super::row::{Fate, InboxRow, Verdict, Write};
 use crate::clock::Timestamp;
+use crate::planted::{self, Bug};
 use crate::set::{Digest, ErrorCode, Jti};
 
 /// The receiving half of a [`super::Peer`].
@@ -75,13 +76,25 @@ impl Inbox {
                     tally.conflicts.get_or_insert_with(|| (0, arrival.jti.clone())).0 += 1;
                 }
                 tally.duplicates += 1;
+                let verdict = match arrival.finding {
+                    _ if planted::is(Bug::VerdictNotRepeated) => continue,
+                    Finding::Refuse(refusal) if planted::is(Bug::VerdictRecomputed) => Verdict::Refused(refusal),
+                    _ => verdict,
+                };
                 self.owe(arrival.jti, verdict);
                 continue;
             }
             let Arrival { jti, digest, finding, label, .. } = arrival;
             let (verdict, write) = match finding {
+                Finding::Undecidable if planted::is(Bug::UndecidableAcked) => {
+                    self.owe(jti, Verdict::Acked);
+                    continue;
+                }
                 Finding::Undecidable => continue,
                 Finding::Deliver(_) if room == 0 => {
+                    if planted::is(Bug::AckWithInboxFull) {
+                        self.owe(jti, Verdict::Acked);
+                    }
                     tally.no_room += 1;
                     continue;
                 }
@@ -157,7 +170,7 @@ impl Inbox {
 
     /// The verdict that stands for this jti already, with the digest of what it was given for (R4, R11).
     fn first_verdict(&self, arrival: &Arrival) -> Option<(Digest, Verdict)> {
-        if let Some(decided) = self.decided.get(&arrival.jti) {
+        if let Some(decided) = self.decided.get(&arrival.jti).filter(|_| !planted::is(Bug::StepForgetsItsVerdicts)) {
             return Some(decided.clone());
         }
         let known = arrival.known.as_ref()?;

@@ -29,6 +29,7 @@ pub use row::{
 pub use story::{Chapter, Story};
 
 use crate::clock::Timestamp;
+use crate::planted::{self, Bug};
 use crate::set::{Jti, SignedSet};
 use inbox::Inbox;
 use outbox::{Expiry, Outbox};
@@ -219,6 +220,9 @@ impl Peer {
 
     fn settle(&mut self, seq: u64, outcome: Outcome, now: Timestamp) {
         let Some(entry) = self.outbox.remove(seq) else { return };
+        if planted::is(Bug::AckNotWritten) && outcome == Outcome::Acked {
+            return;
+        }
         let after = now.wall.since(entry.accepted_at);
         self.outputs.push(Output::Settled { jti: entry.jti.clone(), outcome: outcome.clone(), after });
         self.writes.push(Write::Settle {
@@ -235,12 +239,16 @@ impl Peer {
 
     fn closed(&mut self, id: SlotId, slot: Slot, ending: Ending, now: Timestamp) {
         match ending {
+            Ending::Delivered if planted::is(Bug::DeliveredIsAcked) && slot.spec.waits_for == WaitsFor::Answers => {
+                return slot.carried.iter().for_each(|seq| self.settle(*seq, Outcome::Acked, now));
+            }
             Ending::Delivered => {
                 self.verdicts_taken(&slot.verdicts);
                 return self.outbox.delivered(id, &slot.carried);
             }
             Ending::Lost { retry_after } => {
-                let due = (!retry_after.is_zero()).then(|| now.mono + retry_after.min(RETRY_AFTER_MAX));
+                let pause_max = if planted::is(Bug::RetryAfterForEver) { Duration::MAX / 4 } else { RETRY_AFTER_MAX };
+                let due = (!retry_after.is_zero()).then(|| now.mono + retry_after.min(pause_max));
                 self.outbox.lost(id, &slot.carried, slot.heard_at, due);
             }
             Ending::Rejected => {
@@ -252,6 +260,9 @@ impl Peer {
                     self.expired(alone, expiry, now);
                 }
             }
+        }
+        if planted::is(Bug::LostVerdictsForgotten) {
+            return;
         }
         for (jti, verdict) in slot.verdicts {
             self.inbox.owe(jti, verdict);
@@ -291,6 +302,7 @@ impl Peer {
     fn expired(&mut self, seq: u64, expiry: Expiry, now: Timestamp) {
         match expiry {
             Expiry::Quiet => {}
+            Expiry::Attempted(_) if planted::is(Bug::AttemptsNeverWritten) => {}
             Expiry::Attempted(attempts) => self.writes.push(Write::Attempts { seq, attempts }),
             Expiry::Exhausted => self.settle(seq, Outcome::Dead(DeathCause::Attempts), now),
             Expiry::TooOld => self.settle(seq, Outcome::Dead(DeathCause::Age), now),
@@ -300,7 +312,10 @@ impl Peer {
     /// Gives the slot an object if there is something to say, or if it has to speak.
     fn fill(&mut self, id: SlotId, now: Duration) {
         let Some(slot) = self.slots.find(id) else { return };
-        let (spec, must_speak) = (slot.spec, slot.must_speak(now));
+        let (mut spec, must_speak) = (slot.spec, slot.must_speak(now));
+        if planted::is(Bug::ResponseEventsOffByOne) {
+            spec.sets_max = spec.sets_max.saturating_add(1);
+        }
         // A partner that cannot be dialled has its SETs by responses alone: one that went empty while they are read from
         // disk, as after a restart, would leave them there until it asks again.
         let can_wait = spec.waits_for == WaitsFor::Answers && spec.by.is_some_and(|by| by > now);
@@ -315,18 +330,22 @@ impl Peer {
         } else {
             self.outbox.take(id, now, spec.sets_max, |jti, compact| {
                 let more = jti.as_str().len() + compact.len() + 8;
-                let fits = bytes == 0 || bytes + more <= spec.bytes_max - reserve;
+                let fits = bytes == 0 || bytes + more <= spec.bytes_max - reserve || planted::is(Bug::BytesUnbounded);
                 bytes += if fits { more } else { 0 };
                 fits
             })
         };
         // SETs that the partner may mind travel without verdicts, or those would be under suspicion too.
         let apart = sets.first().is_some_and(|(seq, _, _)| self.outbox.may_be_minded(*seq));
-        let verdicts = if answers && !apart {
+        let mut verdicts = if answers && !apart {
             self.inbox.take(self.verdicts_max, spec.bytes_max.saturating_sub(bytes), sets.is_empty())
         } else {
             Vec::new()
         };
+        if planted::is(Bug::AckBesideError) {
+            let refused = verdicts.clone().into_iter().filter(|(_, verdict)| *verdict != Verdict::Acked);
+            verdicts.extend(refused.map(|(jti, _)| (jti, Verdict::Acked)));
+        }
         if answers {
             self.verdicts_turn = verdicts.is_empty();
         }
@@ -346,7 +365,7 @@ impl Peer {
     }
 
     fn stopped(&self) -> bool {
-        self.paused || self.draining.is_some()
+        (self.paused && !planted::is(Bug::PausedPeerSends)) || self.draining.is_some()
     }
 
     /// Nothing is owed any more, or there is no way to say it: the partner will ask again and be told then (R4).
@@ -359,6 +378,7 @@ impl Peer {
     fn next_wake(&self, now: Timestamp) -> Option<(Duration, Reason)> {
         let timer =
             self.outbox.next_timer().map(|(at, retry)| (at, if retry { Reason::Retry } else { Reason::AckWait }));
+        let timer = timer.filter(|_| !planted::is(Bug::WakeLost));
         let slot = self.slots.next_due().map(|at| (at, Reason::SlotDue));
         let age = self.outbox.next_overaged(now).map(|at| (at, Reason::Age));
         let drain = self.draining.map(|since| (since + SLOTLESS, Reason::Drain)).filter(|(at, _)| *at > now.mono);

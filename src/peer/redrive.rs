@@ -3,9 +3,10 @@
 use super::Peer;
 use super::input::Redrive;
 use super::output::{Output, Redriven, Unfit};
-use super::row::{DeadLetter, Fate, OutboxRow, Outcome, Remembered, Write};
+use super::row::{DeadLetter, DeathCause, Fate, OutboxRow, Outcome, Remembered, Write};
 use super::story::{Chapter, Story};
 use crate::clock::Timestamp;
+use crate::planted::{self, Bug};
 use crate::set::SignedSet;
 
 impl Peer {
@@ -22,7 +23,7 @@ impl Peer {
 
     fn decide(&mut self, letter: DeadLetter, how: Redrive, now: Timestamp) -> Result<Redriven, Unfit> {
         let seq = letter.memory.seq;
-        if let Some(before) = self.lifted.get(&seq) {
+        if let Some(before) = self.lifted.get(&seq).filter(|_| !planted::is(Bug::RedrivenTwice)) {
             // Asked twice at the same time. What asks for the same gets the same answer.
             return match (before, how) {
                 (Redriven::Resent, Redrive::Resend)
@@ -35,7 +36,11 @@ impl Peer {
         let done = match how {
             Redrive::Resend => {
                 // A jti that was answered is never used again (R8, draft §Delivery Reliability).
-                let Outcome::Dead(cause) = *outcome else { return Err(Unfit::Answered) };
+                let cause = match *outcome {
+                    Outcome::Dead(cause) => cause,
+                    _ if planted::is(Bug::RefusedIsResent) => DeathCause::Attempts,
+                    _ => return Err(Unfit::Answered),
+                };
                 let series = Chapter::Series { since: letter.memory.since, cause, at: *at, attempts: *attempts };
                 self.have_room()?;
                 let story = letter.memory.story.and(series);
@@ -85,7 +90,7 @@ impl Peer {
             compact: set.compact,
             digest: set.digest,
             accepted_at: now.wall,
-            attempts: 0,
+            attempts: u32::from(planted::is(Bug::AttemptCountedAtEnqueue)),
             story,
         };
         self.outbox.accept(&row, now.mono);

@@ -6,6 +6,7 @@ use super::refusal::quote;
 use super::subject::{self, Strictness};
 use super::{Algorithm, ErrorCode, Fault, Jti, Policy, Profile, Refusal, events, json, shape};
 use crate::clock::Timestamp;
+use crate::planted::{self, Bug};
 
 /// What a check is called, and where it is written.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +120,7 @@ fn jti(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
 fn name(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     let jti = claims.get("jti").and_then(Value::as_str);
     match context.name {
-        Some(name) if jti != Some(name.as_str()) => Err(malformed(format!(
+        Some(name) if jti != Some(name.as_str()) && !planted::is(Bug::NameUnchecked) => Err(malformed(format!(
             "claim `jti` is {}, but the SET came under the name {}",
             quote(jti.unwrap_or_default()),
             quote(name.as_str())
@@ -188,7 +189,7 @@ fn aud(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     let found = match shape::audience(claims).map_err(malformed)? {
         None if context.policy.profile == Profile::Plain8417 => return Ok(()),
         None => "nothing".into(),
-        Some(audience) if audience.contains(&expected) => return Ok(()),
+        Some(audience) if audience.contains(&expected) || planted::is(Bug::AudienceUnchecked) => return Ok(()),
         Some(audience) => audience.iter().take(4).map(|one| quote(one)).collect::<Vec<_>>().join(", "),
     };
     let description = format!("claim `aud` has {found}, expected {}", quote(expected));
@@ -257,7 +258,7 @@ fn not_ahead(ahead: f64, description: &str, context: &Context<'_>) -> Result<(),
 
 /// A clock that has lately jumped refuses nothing (rule R7).
 fn late(description: &str, context: &Context<'_>) -> Result<(), Fault> {
-    if context.now.suspect {
+    if context.now.suspect && !planted::is(Bug::RefuseBySuspectClock) {
         return Err(Fault::NotNow("our clock has jumped and is not believed yet"));
     }
     Err(malformed(description.into()))

@@ -11,6 +11,7 @@ use crate::peer::{
     DeadLetter, DeadPage, Direction, InboxRow, OutboxRow, Outcome, Page, PeerId, Place, Remembered, Saved, Select,
     Stretch, Write,
 };
+use crate::planted::{self, Bug};
 use crate::set::Jti;
 
 /// Inbox rows removed by one call of [`Journal::purge`].
@@ -92,7 +93,11 @@ impl Journal for Memory {
     fn known(&self, peer: PeerId, direction: Direction, jtis: Vec<Jti>) -> Pending<'_, Vec<Option<Remembered>>> {
         self.answer(move |state| {
             let remembered = state.remembered(direction);
-            Ok(jtis.into_iter().map(|jti| remembered.get(&(peer, jti)).cloned()).collect())
+            let of = |peer, jti: &Jti| remembered.get(&(peer, jti.clone())).cloned();
+            if planted::is(Bug::DedupeWithoutPartner) {
+                return Ok(jtis.iter().map(|jti| state.peers.keys().find_map(|peer| of(*peer, jti))).collect());
+            }
+            Ok(jtis.iter().map(|jti| of(peer, jti)).collect())
         })
     }
 
@@ -350,6 +355,7 @@ impl State {
             memory.retain(|_, remembered| is_waiting(remembered) || remember::newest(remembered) >= memory_before);
         }
         let confirmed = self.consumers.values().map(|consumer| consumer.confirmed).min().unwrap_or(0);
+        let confirmed = if planted::is(Bug::PurgeOfUnsettled) { self.tail } else { confirmed };
         let old: Vec<u64> = self.inbox.range(..=confirmed).map(|(seq, _)| *seq).take(ROWS_STEP).collect();
         for seq in old {
             self.inbox.remove(&seq);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Wall;
+use crate::planted::{self, Bug};
 
 /// Every key that is published or ever was, by its `kid`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -214,7 +215,8 @@ impl Rotation {
     /// From now on this one signs. The one that did stays published.
     pub(super) fn switch(&mut self, kid: &str, now: Wall) {
         if let Some(old) = self.active().map(str::to_owned) {
-            self.set(&old, State::retiring(), now);
+            let state = if planted::is(Bug::OldKeyDropped) { State::Retired } else { State::retiring() };
+            self.set(&old, state, now);
         }
         self.set(kid, State::Active, now);
     }

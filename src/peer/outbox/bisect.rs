@@ -7,6 +7,7 @@ use super::entry::{Expiry, State};
 use super::{Outbox, READ_MAX};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
+use crate::planted::{self, Bug};
 use crate::set::Jti;
 
 impl Outbox {
@@ -26,9 +27,20 @@ impl Outbox {
                 }
                 Some(*one)
             }
+            many if planted::is(Bug::BatchNotBisected) => {
+                for seq in many {
+                    self.leave_state(*seq);
+                    self.requeue(*seq);
+                }
+                None
+            }
             many => {
                 let (left, right) = many.split_at(many.len() / 2);
-                self.suspect(right.to_vec());
+                if planted::is(Bug::HalfForgotten) {
+                    right.iter().for_each(|seq| self.leave_state(*seq));
+                } else {
+                    self.suspect(right.to_vec());
+                }
                 self.suspect(left.to_vec());
                 None
             }

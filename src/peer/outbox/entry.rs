@@ -10,7 +10,7 @@ use crate::peer::story::Story;
 use crate::set::{Digest, Jti};
 
 /// An unsettled SET that the core has looked at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::peer) struct Entry {
     pub(in crate::peer) jti: Jti,
     pub(in crate::peer) digest: Digest,

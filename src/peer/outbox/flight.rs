@@ -6,6 +6,7 @@ use super::Outbox;
 use super::entry::{Entry, Expiry, State};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
+use crate::planted::{self, Bug};
 
 impl Outbox {
     /// The exchange by `slot` was completed: what it carried has met a live partner.
@@ -31,6 +32,9 @@ impl Outbox {
         let (mut again, mut suspects) = (Vec::new(), Vec::new());
         for &seq in carried {
             let Some(entry) = self.entries.get_mut(&seq) else { continue };
+            if planted::is(Bug::AttemptsReset) {
+                entry.attempts = 0;
+            }
             let Some((via, sent_at)) = entry.via() else { continue };
             let unheard = heard_at.is_none_or(|heard| heard <= sent_at);
             match entry.state {
@@ -57,6 +61,7 @@ impl Outbox {
         for &seq in again.iter().rev() {
             match due {
                 Some(due) => self.wait(seq, due),
+                None if planted::is(Bug::InFlightNotReturned) => {}
                 None => self.requeue(seq),
             }
         }
@@ -182,7 +187,7 @@ impl Outbox {
     pub(super) fn count_attempt(&mut self, seq: u64, alive: bool) -> Option<u32> {
         let entry = self.entries.get_mut(&seq)?;
         let open = std::mem::take(&mut entry.open);
-        if !(open && (alive || entry.delivered)) {
+        if !(open && (alive || entry.delivered || planted::is(Bug::DeadLinkCounts))) {
             return None;
         }
         entry.attempts = entry.attempts.saturating_add(1);
@@ -192,19 +197,22 @@ impl Outbox {
     /// Both limits of patience are exceeded.
     pub(super) fn exhausted(&self, seq: u64, now: Timestamp) -> bool {
         // A wall clock that jumped must not bury anything: while it is suspect, retries go on.
-        !now.suspect
+        is_believed(now)
             && self.entries.get(&seq).is_some_and(|entry| entry.attempts >= self.config.attempts_max)
             && self.age(seq, now) >= self.config.give_up_after
     }
 
     /// Older than `age_max`, by a wall clock that is believed.
     pub(super) fn too_old(&self, seq: u64, now: Timestamp) -> bool {
-        !now.suspect && self.age(seq, now) >= self.config.age_max
+        is_believed(now) && self.age(seq, now) >= self.config.age_max
     }
 
     /// For how long the SET has been unsettled.
     fn age(&self, seq: u64, now: Timestamp) -> Duration {
         let age = self.entries.get(&seq).map_or(Duration::ZERO, |entry| now.wall.since(entry.accepted_at));
+        if planted::is(Bug::DeadByWallClock) {
+            return age;
+        }
         // The wall clock may have been wrong when the SET was accepted, and set right since; or it is wrong now.
         self.ages.at_most(seq, now.mono).map_or(age, |waited| age.min(waited))
     }
@@ -234,7 +242,7 @@ impl Outbox {
         let Some(entry) = self.entries.get_mut(&seq) else { return };
         match entry.state {
             State::InFlight { late_at, retry, suspect, .. } => {
-                self.in_flight -= 1;
+                self.in_flight -= usize::from(!planted::is(Bug::WindowLeak));
                 self.retries_in_flight -= usize::from(retry);
                 self.suspects_out -= usize::from(suspect);
                 self.timers.remove(&(late_at, seq));
@@ -247,4 +255,9 @@ impl Outbox {
         }
         entry.state = State::Fresh;
     }
+}
+
+/// Whether the wall clock may decide anything.
+fn is_believed(now: Timestamp) -> bool {
+    !now.suspect || planted::is(Bug::DeadByWallClock)
 }

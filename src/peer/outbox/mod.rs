@@ -21,6 +21,7 @@ use super::config::Config;
 use super::input::SlotId;
 use super::output::Retries;
 use super::row::{OutboxRow, Page, Saved, Select};
+use crate::planted::{self, Bug};
 use crate::random::Random;
 use crate::set::Jti;
 
@@ -118,13 +119,17 @@ impl Outbox {
         match self.reading.take() {
             Some(Reading::Backlog(last)) => {
                 let nothing = page.rows.is_empty() && page.damaged.is_empty();
+                let nothing = nothing || planted::is(Bug::BacklogSkipped);
                 self.read_to = if nothing { last } else { page.read_to.max(self.read_to) };
                 for row in page.rows {
                     self.admit(row);
                 }
             }
             Some(Reading::Tokens(asked)) => {
-                for row in page.rows {
+                for (index, mut row) in page.rows.into_iter().enumerate() {
+                    if planted::is(Bug::TokensMixedUp) {
+                        row.seq = asked[index];
+                    }
                     self.reunite(row);
                 }
                 self.forget_unreadable(&asked);
@@ -209,7 +214,11 @@ impl Outbox {
     /// The verdict on this jti, if it is one that we sent and that has not ended: its number.
     pub(super) fn sent(&self, jti: &Jti) -> Option<u64> {
         let seq = *self.seqs.get(jti)?;
-        self.entries.get(&seq).filter(|entry| entry.sent.is_some()).map(|_| seq)
+        let entry = self.entries.get(&seq)?;
+        if planted::is(Bug::LateVerdictIgnored) && !matches!(entry.state, State::InFlight { .. }) {
+            return None;
+        }
+        (entry.sent.is_some() || planted::is(Bug::SettleOfUnsent)).then_some(seq)
     }
 
     /// Whether this jti is under way, and its attempts; `None` if it is not in memory.
@@ -240,6 +249,9 @@ impl Outbox {
 
     /// Takes a SET out for good.
     pub(super) fn remove(&mut self, seq: u64) -> Option<Entry> {
+        if planted::is(Bug::ResendAfterSettle) {
+            return self.entries.get(&seq).cloned();
+        }
         self.leave_state(seq);
         let entry = self.entries.remove(&seq)?;
         self.seqs.remove(&entry.jti);
@@ -292,6 +304,7 @@ impl Outbox {
                 return false;
             }
             let alone = entry.alone;
+            let token = if retry && planted::is(Bug::ResignedAtRetry) { format!("{token}A").into() } else { token };
             queue.pop_front();
             taken.push((seq, entry.jti.clone(), token));
             self.launch(seq, slot, now, retry, false);
@@ -314,7 +327,9 @@ impl Outbox {
         self.seqs.insert(row.jti.clone(), row.seq);
         self.held += 1;
         self.held_bytes += row.compact.len();
-        self.fresh.push_back(row.seq);
+        if row.attempts == 0 || !planted::is(Bug::TimerLostInCrash) {
+            self.fresh.push_back(row.seq);
+        }
         self.entries.insert(row.seq, Entry::new(row));
     }
 

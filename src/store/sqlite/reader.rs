@@ -10,6 +10,7 @@ use super::file::{self, Use};
 use super::rows::{SEQ_MAX, decode_inbox, decode_outbox, int, outbox_key, peer_of, seq_of, uint};
 use super::shared::Shared;
 use crate::peer::{Direction, InboxRow, OutboxRow, Page, PeerId, Select};
+use crate::planted::{self, Bug};
 use crate::store::{Error, INBOX_PAGE_BYTES_MAX};
 
 /// The pool. A permit is taken before a thread, so that waiting readers hold none.
@@ -81,6 +82,7 @@ fn outbox_after(conn: &Connection, peer: PeerId, after: u64, rows_max: usize, by
                 }
                 page.rows.push(row);
             }
+            None if planted::is(Bug::DamagedRowSkipped) => {}
             None => page.damaged.push(seq_of(key)),
         }
         page.read_to = seq_of(key);
@@ -98,6 +100,7 @@ fn outbox_seqs(conn: &Connection, peer: PeerId, mut seqs: Vec<u64>) -> Result<Pa
         let Some(row) = rows.next()? else { continue };
         match outbox_row(row)?.1 {
             Some(row) => page.rows.push(row),
+            None if planted::is(Bug::DamagedRowSkipped) => {}
             None => page.damaged.push(seq),
         }
     }

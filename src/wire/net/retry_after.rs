@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
 use crate::clock::Wall;
+use crate::planted::{self, Bug};
 
 /// The longest pause that a partner can ask for; absurd values must not silence us for a year.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -14,12 +15,13 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// or says nothing understandable.
 pub fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let most = if planted::is(Bug::RetryAfterForEver) { Duration::MAX / 4 } else { RETRY_AFTER_MAX };
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds = text.parse().unwrap_or(u64::MAX);
-        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+        return Some(Duration::from_secs(seconds).min(most));
     }
     let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(date.saturating_sub(Duration::from_millis(now.0)).min(RETRY_AFTER_MAX))
+    Some(date.saturating_sub(Duration::from_millis(now.0)).min(most))
 }
 
 #[cfg(test)]

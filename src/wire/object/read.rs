@@ -10,6 +10,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use super::super::strict::{Ignored, Names, Reading};
 use super::error_body::SetErrMembers;
 use super::{Kind, Limits, Malformed, Object};
+use crate::planted::{self, Bug};
 use crate::set::{Jti, SetErr};
 
 /// Reads one Communication Object that takes up all of `bytes`.
@@ -28,7 +29,9 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Object, Malformed> {
         ));
     }
     let reading = Reading::default();
-    let object = reading.read(bytes, Whole(&Parse { reading: &reading, limits, verdicts: Cell::new(0) }))?;
+    let object = reading.read(bytes, Whole(&Parse { reading: &reading, limits, verdicts: Cell::new(0) }));
+    let object =
+        if planted::is(Bug::PartialEffects) { object.or_else(|fault| salvage(bytes).ok_or(fault)) } else { object }?;
     agree(&object)?;
     Ok(object)
 }
@@ -130,7 +133,10 @@ impl<'de> Visitor<'de> for Sets<'_> {
                 return Err(reading.refuse(Kind::TooManySets, text));
             }
             if !seen.insert(jti.clone()) {
-                return Err(reading.refuse(Kind::Shape, format!("`sets` has {jti} twice")));
+                if !planted::is(Bug::LastMemberWins) {
+                    return Err(reading.refuse(Kind::Shape, format!("`sets` has {jti} twice")));
+                }
+                sets.retain(|(before, _)| *before != jti);
             }
             reading.expect("a member of `sets` must be a string, the compact form of a SET");
             sets.push((jti, map.next_value_seed(Token)?));
@@ -288,4 +294,16 @@ impl Visitor<'_> for Token {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<str>, E> {
         Ok(text.into())
     }
+}
+
+/// What can be made of a malformed object, which should be nothing ([`Bug::PartialEffects`]).
+fn salvage(bytes: &[u8]) -> Option<Object> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let sets = value.get("sets").and_then(serde_json::Value::as_object).into_iter().flatten();
+    let acks = value.get("ack").and_then(serde_json::Value::as_array).into_iter().flatten();
+    Some(Object {
+        sets: sets.filter_map(|(jti, token)| Some((Jti::from(jti.as_str()), token.as_str()?.into()))).collect(),
+        acks: acks.filter_map(|jti| jti.as_str().map(Jti::from)).collect(),
+        ..Object::default()
+    })
 }

@@ -1,6 +1,7 @@
 //! The application of one organisation: reads its inbox, is given SETs, confirms them, and forgets itself at times.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::event::Event;
@@ -28,6 +29,10 @@ pub async fn run(life: Arc<Life>) {
             };
             // Whatever was read is given at once: what happens to a row later does not change what was read of it.
             for row in &rows {
+                if row.seq <= life.member.confirmed.load(Ordering::Relaxed) {
+                    life.world
+                        .violate(format!("handed over again: row {} of {:?}, confirmed before", row.seq, life.org));
+                }
                 let (org, from) = (life.org, life.orgs[&row.peer]);
                 let (jti, digest, redelivered) = (row.row.jti.clone(), row.row.digest, row.redelivered);
                 if !life.note(&Event::Handed { org, from, jti, digest, redelivered }) {
@@ -53,9 +58,13 @@ pub async fn run(life: Arc<Life>) {
             }
             let Some(up_to) = done else { continue };
             // That it is durable is told by the disk, which knows even if we never hear of it.
-            if let Err(error) = inbox.confirm(up_to).await {
-                life.supervisor.note_failure(&error);
-                tokio::time::sleep(Duration::from_secs(1)).await;
+            match inbox.confirm(up_to).await {
+                // From here on the application counts on it, whatever crashes.
+                Ok(()) => drop(life.member.confirmed.fetch_max(up_to, Ordering::Relaxed)),
+                Err(error) => {
+                    life.supervisor.note_failure(&error);
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
             }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

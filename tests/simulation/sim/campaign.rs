@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
+use super::disk::Faults;
 use super::event::Role;
 use super::judge::{Bounds, Judge, Limits, Tally, isolated};
-use super::options::{MemberPlan, Options, PairPlan};
+use super::options::{MemberPlan, Options, PairPlan, SMALL_MAX};
 use super::paths::{EXPECTED, Ear};
 use super::run::{self, Outcome};
 use super::world::luck;
@@ -156,12 +157,28 @@ pub fn judge(options: &Options) -> Judge {
         let sets: u64 = options.pairs.iter().filter_map(to_it).map(|sets| sets as u64).sum();
         u32::try_from(sets / member.inbox_max).unwrap_or(u32::MAX)
     });
-    let pause = options.members.iter().map(|plan| plan.peer.retry_max).max().unwrap_or_default();
+    let longest_pause = options.members.iter().map(|plan| plan.peer.retry_max).max().unwrap_or_default();
+    let faults = &options.faults;
+    // What came waits for keys, for a process that is stopped, and for a disk.
+    let is_prompt = !faults.pause && faults.disk == Faults::default();
+    // Who takes small objects alone refuses many larger ones, with longer and longer pauses.
+    let small = options.members.iter().map(|plan| plan.limits.sets_per_object_max).min().unwrap_or(usize::MAX);
+    let sets: usize = options.pairs.iter().flat_map(|pair| pair.sets).sum();
+    let bisecting = if small <= SMALL_MAX { Duration::from_secs(120) * (sets / small) as u32 } else { Duration::ZERO };
+    // As long as a partner may ask for.
+    let asked_for = if faults.refuse > 0 { Duration::from_secs(3600) } else { Duration::ZERO };
     let bounds = Bounds {
+        verdict_within: Duration::from_secs(if is_prompt { 10 } else { 180 }),
+        links_are_heard_at_once: is_prompt,
         // An object may be on its way for ten minutes.
-        settle_within: longest + pause * crowds.max().unwrap_or_default() + Duration::from_secs(40 + 600),
+        settle_within: longest
+            + longest_pause * crowds.max().unwrap_or_default()
+            + Duration::from_secs(40 + 600)
+            + bisecting
+            + asked_for,
         // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.
-        answer_within: Duration::from_secs(300),
+        // What could not be judged for want of keys has to come once more, after the longest pause.
+        answer_within: Duration::from_secs(300) + longest_pause * 2,
         repeat_within: Duration::from_secs(300),
         // Both may ask each second, and each is answered; the minutes of two are not the same.
         empty_objects_per_minute: 300,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pushpull::clock::Clock as _;
 use pushpull::engine::Handle;
 use pushpull::peer::{Ending, WaitsFor};
 use pushpull::transport::pushpull as transport;
@@ -209,7 +210,7 @@ impl Dialler {
         let answer = timeout(config.exchange_within, request).await;
         self.life.awake().await;
         let Ok(Some(Answer { status, body, retry_after })) = answer else { return lose(slot, Duration::ZERO) };
-        let pause = retry_after.unwrap_or_default();
+        let pause = retry_after.map(|pause| self.believed(pause)).unwrap_or_default();
         match status {
             200 => {
                 let bytes = body.bytes.len();
@@ -236,6 +237,13 @@ impl Dialler {
         }
     }
 
+    /// What the product makes of a `Retry-After` of so long.
+    fn believed(&self, pause: Duration) -> Duration {
+        let value = http::HeaderValue::from(pause.as_secs());
+        let headers = http::HeaderMap::from_iter([(http::header::RETRY_AFTER, value)]);
+        wire::net::retry_after(&headers, self.life.clock.now().wall).unwrap_or_default()
+    }
+
     async fn take_in(
         &self,
         config: &transport::Config,
@@ -246,7 +254,7 @@ impl Dialler {
     ) -> Outcome {
         let Ok(room) = handle.arrival_room(bytes).await else { return Outcome::Failed(Duration::ZERO) };
         let partner = self.life.partner(self.to);
-        if !objects::bring(&self.life, partner, handle, slot.id(), answer, room, config.patience()).await {
+        if !objects::bring(&self.life, self.to, partner, handle, slot.id(), (answer, room), config.patience()).await {
             return Outcome::Failed(Duration::ZERO);
         }
         slot.close(Ending::Delivered);

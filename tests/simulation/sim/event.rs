@@ -90,8 +90,6 @@ pub enum Event {
         sets_max: usize,
         bytes: usize,
         bytes_max: usize,
-        /// The link took it. Otherwise it had ended, or was ending, when this was put into its slot.
-        taken: bool,
     },
     /// A link of `org` to its partner ended while its slot was free. What the product puts into that slot before it hears of
     /// it goes nowhere, and nobody sees it.
@@ -115,6 +113,10 @@ pub enum Event {
     Redriving { org: Org, to: Org, jti: Jti, how: &'static str },
     /// The operator of `org` acted on a dead letter, and it was done: "resent", "reissued" (as that jti), "discarded".
     Redriven { org: Org, to: Org, jti: Jti, how: &'static str, new: Option<Jti> },
+    /// A link of `org` ended with these in its slot: they were chosen, and never left.
+    Stranded { org: Org, partner: Org, sets: Vec<Jti> },
+    /// The link's task of `org` has told its core that the partner is there.
+    Heard { org: Org, from: Org },
     /// The keys that `org` publishes now, by their kid.
     Published { org: Org, kids: Vec<String> },
     /// `org` signed the SET with this key.
@@ -141,6 +143,11 @@ pub enum Event {
 pub trait Watch: Send {
     /// Notes what happened at this simulated time since the beginning.
     fn note(&mut self, at: Duration, event: &Event);
+
+    /// Whether something was broken, so that nothing need happen any more.
+    fn is_broken(&self) -> bool {
+        false
+    }
 }
 
 impl Watch for () {

@@ -65,7 +65,13 @@ pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Parcel) -> Op
                 _ => 4,
             }],
         );
-        return Some(Answer::status(status));
+        let mut answer = Answer::status(status);
+        // Some ask for more than anybody grants.
+        if answer.retry_after.is_some() && net.below(from, to, 4) == 0 {
+            world.meet("absurd Retry-After");
+            answer.retry_after = Some(Duration::from_secs(30 * 86_400));
+        }
+        return Some(answer);
     }
     if strikes(faults.drop) {
         world.fault(None, "request dropped");
@@ -172,7 +178,7 @@ async fn converse(
     let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(life.partner(from)));
     let worker = Arc::clone(life);
     life.spawn(async move {
-        objects::bring(&worker, &bringer, &handle, id, object, room, patience).await;
+        objects::bring(&worker, from, &bringer, &handle, id, (object, room), patience).await;
     });
     let answer = slot.next().await?;
     Some((slot, answer.bytes.into()))

@@ -116,6 +116,10 @@ impl Hostile {
                     for _ in 0..flood {
                         out.send(Frame::Text(self.act(&world, to)));
                     }
+                    if self.strikes(50) {
+                        world.meet("hostile: two contents at once");
+                        self.two_contents(to).into_iter().for_each(|parcel| out.send(Frame::Text(parcel)));
+                    }
                 }
             }
         };
@@ -264,6 +268,14 @@ impl Hostile {
             state.sent.push((to, bytes.clone()));
         }
         bytes.into()
+    }
+
+    /// A new SET and an unsound one of the same jti, to be judged at the same time.
+    fn two_contents(&self, to: Org) -> [Parcel; 2] {
+        let state = &mut *self.state();
+        let jti = state.fresh(self.org, to);
+        let unsound = pick(&mut state.luck, &Kind::UNSOUND);
+        [Kind::Sound, unsound].map(|kind| Bytes::from(state.with_sets(self.org, to, vec![(jti.clone(), kind)])).into())
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -1,5 +1,6 @@
 //! One organisation: its disk, its wall clock and its keys, which outlive the processes that it starts one after the other.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Member {
     /// As if kept in files: what it says is durable is.
     pub ring: Arc<KeyRing>,
     pub hostile: Option<Arc<Hostile>>,
+    /// Up to which row of the inbox the application was told that its confirmation is durable.
+    pub confirmed: AtomicU64,
     world: Outside,
     state: Mutex<State>,
 }
@@ -75,6 +78,7 @@ impl Member {
             gauge: Gauge::new(),
             ring,
             hostile: (plan.role == Role::Hostile).then(|| Hostile::new(world, org)),
+            confirmed: AtomicU64::new(0),
             world: Arc::downgrade(world),
             state: Mutex::new(state),
         })
@@ -244,6 +248,7 @@ impl Member {
         let Some(world) = self.world.upgrade() else { return };
         if !world.is_healed() {
             self.disk.wipe();
+            self.confirmed.store(0, Ordering::Relaxed);
             world.note(&Event::Forgot { org: self.org });
         }
     }

@@ -24,7 +24,6 @@ pub fn leaves(
     spec: &SlotSpec,
     object: &mut Transmission,
     max_response_events: Option<u64>,
-    taken: bool,
 ) -> Option<Bytes> {
     if life.member.plan.role == Role::Lazy && !life.world.is_healed() && !object.verdicts.is_empty() {
         object.verdicts.clear();
@@ -49,7 +48,6 @@ pub fn leaves(
         sets_max: spec.sets_max,
         bytes: bytes.len(),
         bytes_max: spec.bytes_max,
-        taken,
     };
     life.note(&event).then_some(bytes)
 }
@@ -80,11 +78,11 @@ pub fn broken(life: &Arc<Life>, from: Org, link: u64, parcel: &Parcel) {
 /// Judges an object and brings it to the actor.
 pub async fn bring(
     life: &Arc<Life>,
+    from: Org,
     partner: &Partner,
     handle: &Handle,
     slot: SlotId,
-    object: wire::Object,
-    room: ArrivalRoom,
+    (object, room): (wire::Object, ArrivalRoom),
     patience: Duration,
 ) -> bool {
     let at = partner.now();
@@ -92,7 +90,9 @@ pub async fn bring(
     if partner.now() > at {
         life.world.meet("newer keys awaited");
     }
-    handle.arrived(Some(slot), inspected, room, at).await.is_ok()
+    let arrived = handle.arrived(Some(slot), inspected, room, at).await.is_ok();
+    // The core hears of its partner only now.
+    arrived && life.note(&Event::Heard { org: life.org, from })
 }
 
 /// Tells of an object that was refused as a whole.

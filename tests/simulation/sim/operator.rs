@@ -100,11 +100,14 @@ async fn redrive(life: &Arc<Life>, luck: &mut Random) {
         let (how, name) = match luck.below(4) {
             0 => (Redrive::Discard, "discarded"),
             1 => (reissue(life, to, &letter.jti), "reissued"),
+            // Also what the partner has answered, which the product must not do.
+            2 => (Redrive::Resend, "resent"),
             _ if given_up => (Redrive::Resend, "resent"),
             _ => continue,
         };
         let kid = mint::kid_of(Digest::of(letter.compact.as_bytes()));
-        if !act(life, to, letter.memory.seq, letter.jti, how, name, &kid).await {
+        let twice = strikes(luck, 300);
+        if !act(life, to, (letter.memory.seq, letter.jti), how, name, &kid, twice).await {
             return;
         }
     }
@@ -117,7 +120,15 @@ fn reissue(life: &Arc<Life>, to: Org, jti: &Jti) -> Redrive {
     Redrive::Reissue(mint::token(&Order { from: life.org, to, jti, kind: Kind::Sound, key }))
 }
 
-async fn act(life: &Arc<Life>, to: Org, seq: u64, jti: Jti, how: Redrive, name: &'static str, kid: &str) -> bool {
+async fn act(
+    life: &Arc<Life>,
+    to: Org,
+    (seq, jti): (u64, Jti),
+    how: Redrive,
+    name: &'static str,
+    kid: &str,
+    twice: bool,
+) -> bool {
     let (org, from) = (life.org, life.org);
     // What signed it has to stay published until it is settled.
     let signer = life.member.ring.signer();
@@ -140,7 +151,13 @@ async fn act(life: &Arc<Life>, to: Org, seq: u64, jti: Jti, how: Redrive, name: 
     if !life.note(&Event::Redriving { org, to, jti: jti.clone(), how: name }) {
         return false;
     }
-    let answers = life.partner(to).handle().redrive(vec![Redriving { seq, jti: jti.clone(), how }]).await;
+    let mut acts = vec![Redriving { seq, jti: jti.clone(), how }];
+    if twice {
+        // Somebody was impatient, and the same is asked for once more at the same time.
+        life.world.meet("dead letter asked for twice");
+        acts.extend(acts.clone());
+    }
+    let answers = life.partner(to).handle().redrive(acts).await;
     drop((signer, held));
     let Some(Ok(done)) = answers.ok().and_then(|mut answers| answers.pop()) else { return life.is_alive() };
     if let (Redriven::Reissued(_), Some(set)) = (&done, &new) {

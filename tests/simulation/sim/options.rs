@@ -197,6 +197,9 @@ impl Faults {
     }
 }
 
+/// SETs in an object, of which somebody takes no more.
+pub const SMALL_MAX: usize = 12;
+
 impl MemberPlan {
     fn draw(seed: u64, number: u8, hurried: bool, bytes_max: usize) -> Self {
         let mut random = luck(seed, &[2, u64::from(number)]);
@@ -224,6 +227,9 @@ impl MemberPlan {
             // Everybody keeps to half of its own limit as the best guess at the partner's. An Initiator that takes less than
             // that has no means to say so: what is answered to it is lost for ever.
             object_bytes_max: bytes_max * pick(&mut random, &[1, 1, 2]),
+            // What is refused alone counts as an attempt; what is refused with others must never be given up for it, but
+            // takes its time.
+            sets_per_object_max: if is_patient { pick(&mut random, &[1000, 1000, 1000, SMALL_MAX]) } else { 1000 },
             ..pushpull::wire::Limits::default()
         };
         Self {

@@ -1,5 +1,5 @@
-//! A slot that tells of every object that was put into it: also of those that the link then never took, for whoever made them
-//! cannot know.
+//! A slot that tells of every object that was put into it: also of those that the link then never took, which whoever made
+//! them cannot know.
 
 use std::sync::Arc;
 
@@ -42,13 +42,9 @@ impl Outgoing {
 
     /// The next object; none when the actor or the process has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<Leaving> {
-        self.tell_next(true).await
-    }
-
-    async fn tell_next(&mut self, taken: bool) -> Option<Leaving> {
         let mut object = self.slot.as_mut()?.next().await?;
         self.is_free = false;
-        let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, self.asks_for, taken)?;
+        let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, self.asks_for)?;
         Some(Leaving { bytes, sets: object.sets.len() })
     }
 
@@ -58,20 +54,36 @@ impl Outgoing {
     }
 
     pub fn alive(&self) {
+        self.heard();
         self.slot().alive();
     }
 
     pub fn close(mut self, ending: Ending) {
         self.finish();
+        if !matches!(ending, Ending::Lost { .. }) {
+            self.heard();
+        }
         if let Some(slot) = self.slot.take() {
             slot.close(ending);
         }
     }
 
+    fn heard(&self) {
+        self.life.note(&Event::Heard { org: self.life.org, from: self.to });
+    }
+
     fn finish(&mut self) {
-        if self.slot.is_some() && self.is_free && self.tell_next(false).now_or_never().flatten().is_none() {
-            self.life.note(&Event::Parted { org: self.life.org, partner: self.to });
+        if !self.is_free {
+            return;
         }
+        let Some(slot) = &mut self.slot else { return };
+        let (org, partner) = (self.life.org, self.to);
+        self.life.note(&match slot.next().now_or_never().flatten() {
+            Some(object) => {
+                Event::Stranded { org, partner, sets: object.sets.into_iter().map(|(jti, _)| jti).collect() }
+            }
+            None => Event::Parted { org, partner },
+        });
     }
 
     fn slot(&self) -> &Slot {

@@ -11,7 +11,8 @@ use super::event::{Contents, Event, Org, Watch};
 
 /// Whom the world tells.
 pub trait Witness: Send + Sync {
-    fn note(&self, at: Duration, event: &Event);
+    /// How many events there have been, and whether one of them broke something.
+    fn note(&self, at: Duration, event: &Event) -> (u64, bool);
 }
 
 /// Keeps the hash of all events, prints them if wanted, and has a judge look at them.
@@ -50,7 +51,7 @@ impl<J: Watch> Recorder<J> {
 }
 
 impl<J: Watch> Witness for Recorder<J> {
-    fn note(&self, at: Duration, event: &Event) {
+    fn note(&self, at: Duration, event: &Event) -> (u64, bool) {
         let mut inner = self.lock();
         inner.hash.number(at.as_micros() as u64);
         inner.hash.event(event);
@@ -61,6 +62,7 @@ impl<J: Watch> Witness for Recorder<J> {
         if let Some(judge) = &mut inner.judge {
             judge.note(at, event);
         }
+        (inner.count, inner.judge.as_ref().is_some_and(Watch::is_broken))
     }
 }
 

@@ -41,6 +41,9 @@ const QUIET_WITHIN: Duration = Duration::from_secs(4 * 3600);
 /// More looks at its clocks in an idle minute, and a process does not idle (L6).
 const IDLE_READINGS_MAX: u64 = 10_000;
 
+/// And so many for each SET that a hostile partner leaves unanswered: every five seconds a retry, if they come so close.
+const RETRY_READINGS_MAX: u64 = 500;
+
 thread_local! {
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
@@ -105,6 +108,7 @@ async fn live(world: &Arc<World>) -> Duration {
             world.violate(format!("not quiet {QUIET_WITHIN:?} after it was healed: {}", unsettled(world).await));
         }
         world.note(&Event::Quiet);
+        damage_is_told(world).await;
         idle(world).await;
         for member in world.members().iter().filter(|member| member.is_real()) {
             world.note(&Event::Ends { org: member.org, contents: member.disk.contents() });
@@ -172,6 +176,23 @@ async fn is_calm(world: &Arc<World>) -> bool {
     true
 }
 
+/// What stays queued when all is quiet is damaged, and the product has to say so (I18).
+async fn damage_is_told(world: &Arc<World>) {
+    for member in world.members().iter().filter(|member| member.is_real()) {
+        let Some(life) = member.life() else { continue };
+        for (other, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
+            let Ok(stats) = partner.handle().stats().await else { continue };
+            let (queued, told) = (stats.counts.queued, stats.damaged as u64);
+            if queued > told {
+                world.violate(format!(
+                    "damage in silence: {:?} has {queued} SETs queued for {other:?}, and tells of {told} damaged rows",
+                    member.org
+                ));
+            }
+        }
+    }
+}
+
 /// What has not ended, for people.
 async fn unsettled(world: &Arc<World>) -> String {
     let mut lines = Vec::new();
@@ -195,8 +216,14 @@ async fn idle(world: &Arc<World>) {
     let before = readings(world);
     sleep(Duration::from_secs(60)).await;
     for (member, (before, after)) in world.members().iter().zip(before.into_iter().zip(readings(world))) {
-        if after - before > IDLE_READINGS_MAX {
-            world.violate(format!("{:?} takes {} looks at its clock in an idle minute", member.org, after - before));
+        let unanswered: usize = member.disk.contents().outbox.values().map(Vec::len).sum();
+        let most = IDLE_READINGS_MAX + RETRY_READINGS_MAX * unanswered as u64;
+        if after - before > most {
+            let org = member.org;
+            world.violate(format!(
+                "{org:?} takes {} looks at its clock in an idle minute, and may take {most}",
+                after - before
+            ));
         }
     }
 }

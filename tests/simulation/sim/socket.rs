@@ -140,9 +140,9 @@ impl Reader {
         let room = self.handle.arrival_room(bytes).await.map_err(|_| End::Ours(1001))?;
         let Ok(permit) = Arc::clone(&self.inspections).acquire_owned().await else { return Ok(()) };
         let (partner, handle, slot) = (Arc::clone(&self.partner), self.handle.clone(), self.slot);
-        let (patience, life) = (self.config.patience(), Arc::clone(&self.life));
+        let (patience, life, from) = (self.config.patience(), Arc::clone(&self.life), self.from);
         self.life.spawn(async move {
-            objects::bring(&life, &partner, &handle, slot, object, room, patience).await;
+            objects::bring(&life, from, &partner, &handle, slot, (object, room), patience).await;
             drop(permit);
         });
         Ok(())

@@ -27,6 +27,9 @@ pub struct World {
     pub broken: Notify,
 }
 
+/// A federation in which more happens runs away (L6): the busiest of the sound ones come to a tenth of it.
+const EVENTS_MAX: u64 = 1_000_000;
+
 #[derive(Default)]
 struct State {
     violations: Vec<String>,
@@ -73,7 +76,15 @@ impl World {
             let State { paths, met, .. } = &mut *self.state();
             paths.see(event, |what| *met.entry(what).or_default() += 1);
         }
-        self.witness.note(self.began.elapsed(), event);
+        let (events, is_broken) = self.witness.note(self.began.elapsed(), event);
+        if is_broken {
+            self.broken.notify_one();
+        }
+        if events == EVENTS_MAX {
+            self.violate(format!("runs away: {EVENTS_MAX} events"));
+        }
+        // Whoever goes on all the same, and lets nobody else have a turn, is ended: nothing else would end the run.
+        assert!(events < EVENTS_MAX + 1000, "runs away: more than {EVENTS_MAX} events");
     }
 
     /// Trouble of this kind was met.

@@ -16,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::rows::{Table, unseal};
 use crate::clock::Wall;
 use crate::peer::{Direction, PeerId, Remembered};
+use crate::planted::{self, Bug};
 use crate::set::Jti;
 use crate::store::Error;
 use segment::Segment;
@@ -205,6 +206,9 @@ fn load_log(conn: &Connection, covered: i64, entries_max: usize) -> Result<(Tail
     let (mut tail, mut last) = (Tail::with_capacity(entries_max), covered);
     while let Some(row) = rows.next()? {
         let (id, blob): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if planted::is(Bug::DedupeInRamOnly) {
+            continue;
+        }
         unseal(Table::MemoryLog, id, &blob).and_then(|entries| tail.append(entries)).ok_or_else(|| {
             Error::Fatal(format!("row {id} of the log of the memory of jtis is damaged: restore a backup"))
         })?;

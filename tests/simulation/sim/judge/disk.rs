@@ -38,6 +38,7 @@ impl Judge {
         for ((from, to), lane) in &mut self.lanes {
             if *from == org {
                 lane.seqs.clear();
+                lane.paused_since = None;
                 for track in lane.sets.values_mut() {
                     track.sent = super::ghost::Sent::default();
                 }

@@ -50,6 +50,8 @@ pub(super) struct Lane {
     pub(super) seqs: HashMap<u64, Jti>,
     /// When a link of the sender last ended while its slot was free.
     pub(super) parted_at: Option<Duration>,
+    /// When the sender last heard the receiver, on whatever link.
+    pub(super) heard_at: Option<Duration>,
     /// Totals at the sender, then at the receiver, counted from what became durable.
     pub(super) totals: Totals,
     /// Jtis in objects that had to be refused as a whole.
@@ -62,6 +64,8 @@ pub(super) struct Lane {
     pub(super) awaited: VecDeque<(Duration, Jti)>,
     /// Objects that the receiver has sent back so far.
     pub(super) answers_left: u64,
+    /// Since when nothing may leave for the receiver, by the word of the sender's operator.
+    pub(super) paused_since: Option<Duration>,
     /// Empty objects of the sender after healing: since when, and how many.
     pub(super) idle: (Duration, u64),
     /// The partner has said something since an object last left: the next one may be empty, for it is an answer.
@@ -185,6 +189,10 @@ pub(super) struct Sent {
     pub(super) healed_at: Duration,
     /// When it first left, in whatever series.
     pub(super) left_at: Option<Duration>,
+    /// Its last transmission: when, by which link, in which life.
+    pub(super) last: Option<(Duration, u64, u32)>,
+    /// When a verdict came about it while it was under way, and in which life.
+    pub(super) told: Option<(Duration, u32)>,
     /// The partner's verdicts about it, and when each last came.
     pub(super) acked_at: Option<Duration>,
     pub(super) refused_at: Vec<(String, Duration)>,

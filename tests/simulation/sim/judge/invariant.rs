@@ -65,6 +65,10 @@ invariants! {
     I19 = "I19 key life",
     /// Nothing is taken a second time, however old.
     I20 = "I20 replay",
+    /// Whoever is paused by an operator gets no SETs.
+    Pause = "a paused peer gets nothing",
+    /// When all is well nothing waits longer for its retry than the longest pause.
+    Retry = "a retry comes in time",
     /// After healing everything is settled in time, and nothing that could be delivered is given up.
     L1 = "L1 everything settles",
     /// After healing every SET that comes is answered in time.

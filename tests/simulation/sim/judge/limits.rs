@@ -50,6 +50,10 @@ pub struct Bounds {
     pub answer_within: Duration,
     /// How long it may take to find out that a key is unknown: what limits the fetches of a partner's keys.
     pub decide_within: Duration,
+    /// I3: from a verdict's arrival to the end of its SET; the object that brought it may have to wait for keys.
+    pub verdict_within: Duration,
+    /// A sign of life on a link is known to the core at once: no disk and no process stands still meanwhile.
+    pub links_are_heard_at_once: bool,
     /// How long after healing a link may still be half-open: twice the ping.
     pub links_whole_within: Duration,
     /// I10: a copy of a SET that has a verdict may wait for so long and so many objects, while objects leave.
@@ -67,6 +71,8 @@ impl Default for Bounds {
             settle_within: Duration::from_secs(3600),
             answer_within: Duration::from_secs(60),
             decide_within: Duration::from_secs(70),
+            verdict_within: Duration::from_secs(120),
+            links_are_heard_at_once: true,
             links_whole_within: Duration::from_secs(60),
             repeat_within: Duration::from_secs(120),
             repeat_objects: 64,

@@ -35,8 +35,8 @@ pub struct Judge {
     default: Limits,
     members: BTreeMap<Org, Member>,
     lanes: Lanes,
-    /// Settled before they were seen to leave: they must have left by the end of this instant.
-    unsent: Vec<(Org, Org, Jti)>,
+    /// Settled before they were seen to leave, and when: they must leave after all.
+    unsent: Vec<(Duration, Org, Org, Jti)>,
     now: Duration,
     /// All faults are over since then.
     healed: Option<Duration>,
@@ -134,13 +134,13 @@ impl Judge {
             }
             Event::Accepted { from, to, jti, digest } => self.accepted(*from, *to, jti, *digest),
             Event::Declined { from, to, jti, digest, why } => self.declined(*from, *to, jti, *digest, why),
-            Event::Left { from, to, sets, acks, errors, sets_max, bytes, bytes_max, taken, .. } => {
+            Event::Left { from, to, link, sets, acks, errors, sets_max, bytes, bytes_max } => {
                 if !self.runs_product(*from) {
                     return Ok(());
                 }
                 self.within_limits(*from, *to, sets.len(), acks.len() + errors.len(), (*sets_max, *bytes, *bytes_max))?;
                 for (jti, digest) in sets {
-                    self.left(*from, *to, jti, *digest, *taken)?;
+                    self.left(*from, *to, *link, jti, *digest)?;
                 }
                 for jti in acks {
                     self.ack_left(*from, *to, jti)?;
@@ -163,6 +163,8 @@ impl Judge {
                 for (jti, digest, truth) in sets {
                     self.came(*to, *from, jti, *digest, *truth)?;
                 }
+                let now = self.now;
+                self.lane(*to, *from).heard_at = Some(now);
                 self.verdicts_came(*to, *from, acks, errors);
                 self.lane(*to, *from).spoken_to |= !(sets.is_empty() && acks.is_empty() && errors.is_empty());
                 Ok(())
@@ -191,6 +193,7 @@ impl Judge {
                 Ok(())
             }
             Event::Died { org, contents, .. } => {
+                self.unsent.retain(|(_, from, ..)| from != org);
                 self.died(*org);
                 self.look_at(*org, contents)
             }
@@ -216,6 +219,15 @@ impl Judge {
                 self.heal();
                 Ok(())
             }
+            Event::Stranded { org, partner, sets } => {
+                self.stranded(*org, *partner, sets);
+                Ok(())
+            }
+            Event::Heard { org, from } => {
+                let now = self.now;
+                self.lane(*org, *from).heard_at = Some(now);
+                Ok(())
+            }
             Event::Quiet => self.quiet(),
             Event::Ends { org, contents } => {
                 self.look_at(*org, contents)?;
@@ -235,7 +247,7 @@ impl Judge {
                 Write::Lift { seq, jti, memory } => self.lifted(org, partner, (*seq, jti), memory.as_ref())?,
                 Write::Receive(row) => self.received(org, partner, &row.jti, row.digest)?,
                 Write::Answer { jti, digest, verdict, .. } => self.decided(org, partner, jti, *digest, verdict)?,
-                Write::Paused(_) => {}
+                Write::Paused(paused) => self.lane(org, partner).paused_since = paused.then_some(self.now),
             }
         }
         self.nothing_lifted(org, partner, writes)
@@ -254,10 +266,14 @@ impl Watch for Judge {
         if self.violation.is_some() {
             return;
         }
-        let checked = if at > self.now { self.left_after_all() } else { Ok(()) };
         self.now = self.now.max(at);
+        let checked = self.left_after_all();
         if let Err(violation) = checked.and_then(|()| self.check(event)) {
             self.violation = Some(violation);
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.violation.is_some()
     }
 }

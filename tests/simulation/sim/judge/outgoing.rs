@@ -13,6 +13,15 @@ use crate::sim::event::Org;
 /// The longest time that an object waits to be inspected, in a process that is stopped for a while too.
 const INSPECTED_WITHIN: Duration = Duration::from_secs(120);
 
+/// The longest time for which a link that ends waits for what came by it.
+const LINK_ENDS_WITHIN: Duration = Duration::from_secs(3);
+
+/// What a retry may be late for.
+const RETRY_SLACK: Duration = Duration::from_secs(3);
+
+/// No token of a simulation is longer.
+const TOKEN_MAX: usize = 1024;
+
 /// Bytes of an object in which nothing is.
 const FRAME: usize = 128;
 
@@ -128,7 +137,7 @@ impl Judge {
         let asked_at = sent.asked(digest).map(|asked| asked.at).filter(|_| standing == Standing::Absent);
         sent.since = asked_at.or(sent.redriving_at).unwrap_or(now);
         sent.life = life;
-        (sent.times, sent.times_healed, sent.attempts) = (0, 0, 0);
+        (sent.times, sent.times_healed, sent.attempts, sent.told) = (0, 0, 0, None);
         self.tally.demand(Invariant::I1, case, other.is_none(), || {
             (format!("a place of its own, not {}", row.seq), format!("that of {other:?}"))
         })?;
@@ -184,7 +193,7 @@ impl Judge {
                 (format!("a verdict of {} itself", to.0), format!("{outcome:?}, and none such came"))
             })?;
             if !left {
-                self.unsent.push((from, to, jti.clone()));
+                self.unsent.push((now, from, to, jti.clone()));
             }
         }
         self.by_policy(from, to, jti, outcome, attempts)?;
@@ -214,9 +223,18 @@ impl Judge {
     }
 
     /// I6: nothing is settled that never left. What is put into a slot leaves when the link's task gets its turn, and a
-    /// verdict that was there before it may be taken in between; but no time passes.
+    /// verdict that was there before it may be taken in between. No time passes, unless the link is about to end: then it
+    /// waits for what came by it to be inspected, and takes nothing more.
     pub(super) fn left_after_all(&mut self) -> Checked {
-        for (from, to, jti) in std::mem::take(&mut self.unsent) {
+        let (now, quiet) = (self.now, self.quiet_at.is_some());
+        let is_over = |(at, ..): &(Duration, Org, Org, Jti)| now > *at + LINK_ENDS_WITHIN || quiet;
+        if !self.unsent.iter().any(is_over) {
+            return Ok(());
+        }
+        let (over, others) = std::mem::take(&mut self.unsent).into_iter().partition(is_over);
+        self.unsent = others;
+        let over: Vec<_> = over;
+        for (_, from, to, jti) in over {
             let case = self.case(from, to, Some(&jti));
             let sent = self.sent(from, to, &jti);
             let (left, asked_at) = (sent.left_at.is_some(), sent.asked.iter().map(|asked| asked.at).min());
@@ -291,6 +309,14 @@ impl Judge {
         Ok(())
     }
 
+    /// As far as their maker knows they have left.
+    pub(super) fn stranded(&mut self, from: Org, to: Org, jtis: &[Jti]) {
+        let now = self.now;
+        for jti in jtis {
+            self.sent(from, to, jti).left_at.get_or_insert(now);
+        }
+    }
+
     /// What the operator was told is durable.
     pub(super) fn redriven(&mut self, org: Org, to: Org, jti: &Jti, how: &str, new: Option<&Jti>) -> Checked {
         let case = self.case(org, to, Some(jti));
@@ -314,11 +340,19 @@ impl Judge {
     }
 
     /// A SET leaves.
-    pub(super) fn left(&mut self, from: Org, to: Org, jti: &Jti, digest: Digest, taken: bool) -> Checked {
+    pub(super) fn left(&mut self, from: Org, to: Org, link: u64, jti: &Jti, digest: Digest) -> Checked {
+        self.verdict_was_heard(from, to, jti)?;
+        self.is_no_late_retry(from, to, link, jti)?;
         let case = self.case(from, to, Some(jti));
         let now = self.now;
         let life = self.member(from).life;
         let links_whole = self.healed.is_some_and(|at| now >= at + self.bounds.links_whole_within);
+        let paused_since = self.lane(from, to).paused_since;
+        // What was chosen before may leave in the same instant, as below.
+        let may_leave = paused_since.is_none_or(|since| since == now);
+        self.tally.demand(Invariant::Pause, case, may_leave, || {
+            ("nothing until an operator resumes", format!("a SET leaves, paused at {paused_since:?}"))
+        })?;
         let sent = self.sent(from, to, jti);
         let (standing, stored, ended_at, damaged) = (sent.standing, sent.digest, sent.ended_at, sent.damaged);
         if sent.times == 0 {
@@ -330,6 +364,7 @@ impl Judge {
         }
         sent.times_healed += u32::from(links_whole);
         sent.left_at.get_or_insert(now);
+        sent.last = Some((now, link, life));
         let tally = &mut self.tally;
         tally.demand(Invariant::I4, case, standing != Standing::Absent, || {
             ("only what is durable in the outbox leaves", "a SET that is not")
@@ -341,9 +376,6 @@ impl Judge {
             // An object is chosen when its step has been committed, and leaves when the link's task gets its turn. Another
             // step may end the SET in between, but no time passes: a link that is busy has no slot to fill.
             tally.excuse("left in the same instant in which it ended: chosen before");
-        } else if standing.has_ended() && !taken {
-            // It was chosen when the link still had a slot, and is told of when the link has ended.
-            tally.excuse("put into the slot of a link that was ending, and ended meanwhile");
         } else {
             tally.demand(Invariant::I3, case, standing == Standing::Queued, || {
                 (format!("silence: it is {} since {:.6} s", standing.word(), ended_at.as_secs_f64()), "it leaves again")
@@ -359,6 +391,43 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    /// I3: what a process was told about a SET that it had sent is taken in before it is sent again, however late it came.
+    fn verdict_was_heard(&mut self, from: Org, to: Org, jti: &Jti) -> Checked {
+        let (now, within, life) = (self.now, self.bounds.verdict_within, self.member(from).life);
+        let case = self.case(from, to, Some(jti));
+        let sent = self.sent(from, to, jti);
+        let told = sent.told.filter(|(_, in_life)| *in_life == life && sent.standing == Standing::Queued);
+        let Some((told_at, _)) = told else { return Ok(()) };
+        self.tally.demand(Invariant::I3, case, now <= told_at + within, || {
+            (format!("silence: its verdict came at {:.6} s", told_at.as_secs_f64()), "it leaves again")
+        })
+    }
+
+    /// When all is well a retry comes when it is due: the answer is waited for no longer than the longest pause, and so is
+    /// the retry. Only where nothing but time keeps it from leaving: by the same link, and with room for all retries.
+    fn is_no_late_retry(&mut self, from: Org, to: Org, link: u64, jti: &Jti) -> Checked {
+        let healed = self.healed.map(|at| at + self.bounds.links_whole_within);
+        let limits = &self.limits(from).peer;
+        let (max, window, bytes) = (limits.retry_max * 2 + RETRY_SLACK, limits.window, limits.window_bytes);
+        let now = self.now;
+        let case = self.case(from, to, Some(jti));
+        let queued = usize::try_from(self.lane(from, to).totals.queued).unwrap_or(usize::MAX);
+        if queued > window / 2 || queued > bytes / TOKEN_MAX {
+            return Ok(());
+        }
+        let life = self.member(from).life;
+        let Some((last_at, ..)) = self
+            .sent(from, to, jti)
+            .last
+            .filter(|(at, by, in_life)| healed.is_some_and(|healed| *at >= healed) && (*by, *in_life) == (link, life))
+        else {
+            return Ok(());
+        };
+        self.tally.demand(Invariant::Retry, case, now <= last_at + max, || {
+            (format!("a retry within {max:?} of {:.6} s", last_at.as_secs_f64()), "it leaves only now")
+        })
     }
 
     /// I16: an object keeps the limits of its link. A single item may be larger, or it could never leave.
@@ -388,11 +457,23 @@ impl Judge {
     /// Verdicts of `from` about SETs that `org` has sent to it, or that it only guesses.
     pub(super) fn verdicts_came(&mut self, org: Org, from: Org, acks: &[Jti], errors: &[(Jti, String)]) {
         let now = self.now;
+        let life = self.member(org).life;
+        let told = |sent: &mut Sent| {
+            // What a process never sent is not its own to settle (R6), and what waits for an operator is not under way.
+            let is_under_way =
+                sent.standing == Standing::Queued && sent.last.is_some_and(|(.., in_life)| in_life == life);
+            if is_under_way && sent.times > 0 {
+                sent.told.get_or_insert((now, life));
+            }
+        };
         for jti in acks {
-            self.sent(org, from, jti).acked_at = Some(now);
+            let sent = self.sent(org, from, jti);
+            sent.acked_at = Some(now);
+            told(sent);
         }
         for (jti, code) in errors {
             let sent = self.sent(org, from, jti);
+            told(sent);
             match sent.refused_at.iter_mut().find(|(known, _)| known == code) {
                 Some((_, came_at)) => *came_at = now,
                 None => sent.refused_at.push((code.clone(), now)),

@@ -24,12 +24,38 @@ impl Judge {
         };
         let (before, times) = (track.sent.attempts, track.sent.times);
         track.sent.attempts = attempts;
+        let last = track.sent.last;
+        self.met_a_live_link(from, to, jti.as_ref(), last)?;
+        let case = self.case(from, to, jti.as_ref());
         // The first one is never written for itself.
         self.tally.demand(Invariant::I13, case, attempts == before.max(1) + 1, || {
             (format!("the attempt after {before} that are written"), format!("{attempts}"))
         })?;
         self.tally.demand(Invariant::I13, case, attempts <= times, || {
             (format!("no more attempts than the {times} transmissions"), format!("{attempts}"))
+        })
+    }
+
+    /// What left by a link on which nobody was heard any more is no attempt.
+    fn met_a_live_link(
+        &mut self,
+        from: Org,
+        to: Org,
+        jti: Option<&Jti>,
+        last: Option<(Duration, u64, u32)>,
+    ) -> Checked {
+        if !self.bounds.links_are_heard_at_once {
+            self.tally.excuse("not followed whether a link was alive, where its news may wait for a disk");
+            return Ok(());
+        }
+        let heard_at = self.lane(from, to).heard_at;
+        let case = self.case(from, to, jti);
+        let holds = last.is_some_and(|(left_at, ..)| heard_at >= Some(left_at));
+        self.tally.demand(Invariant::I13, case, holds, || {
+            (
+                format!("a sign of life after {last:?}"),
+                format!("an attempt is counted, and the last was at {heard_at:?}"),
+            )
         })
     }
 
@@ -42,7 +68,7 @@ impl Judge {
         let (clock_was_wrong, life) = (member.clock_was_wrong, member.life);
         let lane = self.lane(from, to);
         let Some(sent) = lane.sets.get(jti).map(|track| &track.sent) else { return Ok(()) };
-        let (written, times) = (sent.attempts, sent.times);
+        let (written, times, last) = (sent.attempts, sent.times, sent.last);
         let (elapsed, trying) = (now - sent.since, now.saturating_sub(sent.first_at));
         let same_life = sent.life == life;
         let (times_healed, since_healed) = (sent.times_healed, now.saturating_sub(sent.healed_at));
@@ -52,6 +78,9 @@ impl Judge {
         let remembered = attempts.saturating_sub(unwritten) <= written.max(1);
         tally.demand(Invariant::I13, case, remembered, || {
             (format!("{attempts} attempts to have been written, but for the first and the last"), format!("{written}"))
+        })?;
+        tally.demand(Invariant::I13, case, attempts >= written, || {
+            (format!("the {written} attempts that were written, or more"), format!("an end after {attempts}"))
         })?;
         let Outcome::Dead(cause) = outcome else { return Ok(()) };
         let patience = match cause {
@@ -63,11 +92,14 @@ impl Judge {
             tally.demand(Invariant::I13, case, attempts >= max && times >= max, || {
                 (format!("{max} attempts, each transmitted"), format!("{attempts}, transmitted {times} times"))
             })?;
+            self.met_a_live_link(from, to, Some(jti), last)?;
+            let tally = &mut self.tally;
             let least = limits.attempts_take(attempts);
             tally.demand(Invariant::I13, case, trying >= least, || {
                 (format!("{attempts} attempts to take {least:?}"), format!("{trying:?} since the first"))
             })?;
         }
+        let tally = &mut self.tally;
         // What this process accepted is never older than the monotonic clock says. Over a restart only the wall clock
         // knows how old a row is; where that was wrong, and has run steadily since, nobody can tell.
         if !same_life && clock_was_wrong {
@@ -99,12 +131,14 @@ impl Judge {
             return Ok(());
         }
         let case = self.case(from, to, Some(jti));
-        let got = self.lanes.get(&(from, to)).and_then(|lane| lane.sets.get(jti)).map(|track| &track.got);
-        let undecided =
-            got.is_some_and(|got| got.decision.is_none() && got.came.iter().any(|(_, truth)| *truth == Truth::Unsound));
-        if undecided && since_healed < self.bounds.decide_within {
-            // Whether a key is unknown may be asked of its owner only so often.
-            self.tally.excuse("given up before its unknown key could be asked for");
+        // Its partner may have to wait for newer keys before it refuses, and fetches them at a bounded rate (R7): whoever
+        // loses patience before that sent what nobody could have taken.
+        let is_unsound = self.lane(from, to).sets.get(jti).is_some_and(|track| {
+            let came = &track.got.came;
+            !came.is_empty() && came.iter().all(|(_, truth)| *truth == Truth::Unsound)
+        });
+        if times_healed > 1 && is_unsound && since_healed < self.bounds.decide_within {
+            self.tally.excuse("given up before its partner had the keys to refuse it");
             return Ok(());
         }
         self.tally.demand(Invariant::L1, case, times_healed <= 1, || {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use pushpull::peer::{DeathCause, Outcome};
 
-use super::scene::{P, Q, Scene, disk, limits};
+use super::scene::{P, Q, Scene, digest, disk, limits};
 use crate::sim::event::{Event, Truth};
 use crate::sim::judge::Invariant::{I13, L1};
 
@@ -29,6 +29,20 @@ fn i13_attempts_are_used_up_faster_than_their_pauses_allow() {
     let mut scene = Scene::new();
     scene.sent("a").after(100).left("a").left("a").attempts(1, 2).left("a").after(1);
     gives_up(&mut scene, DeathCause::Attempts, 3).breaks(I13);
+}
+
+#[test]
+fn i13_what_met_a_dead_link_counts_as_an_attempt() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(30);
+    scene.object(P, Q, vec![("a".into(), digest("a"))], &[], &[]).after(30).attempts(1, 2).breaks(I13);
+}
+
+#[test]
+fn i13_attempts_that_were_written_are_forgotten_at_the_end() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(30).left("a").attempts(1, 2).verdict_came(Q, &["a"], &[]);
+    scene.settled(1, "a", Outcome::Acked).breaks(I13);
 }
 
 #[test]
@@ -130,7 +144,7 @@ fn gives_up_an_unknown_key(truth: Truth, pause: u64) -> Scene {
 #[test]
 fn l1_a_set_is_given_up_before_its_unknown_key_could_be_asked_for() {
     let scene = gives_up_an_unknown_key(Truth::Unsound, 30);
-    assert_eq!(scene.excused("unknown key"), 1);
+    assert_eq!(scene.excused("the keys to refuse it"), 1);
     gives_up_an_unknown_key(Truth::Unsound, 45).breaks(L1);
     gives_up_an_unknown_key(Truth::Sound, 30).breaks(L1);
 }

@@ -141,7 +141,8 @@ impl Scene {
 
     pub(super) fn left_as(&mut self, jti: &str, digest: Digest) -> &mut Self {
         let sets = vec![(jti.into(), digest)];
-        self.object(P, Q, sets, &[], &[])
+        self.object(P, Q, sets, &[], &[]);
+        self.note(Event::Heard { org: P, from: Q })
     }
 
     pub(super) fn left(&mut self, jti: &str) -> &mut Self {
@@ -158,18 +159,7 @@ impl Scene {
     ) -> &mut Self {
         let acks = acks.iter().map(|jti| Jti::from(*jti)).collect();
         let errors = errors.iter().map(|jti| (Jti::from(*jti), "invalid_key".to_owned())).collect();
-        self.note(Event::Left {
-            from,
-            to,
-            link: 1,
-            sets,
-            acks,
-            errors,
-            sets_max: 10,
-            bytes: 100,
-            bytes_max: 1000,
-            taken: true,
-        })
+        self.note(Event::Left { from, to, link: 1, sets, acks, errors, sets_max: 10, bytes: 100, bytes_max: 1000 })
     }
 
     /// The verdict of this one reaches `P`.
