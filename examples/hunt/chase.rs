@@ -17,6 +17,8 @@ use crate::sim::options::Options;
 pub(crate) struct Hunt {
     pub(crate) bug: Option<Bug>,
     pub(crate) number: u64,
+    /// Federations after which it is given up.
+    pub(crate) seeds_max: u64,
 }
 
 /// How a hunt ended.
@@ -47,13 +49,13 @@ impl fmt::Display for Found {
 }
 
 /// Goes on all these hunts.
-pub(crate) fn all(hunts: Vec<Hunt>, base: u64, seeds_max: u64, jobs: usize, report: fn(&Caught)) -> Vec<Caught> {
+pub(crate) fn all(hunts: Vec<Hunt>, base: u64, jobs: usize, report: fn(&Caught)) -> Vec<Caught> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 while let Some(hunt) = hunts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let caught = chase(*hunt, base, seeds_max);
+                    let caught = chase(*hunt, base);
                     report(&caught);
                     done.lock().expect("nobody panics with it").push(caught);
                 }
@@ -65,9 +67,9 @@ pub(crate) fn all(hunts: Vec<Hunt>, base: u64, seeds_max: u64, jobs: usize, repo
     done
 }
 
-fn chase(hunt: Hunt, base: u64, seeds_max: u64) -> Caught {
+fn chase(hunt: Hunt, base: u64) -> Caught {
     let (mut seeds, mut innocent) = (seeds(hunt, base), Vec::new());
-    for count in 1..=seeds_max {
+    for count in 1..=hunt.seeds_max {
         let seed = seeds.next_u64();
         let Some(found) = run(hunt.bug, seed, false) else { continue };
         match run(None, seed, false) {
@@ -75,7 +77,7 @@ fn chase(hunt: Hunt, base: u64, seeds_max: u64) -> Caught {
             Some(anyhow) => innocent.push(anyhow),
         }
     }
-    Caught { hunt, seeds: seeds_max, found: None, innocent }
+    Caught { hunt, seeds: hunt.seeds_max, found: None, innocent }
 }
 
 /// The seeds of a hunt: no two hunts share any.
@@ -95,7 +97,7 @@ pub(crate) fn control(base: u64, count: u64, jobs: usize) -> Vec<Found> {
                     if number >= count {
                         return;
                     }
-                    let seed = seeds(Hunt { bug: None, number }, base).next_u64();
+                    let seed = seeds(Hunt { bug: None, number, seeds_max: 1 }, base).next_u64();
                     found.lock().expect("nobody panics with it").extend(run(None, seed, false));
                 }
             });
@@ -126,7 +128,7 @@ fn unjudged(what: &str) -> &'static str {
         Invariant::I7.name()
     } else if what.starts_with("damage in silence") {
         Invariant::I18.name()
-    } else if what.contains("spins") || what.contains("looks at its clock") {
+    } else if ["spins", "looks at its clock", "runs away"].iter().any(|told| what.contains(told)) {
         Invariant::L6.name()
     } else {
         "panic"

@@ -1,6 +1,6 @@
 //! Hunts every planted bug with the simulator, by fresh seeds, and tells which invariant caught it after how many of them:
 //!
-//! `cargo run --profile hunt --features planted-bugs --example hunt -- --write docs/planted-bugs.md`
+//! `cargo run --release --config examples/hunt/release.toml --features planted-bugs --example hunt -- --write docs/planted-bugs.md`
 
 mod chase;
 mod disks;
@@ -30,9 +30,9 @@ struct Args {
     /// Hunts for each bug: 5, or 1 with --check.
     #[arg(long)]
     hunts: Option<u64>,
-    /// Seeds after which a hunt is given up.
-    #[arg(long, default_value_t = 2_000)]
-    seeds: u64,
+    /// Seeds after which a hunt is given up: 200, or with --check as many as the recorded hunts let expect.
+    #[arg(long)]
+    seeds: Option<u64>,
     /// What all seeds come from; fresh unless it is given.
     #[arg(long)]
     seed: Option<u64>,
@@ -42,7 +42,7 @@ struct Args {
     /// Write the table to this file.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Fail unless every bug that this table says is caught is caught again.
+    /// Hunt all bugs, and fail unless those that this table says are always caught are caught again, and it has them all.
     #[arg(long, value_name = "FILE", conflicts_with = "write")]
     check: Option<PathBuf>,
     /// Seeds without any bug, none of which may show a violation: as many as were hunted with, if it is not given.
@@ -74,8 +74,12 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let bugs = if args.bugs.is_empty() { Bug::ALL.to_vec() } else { args.bugs.clone() };
     let hunts = args.hunts.unwrap_or(if recorded.is_some() { 1 } else { 5 });
-    let quarry = bugs.iter().flat_map(|bug| (0..hunts).map(|number| Hunt { bug: Some(*bug), number })).collect();
-    let caught = chase::all(quarry, base, args.seeds, args.jobs, report);
+    let quarry = bugs.iter().flat_map(|bug| {
+        let record = recorded.as_ref().and_then(|recorded| recorded.get(bug));
+        let seeds_max = args.seeds.unwrap_or_else(|| record.map_or(SEEDS_MAX, table::Record::seeds_max));
+        (0..hunts).map(move |number| Hunt { bug: Some(*bug), number, seeds_max })
+    });
+    let caught = chase::all(quarry.collect(), base, args.jobs, report);
     let rows: Vec<Row> = bugs.iter().map(|bug| Row::of(*bug, &caught)).collect();
     let hunted: u64 = caught.iter().map(|caught| caught.seeds).sum();
     let innocent = args.control.unwrap_or(hunted);
@@ -98,7 +102,8 @@ fn main() -> ExitCode {
         failed = true;
     }
     if let Some(path) = &args.write {
-        let run = table::Run { hunts, seeds: args.seeds, base, hunted, innocent, broken: control.len() };
+        let seeds = args.seeds.unwrap_or(SEEDS_MAX);
+        let run = table::Run { hunts, seeds, base, hunted, innocent, broken: control.len() };
         if let Err(error) = table::write(path, &rows, &run) {
             eprintln!("{}: {error}", path.display());
             failed = true;
@@ -108,7 +113,8 @@ fn main() -> ExitCode {
 }
 
 fn rerun(row: &Row, base: u64, args: &Args) -> String {
-    format!("{COMMAND} --bug {} --hunts 1 --seeds {} --seed {base} --control 0", row.bug.name(), args.seeds)
+    let seeds = args.seeds.unwrap_or(SEEDS_MAX);
+    format!("{COMMAND} --bug {} --hunts 1 --seeds {seeds} --seed {base} --control 0", row.bug.name())
 }
 
 /// One line for each hunt that is over.
@@ -133,5 +139,9 @@ fn replay(bug: Option<Bug>, seed: u64) -> ExitCode {
     }
 }
 
+/// Seeds after which a recorded hunt is given up.
+const SEEDS_MAX: u64 = 200;
+
 /// How a hunt is run.
-pub(crate) const COMMAND: &str = "cargo run --profile hunt --features planted-bugs --example hunt --";
+pub(crate) const COMMAND: &str =
+    "cargo run --release --config examples/hunt/release.toml --features planted-bugs --example hunt --";

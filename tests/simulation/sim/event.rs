@@ -73,6 +73,8 @@ pub struct Contents {
 pub enum Event {
     /// The federation has this member.
     Member { org: Org, role: Role },
+    /// The application of `from` is about to call `send` with these: it takes all of them or none.
+    Calling { from: Org, to: Org, jtis: Vec<Jti> },
     /// The application of `from` called `send`. `digest` is of the compact token.
     Submitted { from: Org, to: Org, jti: Jti, digest: Digest },
     /// `send` returned `Ok` (also for one accepted before with the same content).

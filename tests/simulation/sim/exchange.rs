@@ -67,7 +67,7 @@ pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Parcel) -> Op
         );
         let mut answer = Answer::status(status);
         // Some ask for more than anybody grants.
-        if answer.retry_after.is_some() && net.below(from, to, 4) == 0 {
+        if answer.retry_after.is_some() && net.below(from, to, 2) == 0 {
             world.meet("absurd Retry-After");
             answer.retry_after = Some(Duration::from_secs(30 * 86_400));
         }

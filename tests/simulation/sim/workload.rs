@@ -84,6 +84,7 @@ async fn submit(world: Arc<World>, from: Org, to: Org, items: Vec<(Jti, Kind)>, 
             .iter()
             .map(|(jti, kind)| mint::token(&Order { from, to, jti: jti.clone(), kind: *kind, key }))
             .collect();
+        life.note(&Event::Calling { from, to, jtis: sets.iter().map(|set| set.jti.clone()).collect() });
         for set in &sets {
             let kid = mint::kid_of(set.digest);
             let told = life.note(&Event::Signed { org: from, jti: set.jti.clone(), kid })

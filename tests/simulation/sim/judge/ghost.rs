@@ -46,6 +46,8 @@ impl Member {
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) sets: HashMap<Jti, Track>,
+    /// What was handed in together.
+    pub(super) calls: Vec<Vec<Jti>>,
     /// Of the sender's queue.
     pub(super) seqs: HashMap<u64, Jti>,
     /// When a link of the sender last ended while its slot was free.
@@ -172,6 +174,8 @@ impl Standing {
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     pub(super) asked: Vec<Asked>,
+    /// The calls in which it was asked for, by their place in the lane.
+    pub(super) calls: Vec<usize>,
     pub(super) standing: Standing,
     /// Of the token that is stored.
     pub(super) digest: Option<Digest>,

@@ -2,6 +2,7 @@
 //! Every exception stands beside its check with its reason, and is counted.
 
 mod answers;
+mod calls;
 mod disk;
 mod end;
 mod ghost;
@@ -13,6 +14,7 @@ mod outgoing;
 mod policy;
 #[cfg(test)]
 mod tests;
+mod timely;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -126,6 +128,10 @@ impl Judge {
         match event {
             Event::Member { org, role } => {
                 self.members.insert(*org, Member::new(*role));
+                Ok(())
+            }
+            Event::Calling { from, to, jtis } => {
+                self.calling(*from, *to, jtis);
                 Ok(())
             }
             Event::Submitted { from, to, jti, digest } => {
@@ -250,6 +256,7 @@ impl Judge {
                 Write::Paused(paused) => self.lane(org, partner).paused_since = paused.then_some(self.now),
             }
         }
+        self.calls_are_whole(org, partner, writes)?;
         self.nothing_lifted(org, partner, writes)
     }
 

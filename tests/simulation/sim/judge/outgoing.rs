@@ -16,18 +16,12 @@ const INSPECTED_WITHIN: Duration = Duration::from_secs(120);
 /// The longest time for which a link that ends waits for what came by it.
 const LINK_ENDS_WITHIN: Duration = Duration::from_secs(3);
 
-/// What a retry may be late for.
-const RETRY_SLACK: Duration = Duration::from_secs(3);
-
-/// No token of a simulation is longer.
-const TOKEN_MAX: usize = 1024;
-
 /// Bytes of an object in which nothing is.
 const FRAME: usize = 128;
 
 impl Judge {
     /// The sender's half of this SET.
-    fn sent(&mut self, from: Org, to: Org, jti: &Jti) -> &mut Sent {
+    pub(super) fn sent(&mut self, from: Org, to: Org, jti: &Jti) -> &mut Sent {
         let sets = &mut self.lane(from, to).sets;
         if !sets.contains_key(jti) {
             sets.insert(jti.clone(), super::ghost::Track::default());
@@ -391,43 +385,6 @@ impl Judge {
             }
         }
         Ok(())
-    }
-
-    /// I3: what a process was told about a SET that it had sent is taken in before it is sent again, however late it came.
-    fn verdict_was_heard(&mut self, from: Org, to: Org, jti: &Jti) -> Checked {
-        let (now, within, life) = (self.now, self.bounds.verdict_within, self.member(from).life);
-        let case = self.case(from, to, Some(jti));
-        let sent = self.sent(from, to, jti);
-        let told = sent.told.filter(|(_, in_life)| *in_life == life && sent.standing == Standing::Queued);
-        let Some((told_at, _)) = told else { return Ok(()) };
-        self.tally.demand(Invariant::I3, case, now <= told_at + within, || {
-            (format!("silence: its verdict came at {:.6} s", told_at.as_secs_f64()), "it leaves again")
-        })
-    }
-
-    /// When all is well a retry comes when it is due: the answer is waited for no longer than the longest pause, and so is
-    /// the retry. Only where nothing but time keeps it from leaving: by the same link, and with room for all retries.
-    fn is_no_late_retry(&mut self, from: Org, to: Org, link: u64, jti: &Jti) -> Checked {
-        let healed = self.healed.map(|at| at + self.bounds.links_whole_within);
-        let limits = &self.limits(from).peer;
-        let (max, window, bytes) = (limits.retry_max * 2 + RETRY_SLACK, limits.window, limits.window_bytes);
-        let now = self.now;
-        let case = self.case(from, to, Some(jti));
-        let queued = usize::try_from(self.lane(from, to).totals.queued).unwrap_or(usize::MAX);
-        if queued > window / 2 || queued > bytes / TOKEN_MAX {
-            return Ok(());
-        }
-        let life = self.member(from).life;
-        let Some((last_at, ..)) = self
-            .sent(from, to, jti)
-            .last
-            .filter(|(at, by, in_life)| healed.is_some_and(|healed| *at >= healed) && (*by, *in_life) == (link, life))
-        else {
-            return Ok(());
-        };
-        self.tally.demand(Invariant::Retry, case, now <= last_at + max, || {
-            (format!("a retry within {max:?} of {:.6} s", last_at.as_secs_f64()), "it leaves only now")
-        })
     }
 
     /// I16: an object keeps the limits of its link. A single item may be larger, or it could never leave.

@@ -292,3 +292,18 @@ fn a_retry_comes_late_although_all_is_well() {
     scene.sent("a").note(Event::Healed).after(100).left("a").after(longest).left("a").passes(Retry);
     scene.after(longest + 10).left("a").breaks(Retry);
 }
+
+#[test]
+fn i1_of_a_call_a_part_is_durable() {
+    let mut scene = Scene::new();
+    scene.note(Event::Calling { from: P, to: Q, jtis: vec!["a".into(), "b".into()] });
+    scene.submitted("a").submitted("b").enqueued("a").breaks(I1);
+}
+
+#[test]
+fn i1_of_two_calls_one_is_durable() {
+    let mut scene = Scene::new();
+    scene.note(Event::Calling { from: P, to: Q, jtis: vec!["a".into(), "b".into()] });
+    scene.note(Event::Calling { from: P, to: Q, jtis: vec!["a".into()] });
+    scene.submitted("a").submitted("b").submitted("a").enqueued("a").passes(I1);
+}

@@ -1,0 +1,55 @@
+//! What a sender does in time: it hears verdicts, and makes its retries when they are due.
+
+use std::time::Duration;
+
+use pushpull::set::Jti;
+
+use super::Judge;
+use super::ghost::Standing;
+use super::invariant::{Checked, Invariant};
+use crate::sim::event::Org;
+
+/// What a retry may be late for.
+const RETRY_SLACK: Duration = Duration::from_secs(3);
+
+/// No token of a simulation is longer.
+const TOKEN_MAX: usize = 1024;
+
+impl Judge {
+    /// I3: what a process was told about a SET that it had sent is taken in before it is sent again, however late it came.
+    pub(super) fn verdict_was_heard(&mut self, from: Org, to: Org, jti: &Jti) -> Checked {
+        let (now, within, life) = (self.now, self.bounds.verdict_within, self.member(from).life);
+        let case = self.case(from, to, Some(jti));
+        let sent = self.sent(from, to, jti);
+        let told = sent.told.filter(|(_, in_life)| *in_life == life && sent.standing == Standing::Queued);
+        let Some((told_at, _)) = told else { return Ok(()) };
+        self.tally.demand(Invariant::I3, case, now <= told_at + within, || {
+            (format!("silence: its verdict came at {:.6} s", told_at.as_secs_f64()), "it leaves again")
+        })
+    }
+
+    /// When all is well a retry comes when it is due: the answer is waited for no longer than the longest pause, and so is
+    /// the retry. Only where nothing but time keeps it from leaving: by the same link, and with room for all retries.
+    pub(super) fn is_no_late_retry(&mut self, from: Org, to: Org, link: u64, jti: &Jti) -> Checked {
+        let healed = self.healed.map(|at| at + self.bounds.links_whole_within);
+        let limits = &self.limits(from).peer;
+        let (max, window, bytes) = (limits.retry_max * 2 + RETRY_SLACK, limits.window, limits.window_bytes);
+        let now = self.now;
+        let case = self.case(from, to, Some(jti));
+        let queued = usize::try_from(self.lane(from, to).totals.queued).unwrap_or(usize::MAX);
+        if queued > window / 2 || queued > bytes / TOKEN_MAX {
+            return Ok(());
+        }
+        let life = self.member(from).life;
+        let Some((last_at, ..)) = self
+            .sent(from, to, jti)
+            .last
+            .filter(|(at, by, in_life)| healed.is_some_and(|healed| *at >= healed) && (*by, *in_life) == (link, life))
+        else {
+            return Ok(());
+        };
+        self.tally.demand(Invariant::Retry, case, now <= last_at + max, || {
+            (format!("a retry within {max:?} of {:.6} s", last_at.as_secs_f64()), "it leaves only now")
+        })
+    }
+}
