@@ -254,7 +254,7 @@ impl Dialler {
     ) -> Outcome {
         let Ok(room) = handle.arrival_room(bytes).await else { return Outcome::Failed(Duration::ZERO) };
         let partner = self.life.partner(self.to);
-        if !objects::bring(&self.life, self.to, partner, handle, slot.id(), answer, room, config.patience()).await {
+        if !objects::bring(&self.life, self.to, partner, handle, slot.id(), (answer, room), config.patience()).await {
             return Outcome::Failed(Duration::ZERO);
         }
         slot.close(Ending::Delivered);

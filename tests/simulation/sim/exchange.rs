@@ -178,7 +178,7 @@ async fn converse(
     let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(life.partner(from)));
     let worker = Arc::clone(life);
     life.spawn(async move {
-        objects::bring(&worker, from, &bringer, &handle, id, object, room, patience).await;
+        objects::bring(&worker, from, &bringer, &handle, id, (object, room), patience).await;
     });
     let answer = slot.next().await?;
     Some((slot, answer.bytes.into()))

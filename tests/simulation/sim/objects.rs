@@ -82,8 +82,7 @@ pub async fn bring(
     partner: &Partner,
     handle: &Handle,
     slot: SlotId,
-    object: wire::Object,
-    room: ArrivalRoom,
+    (object, room): (wire::Object, ArrivalRoom),
     patience: Duration,
 ) -> bool {
     let at = partner.now();

@@ -142,7 +142,7 @@ impl Reader {
         let (partner, handle, slot) = (Arc::clone(&self.partner), self.handle.clone(), self.slot);
         let (patience, life, from) = (self.config.patience(), Arc::clone(&self.life), self.from);
         self.life.spawn(async move {
-            objects::bring(&life, from, &partner, &handle, slot, object, room, patience).await;
+            objects::bring(&life, from, &partner, &handle, slot, (object, room), patience).await;
             drop(permit);
         });
         Ok(())

@@ -70,6 +70,8 @@ pub(super) struct Lane {
     pub(super) paused_since: Option<Duration>,
     /// Empty objects of the sender after healing: since when, and how many.
     pub(super) idle: (Duration, u64),
+    /// The partner has said something since an object last left: the next one may be empty, for it is an answer.
+    pub(super) spoken_to: bool,
 }
 
 /// A verdict that has to leave.
@@ -187,6 +189,8 @@ pub(super) struct Sent {
     pub(super) times: u32,
     pub(super) first_at: Duration,
     pub(super) times_healed: u32,
+    /// When the first of those left.
+    pub(super) healed_at: Duration,
     /// When it first left, in whatever series.
     pub(super) left_at: Option<Duration>,
     /// Its last transmission: when, by which link, in which life.

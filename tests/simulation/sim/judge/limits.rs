@@ -48,6 +48,8 @@ pub struct Bounds {
     pub settle_within: Duration,
     /// L2: from the arrival of a SET after healing to its verdict; how long a link takes to come about is part of it.
     pub answer_within: Duration,
+    /// How long it may take to find out that a key is unknown: what limits the fetches of a partner's keys.
+    pub decide_within: Duration,
     /// I3: from a verdict's arrival to the end of its SET; the object that brought it may have to wait for keys.
     pub verdict_within: Duration,
     /// A sign of life on a link is known to the core at once: no disk and no process stands still meanwhile.
@@ -68,6 +70,7 @@ impl Default for Bounds {
         Self {
             settle_within: Duration::from_secs(3600),
             answer_within: Duration::from_secs(60),
+            decide_within: Duration::from_secs(70),
             verdict_within: Duration::from_secs(120),
             links_are_heard_at_once: true,
             links_whole_within: Duration::from_secs(60),

@@ -172,6 +172,7 @@ impl Judge {
                 let now = self.now;
                 self.lane(*to, *from).heard_at = Some(now);
                 self.verdicts_came(*to, *from, acks, errors);
+                self.lane(*to, *from).spoken_to |= !(sets.is_empty() && acks.is_empty() && errors.is_empty());
                 Ok(())
             }
             Event::Broken { to, from, link, jtis } => {

@@ -353,6 +353,9 @@ impl Judge {
             sent.first_at = now;
         }
         sent.times += 1;
+        if links_whole && sent.times_healed == 0 {
+            sent.healed_at = now;
+        }
         sent.times_healed += u32::from(links_whole);
         sent.left_at.get_or_insert(now);
         sent.last = Some((now, link, life));

@@ -71,7 +71,7 @@ impl Judge {
         let (written, times, last) = (sent.attempts, sent.times, sent.last);
         let (elapsed, trying) = (now - sent.since, now.saturating_sub(sent.first_at));
         let same_life = sent.life == life;
-        let times_healed = sent.times_healed;
+        let (times_healed, since_healed) = (sent.times_healed, now.saturating_sub(sent.healed_at));
         let tally = &mut self.tally;
         // From the second on each attempt is written when it is counted; the last one ends the SET instead.
         let unwritten = u32::from(matches!(outcome, Outcome::Dead(_)));
@@ -113,12 +113,20 @@ impl Judge {
                 (format!("{cause:?}: not before {least:?}"), format!("{elapsed:?} after it was queued"))
             })?;
         }
-        self.not_after_healing(from, to, jti, *cause, times_healed)
+        self.not_after_healing(from, to, jti, *cause, times_healed, since_healed)
     }
 
     /// L1: when all is well nothing is given up but what had used up its attempts before. One transmission may have been
     /// under way as a link broke.
-    fn not_after_healing(&mut self, from: Org, to: Org, jti: &Jti, cause: DeathCause, times_healed: u32) -> Checked {
+    fn not_after_healing(
+        &mut self,
+        from: Org,
+        to: Org,
+        jti: &Jti,
+        cause: DeathCause,
+        times_healed: u32,
+        since_healed: Duration,
+    ) -> Checked {
         if self.healed.is_none() || cause == DeathCause::Age || !self.is_whole_pair(from, to) {
             return Ok(());
         }
@@ -129,7 +137,7 @@ impl Judge {
             let came = &track.got.came;
             !came.is_empty() && came.iter().all(|(_, truth)| *truth == Truth::Unsound)
         });
-        if times_healed > 1 && is_unsound {
+        if times_healed > 1 && is_unsound && since_healed < self.bounds.decide_within {
             self.tally.excuse("given up before its partner had the keys to refuse it");
             return Ok(());
         }
