@@ -1,5 +1,6 @@
 //! Our daemon as Initiator: whatever the partner answers, nothing is settled but by its word, and nothing is lost.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -294,6 +295,36 @@ async fn sets_in_an_answer_are_answered_in_the_next_request() {
         request.answer_object(&json!({"sets": sets}));
     }
     assert_eq!(daemon.inbox().await, [("globex".to_owned(), "good".to_owned())]);
+}
+
+/// How many SETs the request allows in its answer.
+fn wanted(request: &Request) -> u64 {
+    request.object()["maxResponseEvents"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_asked_for_in_smaller_parts() {
+    let limits = "[limits]\nobject_bytes_max = \"4KiB\"\nset_bytes_max = \"4KiB\"\nsets_per_object_max = 16\n";
+    let (mut responder, partner, daemon) = dialling("http", &format!("{DELIVERY}{limits}")).await;
+    let sets: Vec<(String, String)> =
+        (0..16).map(|n| format!("large-{n}")).map(|jti| (jti.clone(), partner.set(&jti))).collect();
+    let (mut asked, mut acked) = (Vec::new(), HashSet::new());
+    // As a partner does that has a backlog: each answer holds as much as it may, until it is acked.
+    while daemon.inbox().await.len() < sets.len() {
+        let request = responder.request().await;
+        let object = request.object();
+        asked.push(wanted(&request));
+        acked.extend(sets.iter().filter(|(jti, _)| verdict(&object, jti).is_some()).map(|(jti, _)| jti));
+        let waiting = sets.iter().filter(|(jti, _)| !acked.contains(jti));
+        let most = usize::try_from(wanted(&request)).unwrap();
+        let part: serde_json::Map<_, _> =
+            waiting.take(most).map(|(jti, compact)| (jti.clone(), json!(compact))).collect();
+        request.answer_object(&json!({"sets": part}));
+        assert!(asked.len() < 200, "{asked:?}");
+    }
+    asked.dedup();
+    assert_eq!(asked[0], 16);
+    assert!(asked.windows(2).all(|pair| pair[1] * 2 == pair[0]), "{asked:?}");
 }
 
 #[tokio::test]

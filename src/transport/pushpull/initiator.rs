@@ -8,7 +8,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE, Header
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Config, encode};
+use super::{Config, Wanted, encode};
 use crate::auth::Secret;
 use crate::codes::Code;
 use crate::engine::{Handle, Partner, Slot};
@@ -52,6 +52,7 @@ impl Initiator {
         // Whatever a partner that cannot dial has for us waits until we ask, so that is what to do first, and first again
         // after a failure.
         let mut overdue = true;
+        let mut wanted = Wanted::new(self.config.limits.sets_per_object_max);
         loop {
             let handle = self.partner.handle();
             let spec = self.config.exchange_spec(usize::MAX, WaitsFor::Anything);
@@ -71,7 +72,7 @@ impl Initiator {
                     _ = stop.wait_for(|stop| *stop) => return,
                 }
             };
-            let exchange = self.exchange(&handle, slot, &object).await;
+            let exchange = self.exchange(&handle, slot, &object, &mut wanted).await;
             overdue = matches!(exchange, Exchange::Failed { .. });
             let pause = match exchange {
                 Exchange::Done => {
@@ -111,13 +112,18 @@ impl Initiator {
         })
     }
 
-    async fn exchange(&self, handle: &Handle, slot: Slot, object: &Transmission) -> Exchange {
-        let body = encode(object, Some(self.config.limits.sets_per_object_max as u64));
+    async fn exchange(&self, handle: &Handle, slot: Slot, object: &Transmission, wanted: &mut Wanted) -> Exchange {
+        let asked = wanted.ask(self.partner.now());
+        let body = encode(object, Some(asked));
         let sent = body.len();
         let limits =
             net::Limits { body_bytes_max: self.config.limits.object_bytes_max, timeout: self.config.exchange_within };
         let response = match self.client.post(self.headers(object), body, limits).await {
             Ok(response) => response,
+            Err(error @ net::Error::TooLarge { .. }) => {
+                wanted.too_large(self.partner.now());
+                return lose(slot, too_large(&error, asked), Duration::ZERO);
+            }
             Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
         };
         let metrics = &self.partner.metrics;
@@ -127,6 +133,10 @@ impl Initiator {
         match response.status {
             StatusCode::OK => match self.partner.inspector().read(response.body.clone(), self.config.limits).await {
                 Ok(answer) => self.take_in(handle, slot, answer, response.body.len()).await,
+                Err(malformed) if malformed.kind.is_too_big() => {
+                    wanted.too_large(self.partner.now());
+                    lose(slot, too_large(&malformed, asked), pause)
+                }
                 Err(malformed) => {
                     lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
                 }
@@ -201,6 +211,12 @@ impl Initiator {
 fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
     slot.close(Ending::Lost { retry_after });
     Exchange::Failed { why, retry_after }
+}
+
+/// With the number of SETs that was asked for: one that is too large alone is for an operator to allow.
+fn too_large(error: &impl std::fmt::Display, asked: u64) -> String {
+    let remedy = if asked > 1 { "fewer SETs are asked for now" } else { "raise limits.object_bytes_max" };
+    format!("the partner's answer is too large: {error}; {asked} SETs were asked for ({remedy})")
 }
 
 fn explain(status: StatusCode) -> String {

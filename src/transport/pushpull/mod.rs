@@ -9,6 +9,7 @@ mod frames;
 mod initiator;
 mod objects;
 mod responder;
+mod wanted;
 mod watched;
 mod websocket;
 
@@ -21,6 +22,8 @@ pub use accept::converse;
 pub use accept::upgrade;
 pub use dialler::{Dial, run as dial};
 pub use responder::{admit, exchange};
+#[doc(hidden)]
+pub use wanted::Wanted;
 
 use crate::engine::Rate;
 use crate::peer::{SlotSpec, Transmission, Verdict, Verdicts, WaitsFor};

@@ -133,6 +133,7 @@ impl Dialler {
         let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), self.config_seed);
         let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), self.config_seed);
         let mut overdue = true;
+        let mut wanted = transport::Wanted::new(config.limits.sets_per_object_max);
         loop {
             self.life.awake().await;
             let handle = partner.handle();
@@ -140,7 +141,7 @@ impl Dialler {
             let taken = async {
                 let slot = handle.open_slot(spec, self.ask_after(&config, overdue)).await.ok()?;
                 let (net, org) = (&self.life.world.net, self.life.org);
-                let (link, asks_for) = (net.number(org, self.to), config.limits.sets_per_object_max as u64);
+                let (link, asks_for) = (net.number(org, self.to), wanted.ask(partner.now()));
                 let mut slot = Outgoing::new(slot, &self.life, self.to, link, spec, Some(asks_for));
                 let object = slot.next().await?;
                 Some((slot, object, link))
@@ -158,7 +159,7 @@ impl Dialler {
                 }
                 continue;
             };
-            let outcome = self.exchange(&config, &handle, slot, object, link).await;
+            let outcome = self.exchange(&config, &handle, slot, object, link, &mut wanted).await;
             overdue = matches!(outcome, Outcome::Failed(_));
             let pause = match outcome {
                 Outcome::Done => {
@@ -204,6 +205,7 @@ impl Dialler {
         slot: Outgoing,
         object: Leaving,
         link: u64,
+        wanted: &mut transport::Wanted,
     ) -> Outcome {
         self.life.awake().await;
         let request = exchange::request(&self.life.world, self.life.org, self.to, object.bytes.into());
@@ -216,7 +218,12 @@ impl Dialler {
                 let bytes = body.bytes.len();
                 let partner = self.life.partner(self.to);
                 objects::broken(&self.life, self.to, link, &body);
-                let Ok(answer) = partner.inspector().read(body.bytes, config.limits).await else {
+                let answer = partner.inspector().read(body.bytes, config.limits).await;
+                if answer.as_ref().is_err_and(|malformed| malformed.kind.is_too_big()) {
+                    self.life.world.meet("answer too large");
+                    wanted.too_large(partner.now());
+                }
+                let Ok(answer) = answer else {
                     objects::malformed(&self.life, self.to, link);
                     self.life.world.meet("unreadable answer");
                     return lose(slot, pause);

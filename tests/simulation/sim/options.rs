@@ -225,8 +225,9 @@ impl MemberPlan {
         };
         let limits = pushpull::wire::Limits {
             // Everybody keeps to half of its own limit as the best guess at the partner's. An Initiator that takes less than
-            // that has no means to say so: what is answered to it is lost for ever.
-            object_bytes_max: bytes_max * pick(&mut random, &[1, 1, 2]),
+            // that finds out by answers that it cannot read, each of which costs the SETs in it an attempt.
+            object_bytes_max: bytes_max
+                * if is_patient { pick(&mut random, &[1, 1, 2, 8]) } else { pick(&mut random, &[1, 2]) },
             // What is refused alone counts as an attempt; what is refused with others must never be given up for it, but
             // takes its time.
             sets_per_object_max: if is_patient { pick(&mut random, &[1000, 1000, 1000, SMALL_MAX]) } else { 1000 },

@@ -1,0 +1,66 @@
+//! How many SETs an Initiator asks for (`maxResponseEvents`): fewer after an answer that was too large to be read.
+
+use std::time::Duration;
+
+/// The number to ask for next. A partner does not know how many bytes we read, and `maxResponseEvents` is the only thing
+/// that we can tell it: without it, whoever reads less than its partner writes would never get that partner's answers.
+#[derive(Debug)]
+pub struct Wanted {
+    most: u64,
+    now: u64,
+    /// When the number last changed.
+    since: Duration,
+}
+
+/// How long a smaller number is kept before twice as many are tried again: large SETs come in bursts, and each answer that
+/// cannot be read costs the SETs in it an attempt.
+const DOUBLED_AFTER: Duration = Duration::from_secs(600);
+
+impl Wanted {
+    /// As many as we take.
+    pub fn new(most: usize) -> Self {
+        let most = (most as u64).max(1);
+        Self { most, now: most, since: Duration::ZERO }
+    }
+
+    /// What to ask for at this time of the monotonic clock.
+    pub fn ask(&mut self, at: Duration) -> u64 {
+        if self.now < self.most && at.saturating_sub(self.since) >= DOUBLED_AFTER {
+            (self.now, self.since) = (self.now.saturating_mul(2).min(self.most), at);
+        }
+        self.now
+    }
+
+    /// The answer was too large.
+    pub fn too_large(&mut self, at: Duration) {
+        (self.now, self.since) = ((self.now / 2).max(1), at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_half_until_the_answer_can_be_read_and_for_more_again_later() {
+        let mut wanted = Wanted::new(10);
+        let at = Duration::from_secs;
+        assert_eq!(wanted.ask(at(5)), 10);
+        let asked = [6, 7, 8, 9].map(|second| {
+            wanted.too_large(at(second));
+            wanted.ask(at(second))
+        });
+        assert_eq!(asked, [5, 2, 1, 1]);
+        assert_eq!(
+            [608, 609, 1208, 1209, 1809, 2409, 9000].map(|second| wanted.ask(at(second))),
+            [1, 2, 2, 4, 8, 10, 10]
+        );
+    }
+
+    #[test]
+    fn asks_for_one_at_least() {
+        let mut wanted = Wanted::new(0);
+        wanted.too_large(Duration::ZERO);
+        assert_eq!(wanted.ask(Duration::ZERO), 1);
+    }
+}
