@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::bucket::{Bucket, Rate};
+use super::doubts::Doubts;
 use super::pool::{Pool, Queue};
 use crate::auth::PartnerKeys;
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ pub struct Inspector {
     /// Pays for SETs that do not verify.
     garbage: Bucket,
     metrics: Metrics,
+    doubts: Doubts,
 }
 
 /// How many SETs that do not verify are looked at. More than the core writes refusals for, so an honest partner with a
@@ -61,7 +63,8 @@ impl Opinion {
 impl Inspector {
     /// An inspector for one partner.
     pub fn new(policy: Policy, keys: Arc<PartnerKeys<KeySet>>, pool: Pool, clock: Arc<dyn Clock>) -> Self {
-        Self { policy: Arc::new(policy), keys, pool, clock, metrics: Metrics::default(), garbage: Bucket::default() }
+        let (metrics, garbage, doubts) = (Metrics::default(), Bucket::default(), Doubts::default());
+        Self { policy: Arc::new(policy), keys, pool, clock, garbage, metrics, doubts }
     }
 
     /// Measures there how long the checks take.
@@ -85,7 +88,7 @@ impl Inspector {
     }
 
     /// Verifies every SET of an object on all cores. When the keys at hand do not do, waits up to `patience` for others:
-    /// any may verify a SET, but only ones newer than the object's arrival refuse it (R7: without them there is no
+    /// any may verify a SET, but only ones newer than its first arrival refuse it (R7: without them there is no
     /// verdict). After too much that does not verify there is none for a moment, whatever comes.
     pub async fn inspect(&self, object: Object, patience: Duration) -> Inspected {
         let arrived_at = self.clock.now();
@@ -109,18 +112,28 @@ impl Inspector {
         }
         let mut examined = self.examine(fresh, keys).await;
         let in_doubt = |set: &Examined| matches!(set.opinion, Opinion::UnlessNewerKeys(_));
-        let is_newer = |tried: Option<Duration>| tried.is_some_and(|started_at| started_at >= arrived_at.mono);
-        while !is_newer(tried)
-            && examined.iter().any(in_doubt)
-            && let Some(snapshot) = self.keys.after(tried, arrived_at.mono, deadline).await
+        let since = |set: &Examined| self.doubts.since(&set.digest, arrived_at.mono);
+        let newest = |examined: &[Examined]| examined.iter().filter(|set| in_doubt(set)).map(since).max();
+        let is_newer = |tried: Option<Duration>, since: Duration| tried.is_some_and(|started_at| started_at >= since);
+        while let Some(since) = newest(&examined)
+            && !is_newer(tried, since)
+            && let Some(snapshot) = self.keys.after(tried, since, deadline).await
         {
             tried = Some(snapshot.started_at);
             let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);
             examined = settled;
             examined.extend(self.examine(doubtful, snapshot.keys).await);
         }
+        let conclude = |set: Examined| {
+            let since = since(&set);
+            let decided = is_newer(tried, since);
+            if in_doubt(&set) && !decided {
+                self.doubts.note(set.digest, since);
+            }
+            set.conclude(decided)
+        };
         Inspected {
-            sets: examined.into_iter().map(|set| set.conclude(is_newer(tried))).collect(),
+            sets: examined.into_iter().map(conclude).collect(),
             acks: object.acks,
             errors: object.errors,
             inbox_room: 0,
