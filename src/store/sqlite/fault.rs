@@ -6,8 +6,24 @@ use crate::store::Error;
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error as Sqlite;
+        let damaged = |error: Sqlite| Self::Fatal(format!("SQLite: {error}: the file is damaged: restore a backup"));
         match error.sqlite_error() {
             Some(code) if is_full(code) => Self::Full,
+            Some(ffi::Error { code: ffi::ErrorCode::DatabaseCorrupt | ffi::ErrorCode::NotADatabase, .. }) => {
+                damaged(error)
+            }
+            // A column that holds something else than we ever write.
+            None if matches!(
+                error,
+                Sqlite::FromSqlConversionFailure(..)
+                    | Sqlite::IntegralValueOutOfRange(..)
+                    | Sqlite::InvalidColumnType(..)
+                    | Sqlite::Utf8Error(..)
+            ) =>
+            {
+                damaged(error)
+            }
             _ => Self::Fatal(format!("SQLite: {error}")),
         }
     }
@@ -27,6 +43,11 @@ mod tests {
         let meaning = |code| Error::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         assert!(matches!(meaning(ffi::SQLITE_FULL), Error::Full));
         assert!(matches!(meaning(ffi::SQLITE_IOERR_SHMSIZE), Error::Full));
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
+            assert!(meaning(code).to_string().contains("is damaged: restore a backup"), "{code}");
+        }
+        let other = rusqlite::Error::InvalidColumnType(1, "name".to_owned(), rusqlite::types::Type::Blob);
+        assert!(Error::from(other).to_string().contains("is damaged: restore a backup"));
         for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_CORRUPT, ffi::SQLITE_CONSTRAINT] {
             assert!(matches!(meaning(code), Error::Fatal(_)), "{code}");
         }
