@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::NoAnswer;
 use crate::report::Parts;
+use crate::sidings::REFUSED;
 use crate::world::{Violation, World};
 
 /// A consumer that is made before anything arrives and never confirms, so that every row is kept for it.
@@ -60,8 +61,8 @@ pub(crate) async fn check(world: &World, parts: &Parts) -> Result<(), Violation>
     let count = world.plan.events;
     let statuses = statuses(world).await.ok_or_else(|| Violation::new("the daemons do not answer at the end"))?;
     for (side, status) in statuses.iter().enumerate() {
-        let expected =
-            [("acked", count), ("received", count), ("queued", 0), ("refused", 0), ("dead", 0), ("rejected", 0)];
+        let (refused, rejected) = (("refused", REFUSED), ("rejected", REFUSED));
+        let expected = [("acked", count), ("received", count), ("queued", 0), refused, ("dead", 0), rejected];
         if expected.iter().any(|(name, expected)| status[name] != *expected) {
             return Err(Violation::new(format!("{}: expected {expected:?}, found {status}", world.name(side))));
         }

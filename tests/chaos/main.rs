@@ -10,14 +10,17 @@ mod accounts;
 mod admin;
 mod application;
 mod blockade;
+mod disk;
 mod events;
 mod killer;
 mod organisation;
 mod pairing;
+mod partner;
 mod plan;
 mod process;
 mod proxy;
 mod report;
+mod sidings;
 mod submission;
 mod watchdog;
 mod world;
@@ -70,18 +73,21 @@ async fn run(link: Link) {
         }
     };
     println!("{report}");
+    report.add_to_total();
 }
 
 async fn conduct(world: &World) -> Result<report::Report<'_>, world::Violation> {
     accounts::make_auditors(world).await?;
     let traffic = async {
-        let (first, second, at_alpha, at_beta, kills, blockade) = tokio::try_join!(
+        let (first, second, at_alpha, at_beta, kills, blockade, (), ()) = tokio::try_join!(
             submission::submit_all(world, 0),
             submission::submit_all(world, 1),
             application::consume_all(world, 0),
             application::consume_all(world, 1),
             killer::strike(world),
             blockade::run(world),
+            sidings::submit_all(world, 0),
+            sidings::submit_all(world, 1),
         )?;
         Ok(report::Parts { submissions: [first, second], consumptions: [at_alpha, at_beta], kills, blockade })
     };
@@ -91,6 +97,7 @@ async fn conduct(world: &World) -> Result<report::Report<'_>, world::Violation> 
     };
     let settled_after = accounts::wait_until_settled(world).await?;
     accounts::check(world, &parts).await?;
+    let terms = sidings::check(world).await?;
     let figures = report::Figures::measure(world, settled_after).await?;
-    Ok(report::Report::new(world, parts, figures))
+    Ok(report::Report::new(world, parts, figures, terms))
 }

@@ -116,12 +116,12 @@ fn blows(kills: usize, random: &mut Random) -> Vec<Blow> {
     blows
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a whole number, and is {text:?}")))
 }
 
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     // Short enough to be typed again.
     RandomState::new().hash_one(std::process::id()) % 1_000_000_000
@@ -131,7 +131,7 @@ fn fresh_seed() -> u64 {
 pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(seed: u64, part: &str) -> Self {
+    pub(crate) fn new(seed: u64, part: &str) -> Self {
         let mut random = Self(seed);
         for byte in part.bytes() {
             random.0 = random.0.rotate_left(7) ^ u64::from(byte);

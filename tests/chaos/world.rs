@@ -15,6 +15,7 @@ use crate::organisation::Organisation;
 use crate::pairing::{free_address, pair};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
+use crate::sidings::Sidings;
 
 /// One run. A side is known by its index: 0 is alpha, 1 is beta.
 pub(crate) struct World {
@@ -23,6 +24,8 @@ pub(crate) struct World {
     /// What each side sends.
     pub(crate) events: [Events; 2],
     pub(crate) proxy: Option<Proxy>,
+    /// Partners beside the two.
+    _sidings: Sidings,
     pub(crate) started: Instant,
     /// Events that each side has taken in for sending.
     pub(crate) accepted: [AtomicUsize; 2],
@@ -54,6 +57,7 @@ impl World {
             through = Some(address);
         }
         let sides = pair(place, plan.link, through.as_deref(), beta_listen).await;
+        let sidings = Sidings::lay(&sides).await;
         let events = [Events::new(&plan, "alpha", "beta"), Events::new(&plan, "beta", "alpha")];
         // Beta first: it is there when alpha dials.
         for side in sides.iter().rev() {
@@ -64,6 +68,7 @@ impl World {
             sides,
             events,
             proxy,
+            _sidings: sidings,
             started: Instant::now(),
             accepted: Default::default(),
             confirmed: Default::default(),
@@ -108,6 +113,18 @@ pub(crate) struct Violation {
 impl Violation {
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), jtis: Vec::new() }
+    }
+
+    /// The same, with more to read.
+    pub(crate) fn with(mut self, more: &str) -> Self {
+        self.what = format!("{}\n{more}", self.what);
+        self
+    }
+
+    /// The same, with the command that does it again.
+    pub(crate) fn in_case(mut self, replay: &str) -> Self {
+        self.what = format!("{}\nreplay: {replay}", self.what);
+        self
     }
 
     pub(crate) fn about(mut self, jtis: impl IntoIterator<Item = impl Into<String>>) -> Self {
