@@ -1,10 +1,20 @@
 //! Two real daemons under load both ways, killed with SIGKILL again and again: every accepted SET ends acked at its
 //! sender and stands in the other side's inbox exactly once.
 //!
+//! In `disk/`, one real daemon and its partner whose disk fails, fills up, and gives back other bytes than it was given.
+//!
 //! `PUSHPULL_CHAOS_EVENTS=100000 PUSHPULL_CHAOS_KILLS=10 cargo test --release --test chaos -- --nocapture --test-threads=1`
 //! is the full size; without the variables the sizes are small enough for every run of the tests.
 //! `PUSHPULL_CHAOS_SEED=n` replays a schedule of kills, batches and crashes, `PUSHPULL_CHAOS_LOG=debug` sets the daemons' log
 //! level, and `PUSHPULL_CHAOS_KEEP=1` keeps their directories, as any failure does.
+//!
+//! `PUSHPULL_CHAOS_BINARY=target/release/pushpull` has another daemon than the one that was built with the tests.
+//! `PUSHPULL_CHAOS_KILLS` (of each side, over each of three links), `_CALLS` (the k up to which each write and each sync is
+//! killed, fails with EIO or ENOSPC), `_FILLS` (how often a small disk fills up) and `_DAMAGES` (bytes flipped and files
+//! cut) are the sizes, `_LANES` daemons are put through it side by side, and `_CASE` names the one case to replay. A mode
+//! that cannot run here (no ptrace, no right to mount) says NOT RUN; with `PUSHPULL_CHAOS_INSIST=1` it fails.
+//!
+//! In the gate: `KILLS=5 CALLS=20 FILLS=3 DAMAGES=50`; recorded: `KILLS=167 EVENTS=60000 CALLS=300 FILLS=30 DAMAGES=1000`.
 
 mod accounts;
 mod admin;

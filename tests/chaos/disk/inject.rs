@@ -63,6 +63,8 @@ struct Tally {
 
 /// Exit code of a daemon whose storage failed.
 const STORAGE_FAILED: i32 = 70;
+/// The answer of a probe stands for half a second.
+const PROBE_STANDS_FOR: Duration = Duration::from_millis(700);
 /// SETs each way after the fault was met.
 const AFTER: usize = 4;
 /// The numbers of SETs that are submitted after the restart begin here.
@@ -105,6 +107,43 @@ async fn nothing_is_lost_or_doubled_when_any_write_or_sync_of_the_store_fails() 
     let tally = tally.into_inner().expect("nobody panicked");
     println!("chaos calls: ok, seed {seed}, {tally}");
     assert_eq!(tally.cases, all);
+}
+
+/// The checker can fail: where syncs do nothing, a power cut takes what was accepted, and that is seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_only_pretends_to_sync_is_found_out() {
+    let place = Place::new();
+    if let Err(reason) = strace::available(place.path()).await {
+        super::not_run(&format!("chaos calls, a disk that lies: NOT RUN: {reason}"));
+        return;
+    }
+    let found = async {
+        let bench = Bench::new(&place.path().join("lane"), None).await?;
+        bench.reset();
+        let (case, log) = (Case::new(&bench, "lie"), place.path().join("strace.log"));
+        let lie = strace::command(&log, &bench.database, Some(strace::NO_SYNC));
+        let begun = bench.alpha.start_as(lie).await;
+        bench.alpha.ready(begun).await?;
+        for number in 0..AFTER {
+            case.submit_both(number).await?;
+        }
+        bench.alpha.kill().await;
+        wait_for_end(&log).await;
+        let lost = Traced::read(&log).cut_power_for(0.0, &mut Random::new(0, "lie"));
+        assert!(lost > 0, "there was nothing to lose");
+        let begun = bench.alpha.start().await;
+        let found = match ready_or_ended(&bench.alpha, begun).await? {
+            Start::Ready | Start::Full => case.settle().await.is_err(),
+            Start::Ended(_) => true,
+        };
+        bench.alpha.kill().await;
+        Ok::<_, Violation>(found)
+    };
+    match found.await {
+        Ok(found) => assert!(found, "accepted SETs were lost, and nobody saw it"),
+        Err(violation) => panic!("{violation}"),
+    }
+    println!("chaos calls: a disk that only pretends to sync is found out");
 }
 
 /// All cases, in an order that the seed shuffles; the one that the environment names, if it names one.
@@ -196,6 +235,7 @@ async fn run(bench: &Bench, point: Point, seed: u64, old: &Path, tally: &Mutex<T
 /// Traffic both ways until the fault was met and a little beyond, or there is nothing left to submit.
 async fn load(bench: &Bench, case: &Case<'_>, point: Point, log: &Path) -> Result<Met, Violation> {
     let (mut refused, mut not_ready, mut since_met) = (0, 0, 0);
+    let (mut full_since, mut full_for) = (None, Duration::ZERO);
     // Each SET needs at least two syncs.
     let most = 8 + usize::try_from(point.at + 2 * FULL_FOR).expect("a small number");
     let said = bench.alpha.said_bytes();
@@ -208,6 +248,8 @@ async fn load(bench: &Bench, case: &Case<'_>, point: Point, log: &Path) -> Resul
         }
         if submitted == Submitted::NotNow {
             refused += 1;
+            let since = *full_since.get_or_insert_with(Instant::now);
+            full_for = since.elapsed();
             match bench.alpha.client().get("/readyz").await {
                 Ok(answer) if answer.status == 503 => not_ready += 1,
                 Ok(_) | Err(NoAnswer) => {}
@@ -239,8 +281,8 @@ async fn load(bench: &Bench, case: &Case<'_>, point: Point, log: &Path) -> Resul
         }
         return Err(Violation::new("a write or sync has failed, and the daemon goes on"));
     }
-    if refused >= 3 && not_ready == 0 {
-        return Err(Violation::new(format!("the disk was full for {refused} submissions, and it called itself ready")));
+    if full_for > PROBE_STANDS_FOR && not_ready == 0 {
+        return Err(Violation::new(format!("the disk was full for {full_for:?}, and it called itself ready")));
     }
     let begun = Instant::now();
     if let Start::Ended(status) = ready_or_ended(&bench.alpha, begun).await? {

@@ -43,6 +43,9 @@ pub(crate) fn injection(fault: Fault, call: Call, at: u64) -> String {
     }
 }
 
+/// What makes every sync do nothing and succeed.
+pub(crate) const NO_SYNC: &str = "inject=fsync,fdatasync:retval=0";
+
 /// The daemon under strace, to be started by [`crate::organisation::Organisation::start_as`]. It is the child itself,
 /// and strace watches from aside.
 pub(crate) fn command(log: &Path, database: &Path, injection: Option<&str>) -> Command {
@@ -150,6 +153,11 @@ impl Traced {
             1 => 1.0,
             _ => random.fraction(),
         };
+        self.cut_power_for(kept, random)
+    }
+
+    /// The same, where each sector is kept with this probability.
+    pub(crate) fn cut_power_for(&self, kept: f64, random: &mut Random) -> usize {
         let mut lost = 0;
         for (path, ranges) in &self.unsynced {
             let Ok(file) = OpenOptions::new().write(true).open(path) else { continue };
