@@ -39,7 +39,8 @@ pub(crate) async fn pair(place: &Path, link: Link, through: Option<&str>, beta_l
 /// hands out by itself.
 pub(crate) fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 17_000).expect("small enough");
+    // Processes that were started one after the other are kept apart.
+    let start = u16::try_from(u64::from(std::process::id()) * 97 % 17_000).expect("small enough");
     loop {
         let port = 12_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
