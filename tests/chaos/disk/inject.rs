@@ -63,6 +63,8 @@ struct Tally {
 
 /// Exit code of a daemon whose storage failed.
 const STORAGE_FAILED: i32 = 70;
+/// Calls of the thread that opens the file, at most: they are counted apart.
+const OTHER_THREADS: u64 = 40;
 /// The answer of a probe stands for half a second.
 const PROBE_STANDS_FOR: Duration = Duration::from_millis(700);
 /// SETs each way after the fault was met.
@@ -268,6 +270,11 @@ async fn load(bench: &Bench, case: &Case<'_>, point: Point, log: &Path) -> Resul
     }
     let injected = Traced::read(log).injected;
     if injected == 0 {
+        let traced = Traced::read(log);
+        let calls = if point.call == Call::Write { traced.writes } else { traced.syncs };
+        if calls > point.at + OTHER_THREADS {
+            return Err(Violation::new(format!("{calls} calls were made, and the fault was never met")));
+        }
         return Ok(Met::NotReached);
     }
     // A fault that has hit and that nobody minded is allowed for a full disk alone.

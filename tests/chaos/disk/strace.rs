@@ -50,9 +50,12 @@ pub(crate) const NO_SYNC: &str = "inject=fsync,fdatasync:retval=0";
 /// and strace watches from aside.
 pub(crate) fn command(log: &Path, database: &Path, injection: Option<&str>) -> Command {
     let mut command = clean(Command::new("strace"));
-    command
-        .args(["-D", "-f", "-y", "-s", "0", "--seccomp-bpf", "-e", &format!("trace={WRITES},{SYNCS}"), "-o"])
-        .arg(log);
+    let calls = format!("trace={WRITES},{SYNCS}");
+    command.args(["-D", "-f", "-y", "-s", "0", "-e", &calls, "-o"]).arg(log);
+    // Signals do not get through where only these calls stop.
+    if !injection.is_some_and(|injection| injection.contains("signal=")) {
+        command.arg("--seccomp-bpf");
+    }
     for file in files(database) {
         command.arg("-P").arg(file);
     }
