@@ -135,7 +135,7 @@ impl Image {
 struct Case {
     damage: Damage,
     may_miss: BTreeSet<String>,
-    /// The partner's acks of these may be missing: they are sent again.
+    /// How these have ended may be missing: they are sent again.
     may_be_queued: BTreeSet<String>,
 }
 
@@ -207,8 +207,10 @@ impl Case {
             .chain(sound.dead.keys().filter(|jti| !seen.dead.contains_key(*jti)))
             .chain(sound.known.iter().filter(|(jti, known)| seen.known.get(*jti) != Some(known)).map(|(jti, _)| jti))
             .collect();
+        // How it ended was in the part that is gone: it goes on as before. What delta is to get has not ended.
         let is_queued = |jti: &str| {
-            self.may_be_queued.contains(jti) && seen.known.get(jti).is_some_and(|known| known == "out beta queued")
+            let known = seen.known.get(jti).map(String::as_str).unwrap_or_default();
+            self.may_be_queued.contains(jti) && known.ends_with(" queued") && !known.starts_with("out delta")
         };
         let unexplained: Vec<_> =
             missing.iter().filter(|jti| !self.may_miss.contains(**jti) && !is_queued(jti.as_str())).collect();
