@@ -10,6 +10,8 @@ impl From<rusqlite::Error> for Error {
         let damaged = |error: Sqlite| Self::Fatal(format!("SQLite: {error}: the file is damaged: restore a backup"));
         match error.sqlite_error() {
             Some(code) if is_full(code) => Self::Full,
+            // Our statements are what they are: it is the names of the tables that are not.
+            Some(_) if matches!(error, Sqlite::SqlInputError { .. }) => damaged(error),
             Some(ffi::Error { code: ffi::ErrorCode::DatabaseCorrupt | ffi::ErrorCode::NotADatabase, .. }) => {
                 damaged(error)
             }
