@@ -196,10 +196,10 @@ async fn run(bench: &Bench, point: Point, seed: u64, old: &Path, tally: &Mutex<T
     }
     let result = async {
         let injection = strace::injection(point.fault, point.call, point.at);
-        let begun = bench.alpha.start_as(strace::command(&log, &bench.database, Some(&injection))).await;
         let said = bench.alpha.said_bytes();
+        let begun = bench.alpha.start_as(strace::command(&log, &bench.database, Some(&injection))).await;
         let met = match up_or_ended(&bench.alpha, begun).await? {
-            Start::Ready | Start::Full => load(bench, &case, point, &log).await?,
+            Start::Ready | Start::Full => load(bench, &case, point, &log, said).await?,
             Start::Ended(status) => point.judge_end(status, &bench.alpha.said_since(said)).map(|_| Met::AtStart)?,
         };
         bench.alpha.kill().await;
@@ -234,13 +234,13 @@ async fn run(bench: &Bench, point: Point, seed: u64, old: &Path, tally: &Mutex<T
     result
 }
 
-/// Traffic both ways until the fault was met and a little beyond, or there is nothing left to submit.
-async fn load(bench: &Bench, case: &Case<'_>, point: Point, log: &Path) -> Result<Met, Violation> {
+/// Traffic both ways until the fault was met and a little beyond, or there is nothing left to submit. What the daemon has
+/// said since its start begins at `said`.
+async fn load(bench: &Bench, case: &Case<'_>, point: Point, log: &Path, said: u64) -> Result<Met, Violation> {
     let (mut refused, mut not_ready, mut since_met) = (0, 0, 0);
     let (mut full_since, mut full_for) = (None, Duration::ZERO);
     // Each SET needs at least two syncs.
     let most = 8 + usize::try_from(point.at + 2 * FULL_FOR).expect("a small number");
-    let said = bench.alpha.said_bytes();
     let mut number = 0;
     while number < most && since_met < AFTER {
         let submitted = case.submit_both(number).await?;
