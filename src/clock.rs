@@ -76,9 +76,9 @@ pub struct SystemClock {
     watch: Mutex<Watch>,
 }
 
-/// What [`SystemClock`] remembers to notice a jump.
+/// What has to be remembered of a wall clock to notice that it jumps.
 #[derive(Debug)]
-struct Watch {
+pub struct Watch {
     /// Wall minus monotonic time, in milliseconds, when the clock was last believed or last jumped.
     offset: i64,
     /// Monotonic time of the last jump.
@@ -90,7 +90,7 @@ impl SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn new() -> Self {
         let wall = read_wall();
-        Self { started: Instant::now(), watch: Mutex::new(Watch { offset: millis(wall), jumped_at: None }) }
+        Self { started: Instant::now(), watch: Mutex::new(Watch::new(wall)) }
     }
 }
 
@@ -109,7 +109,13 @@ impl Clock for SystemClock {
 }
 
 impl Watch {
-    fn judge(&mut self, mono: Duration, wall: Wall) -> bool {
+    /// A wall clock that is believed, and shows this when monotonic time begins.
+    pub fn new(wall: Wall) -> Self {
+        Self { offset: millis(wall), jumped_at: None }
+    }
+
+    /// Looks at a reading of both clocks, in their order: whether the wall clock is suspect.
+    pub fn judge(&mut self, mono: Duration, wall: Wall) -> bool {
         let offset = millis(wall) - i64::try_from(mono.as_millis()).unwrap_or(i64::MAX);
         if offset.abs_diff(self.offset) > JUMP_MAX.as_millis() as u64 {
             *self = Self { offset, jumped_at: Some(mono) };
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_jump_of_the_wall_clock_is_suspect_until_it_has_run_steadily() {
-        let mut watch = Watch { offset: 1_000 * HOUR as i64, jumped_at: None };
+        let mut watch = Watch::new(Wall(1_000 * HOUR));
         let at = |minutes: u64| Duration::from_secs(60 * minutes);
         let wall = |minutes: u64, ahead: u64| Wall(1_000 * HOUR + minutes * 60_000 + ahead);
         assert!(!watch.judge(at(1), wall(1, 0)));

@@ -1,14 +1,17 @@
 //! The keys with which one partner signs: fetched from where the operator says, kept through outages, and fetched anew
 //! when a SET arrives that none of them verifies. A passing fault never looks like a withdrawn key.
 
+use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::Clock;
@@ -50,11 +53,16 @@ pub struct Reread<K> {
     digest: Digest,
 }
 
+/// Fetches a JWK Set by other means than HTTP; the text of an error is for people. A call that never ends stops all
+/// fetching from there.
+pub type Fetch = Box<dyn Fn() -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>;
+
 /// Where keys come from.
-#[derive(Debug)]
 enum Source {
     /// `jwks_uri`.
     Url(Client),
+    /// Whoever embeds us.
+    Given(Fetch),
     /// `jwks_file`.
     File(PathBuf),
 }
@@ -66,10 +74,12 @@ pub struct PartnerKeys<K> {
     parse: Parse<K>,
     refresh: Duration,
     retry_first: Duration,
+    /// Decides the jitter of refreshes and nothing else.
+    seed: u64,
     clock: Arc<dyn Clock>,
     state: Mutex<State<K>>,
-    /// Changes whenever a fetch has ended, well or badly.
-    ended: watch::Sender<u64>,
+    /// Told whenever a fetch has ended, well or badly: everybody who waits then, in their order.
+    ended: Notify,
     /// Where fetches are counted, once somebody does.
     metrics: OnceLock<Arc<PeerMetrics>>,
 }
@@ -108,6 +118,19 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         Arc::new(Self::new(partner, Source::Url(client), parse, refresh, clock))
     }
 
+    /// Keys that `fetch` brings, under the same rules as those of a URL. `seed` decides when they are refreshed, within the
+    /// jitter.
+    pub fn from_fetch(
+        partner: &str,
+        fetch: Fetch,
+        parse: Parse<K>,
+        refresh: Duration,
+        seed: u64,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self { seed, ..Self::new(partner, Source::Given(fetch), parse, refresh, clock) })
+    }
+
     /// Keys of a file, which is read now and at every [`PartnerKeys::reread`]. Blocks.
     pub fn from_file(partner: &str, path: &Path, parse: Parse<K>, clock: Arc<dyn Clock>) -> Result<Arc<Self>, String> {
         let keys = Self::new(partner, Source::File(path.to_owned()), parse, Duration::MAX, clock);
@@ -126,10 +149,10 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
             on_demand: [None; 2],
             trouble: None,
         };
-        let (ended, _) = watch::channel(0);
+        let ended = Notify::new();
         let (partner, state) = (partner.to_owned(), Mutex::new(state));
-        let metrics = OnceLock::new();
-        Self { partner, source, parse, refresh, retry_first: RETRY_FIRST, clock, state, ended, metrics }
+        let (metrics, seed) = (OnceLock::new(), Random::from_system().next_u64());
+        Self { partner, source, parse, refresh, retry_first: RETRY_FIRST, seed, clock, state, ended, metrics }
     }
 
     /// From now on fetches are counted there.
@@ -176,12 +199,13 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         arrival: Duration,
         give_up: Instant,
     ) -> Option<Snapshot<K>> {
-        let mut ended = self.ended.subscribe();
         loop {
+            // Made before looking, so that no end is missed.
+            let ended = self.ended.notified();
             match self.plan(tried, arrival) {
                 Plan::Have(snapshot) => return Some(snapshot),
                 Plan::GiveUp => return None,
-                Plan::Wait => timeout_at(give_up, ended.changed()).await.ok()?.ok()?,
+                Plan::Wait => timeout_at(give_up, ended).await.ok()?,
             }
         }
     }
@@ -192,16 +216,15 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
             if matches!(self.source, Source::File(_)) {
                 return std::future::pending().await;
             }
-            let mut random = Random::from_system();
+            let mut random = Random::new(self.seed);
             let longest = RETRY_MAX.min(self.refresh);
             let mut backoff = Backoff::new(self.retry_first.min(longest), longest, random.next_u64());
             loop {
-                let mut ended = self.ended.subscribe();
+                let ended = self.ended.notified();
                 if self.begin(&mut self.state()) {
                     self.spawn_fetch();
                 }
-                // The sender lives as long as `self`, so this never fails.
-                let _ = ended.changed().await;
+                ended.await;
                 let pause = match self.current() {
                     Some(_) => self.refresh.mul_f64(0.9).saturating_add(random.jitter(self.refresh / 5)),
                     None => backoff.pause(),
@@ -210,6 +233,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
             }
         };
         tokio::select! {
+            biased;
             () = stop => {}
             () = work => {}
         }
@@ -249,7 +273,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
     fn held(&self, state: &State<K>) -> Option<Snapshot<K>> {
         let snapshot = state.snapshot.as_ref()?;
         let started_at = match self.source {
-            Source::Url(_) => snapshot.started_at,
+            Source::Url(_) | Source::Given(_) => snapshot.started_at,
             Source::File(_) => self.clock.now().mono,
         };
         Some(Snapshot { keys: snapshot.keys.clone(), started_at })
@@ -268,6 +292,7 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
             let started_at = keys.clock.now().mono;
             let outcome = match &keys.source {
                 Source::Url(client) => fetch(client).await.and_then(|bytes| keys.read(&bytes)),
+                Source::Given(fetch) => fetch().await.and_then(|bytes| keys.read(&bytes)),
                 Source::File(path) => read_file(path).and_then(|bytes| keys.read(&bytes)),
             };
             keys.settle(started_at, outcome);
@@ -276,11 +301,8 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
     }
 
     fn read(&self, bytes: &[u8]) -> Result<(Parsed<K>, Digest), String> {
-        let place = match &self.source {
-            Source::Url(client) => client.target().to_string(),
-            Source::File(path) => path.display().to_string(),
-        };
-        let parsed = (self.parse)(bytes).map_err(|fault| format!("{place}: the keys cannot be read: {fault}"))?;
+        let parsed =
+            (self.parse)(bytes).map_err(|fault| format!("{}: the keys cannot be read: {fault}", self.source))?;
         Ok((parsed, Digest::of(bytes)))
     }
 
@@ -326,9 +348,19 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
     }
 }
 
-impl<K> std::fmt::Debug for PartnerKeys<K> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PartnerKeys").field("partner", &self.partner).field("source", &self.source).finish()
+impl<K> fmt::Debug for PartnerKeys<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartnerKeys").field("partner", &self.partner).field("source", &self.source.to_string()).finish()
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(client) => client.target().fmt(f),
+            Self::Given(_) => f.write_str("our own source"),
+            Self::File(path) => path.display().fmt(f),
+        }
     }
 }
 
@@ -338,11 +370,11 @@ struct Over<'a, K>(&'a PartnerKeys<K>);
 impl<K> Drop for Over<'_, K> {
     fn drop(&mut self) {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).fetching = false;
-        self.0.ended.send_modify(|count| *count += 1);
+        self.0.ended.notify_waiters();
     }
 }
 
-async fn fetch(client: &Client) -> Result<bytes::Bytes, String> {
+async fn fetch(client: &Client) -> Result<Bytes, String> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"));
     let target = client.target();
@@ -357,7 +389,7 @@ async fn fetch(client: &Client) -> Result<bytes::Bytes, String> {
     }
 }
 
-fn read_file(path: &Path) -> Result<bytes::Bytes, String> {
+fn read_file(path: &Path) -> Result<Bytes, String> {
     let read = private::read_public(path, FETCH.body_bytes_max as u64);
     Ok(read.map_err(|error| format!("{}: {error}", path.display()))?.into())
 }

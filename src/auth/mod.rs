@@ -6,6 +6,6 @@ pub mod keyring;
 mod secret;
 
 pub use bearer::{Bearers, TokenTaken, Unauthorised};
-pub use jwks::{Parse, Parsed, PartnerKeys, Reread, Snapshot};
+pub use jwks::{Fetch, Parse, Parsed, PartnerKeys, Reread, Snapshot};
 pub use keyring::{KeyRing, KeyStatus, Rotation, key_files};
 pub use secret::{Error as SecretError, Secret};

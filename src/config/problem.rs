@@ -222,10 +222,11 @@ impl Problem {
 
     /// One fault as lines of text: the place and what is wrong, the line itself, then, indented, what is known beyond.
     fn write(&self, f: &mut fmt::Formatter<'_>, file: &Path) -> fmt::Result {
+        let file = harmless(&file.to_string_lossy());
         match &self.place {
-            Place::File => write!(f, "{}: ", file.display())?,
-            Place::Line { line, column } => write!(f, "{}:{line}:{column}: ", file.display())?,
-            Place::Environment(name) => write!(f, "environment variable {name}: ")?,
+            Place::File => write!(f, "{file}: ")?,
+            Place::Line { line, column } => write!(f, "{file}:{line}:{column}: ")?,
+            Place::Environment(name) => write!(f, "environment variable {}: ", harmless(name))?,
         }
         if !self.field.is_empty() {
             write!(f, "{}: ", harmless(&self.field))?;
@@ -245,7 +246,7 @@ impl Problem {
     }
 }
 
-/// A text of the file, of which a terminal takes nothing for an order.
+/// A text of somebody else's, of which a terminal takes nothing for an order.
 fn harmless(text: &str) -> String {
     let one = |c: char| if acts_on_display(c) { c.escape_default().collect() } else { c.to_string() };
     text.chars().map(one).collect()

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::set::acts_on_display;
 
 /// A configuration without faults, to which the tests add some.
 const SOUND: &str = r#"
@@ -373,6 +374,14 @@ fn faults_of_the_environment_name_the_variable() {
             "PUSHPULL__SERVR__ISSUER servr: unknown key | did you mean `server`?",
         ]
     );
+}
+
+#[test]
+fn the_names_of_a_variable_and_of_the_file_give_no_orders_to_a_terminal() {
+    let environment: Environment = [("PUSHPULL__SERVER__\u{1b}[2J\u{7f}", "x")].into_iter().collect();
+    let error = parse("", Path::new("\u{9b}2J.toml"), &environment).expect_err("there is no such key").to_string();
+    assert!(!error.chars().any(|c| c != '\n' && acts_on_display(c)), "{error:?}");
+    assert!(error.contains("PUSHPULL__SERVER__\\u{1b}[2J"), "{error}");
 }
 
 #[test]

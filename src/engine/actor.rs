@@ -1,6 +1,6 @@
 //! The actor of one peer: gather, step, commit, perform. The only caller of the core.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,8 +58,9 @@ pub(super) struct Actor {
     pub(super) mailbox: mpsc::Receiver<Message>,
     pub(super) inbox_max: u64,
     pub(super) outbox_max: u64,
-    /// Where the objects of each open slot go.
-    pub(super) slots: HashMap<SlotId, mpsc::Sender<Transmission>>,
+    /// Where the objects of each open slot go. In order: when the actor ends they learn of it one after the other, and a
+    /// simulation has to be able to repeat that.
+    pub(super) slots: BTreeMap<SlotId, mpsc::Sender<Transmission>>,
     /// Who waits for the end of a SET.
     pub(super) watchers: HashMap<Jti, Vec<oneshot::Sender<Outcome>>>,
     /// Jtis accepted since the last commit: the store does not know them yet.

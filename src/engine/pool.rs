@@ -12,6 +12,7 @@ pub struct Pool {
     verifying: Arc<Semaphore>,
     reading: Arc<Semaphore>,
     cores: usize,
+    inline: bool,
 }
 
 /// Which queue a job waits in.
@@ -37,9 +38,15 @@ impl Pool {
         Self::of(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
     }
 
+    /// A pool without threads: everything is done where it is asked for, at once. For runtimes in which nothing may happen
+    /// beside what they run themselves, such as a simulation's.
+    pub fn inline() -> Self {
+        Self { inline: true, ..Self::of(1) }
+    }
+
     fn of(cores: usize) -> Self {
         let [signing, verifying, reading] = std::array::from_fn(|_| Arc::new(Semaphore::new(cores)));
-        Self { signing, verifying, reading, cores }
+        Self { signing, verifying, reading, cores, inline: false }
     }
 
     /// Applies `work` to every item, keeping their order.
@@ -49,7 +56,7 @@ impl Pool {
         R: Send + 'static,
         F: Fn(T) -> R + Clone + Send + 'static,
     {
-        if items.len() <= INLINE_MAX {
+        if self.inline || items.len() <= INLINE_MAX {
             return items.into_iter().map(work).collect();
         }
         let mut items = items.into_iter();
@@ -72,6 +79,9 @@ impl Pool {
         R: Send + 'static,
         F: FnOnce() -> R + Send + 'static,
     {
+        if self.inline {
+            return work();
+        }
         let semaphore = match queue {
             Queue::Signing => &self.signing,
             Queue::Verifying => &self.verifying,
@@ -105,6 +115,8 @@ impl Default for Pool {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,6 +125,14 @@ mod tests {
             let results = Pool::new().map(Queue::Verifying, (0..count).collect(), |n: u32| n * 2).await;
             assert_eq!(results, (0..count).map(|n| n * 2).collect::<Vec<_>>());
         }
+    }
+
+    #[tokio::test]
+    async fn a_pool_without_threads_does_everything_on_the_spot() {
+        let (pool, here) = (Pool::inline(), std::thread::current().id());
+        let on = pool.map(Queue::Verifying, vec![(); 3 * CHUNK], |()| std::thread::current().id()).now_or_never();
+        assert_eq!(on, Some(vec![here; 3 * CHUNK]));
+        assert_eq!(pool.run(Queue::Reading, || std::thread::current().id()).now_or_never(), Some(here));
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Starts a peer's actor when it is first needed, and ends all of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -159,8 +159,9 @@ impl Supervisor {
     /// Waits until the store has failed, and says why. The process must end then: recovery is the only way on.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.subscribe();
-        match failure.wait_for(Option::is_some).await {
-            Ok(failure) => failure.clone().unwrap_or_default(),
+        let why = failure.wait_for(Option::is_some).await.map(|failure| failure.clone());
+        match why {
+            Ok(why) => why.unwrap_or_default(),
             // The sender lives in `self`.
             Err(_) => std::future::pending().await,
         }
@@ -185,8 +186,11 @@ impl Supervisor {
     /// settled stays queued. False if the time was not enough.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.draining.store(true, Ordering::SeqCst);
-        let handles: Vec<Handle> = self.actors.iter().map(|entry| entry.clone()).collect();
-        let ended = join_all(handles.iter().map(|handle| async move {
+        let mut handles: Vec<(PeerId, Handle)> =
+            self.actors.iter().map(|entry| (*entry.key(), entry.clone())).collect();
+        // The map has another order in every process.
+        handles.sort_by_key(|(id, _)| id.0);
+        let ended = join_all(handles.iter().map(|(_, handle)| async move {
             handle.drain().await;
             handle.ended().await;
         }));
@@ -232,7 +236,7 @@ impl Supervisor {
             mailbox,
             inbox_max: self.config.inbox_max,
             outbox_max: self.config.peer.outbox_max,
-            slots: HashMap::new(),
+            slots: BTreeMap::new(),
             watchers: HashMap::new(),
             accepting: HashMap::new(),
             callers: Vec::new(),

@@ -171,7 +171,7 @@ impl Peer {
 
     fn accept(&mut self, sets: Vec<SignedSet>, now: Timestamp) {
         for set in sets {
-            self.enqueue(set, Story::default(), now.wall);
+            self.enqueue(set, Story::default(), now);
         }
     }
 

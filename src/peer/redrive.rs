@@ -5,7 +5,7 @@ use super::input::Redrive;
 use super::output::{Output, Redriven, Unfit};
 use super::row::{DeadLetter, Fate, OutboxRow, Outcome, Remembered, Write};
 use super::story::{Chapter, Story};
-use crate::clock::{Timestamp, Wall};
+use crate::clock::Timestamp;
 use crate::set::SignedSet;
 
 impl Peer {
@@ -43,7 +43,7 @@ impl Peer {
                 // It was counted when it was accepted.
                 let set = SignedSet { jti, compact: letter.compact, digest, label: "other" };
                 self.lift(seq, letter.jti, None);
-                self.enqueue(set, story, now.wall);
+                self.enqueue(set, story, now);
                 Redriven::Resent
             }
             Redrive::Reissue(set) => {
@@ -52,7 +52,7 @@ impl Peer {
                 let back = Story::default().and(Chapter::ReissueOf(letter.jti.clone()));
                 let done = Redriven::Reissued(set.jti.clone());
                 self.lift(seq, letter.jti, Some(closed(letter.memory, link)));
-                self.enqueue(set, back, now.wall);
+                self.enqueue(set, back, now);
                 done
             }
             Redrive::Discard => {
@@ -78,17 +78,17 @@ impl Peer {
     }
 
     /// Puts a SET at the end of the queue, with no attempt made and no time passed.
-    pub(super) fn enqueue(&mut self, set: SignedSet, story: Story, now: Wall) {
+    pub(super) fn enqueue(&mut self, set: SignedSet, story: Story, now: Timestamp) {
         let row = OutboxRow {
             seq: self.outbox.next_seq,
             jti: set.jti,
             compact: set.compact,
             digest: set.digest,
-            accepted_at: now,
+            accepted_at: now.wall,
             attempts: 0,
             story,
         };
-        self.outbox.accept(&row);
+        self.outbox.accept(&row, now.mono);
         self.writes.push(Write::Enqueue(row));
     }
 }

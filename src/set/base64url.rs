@@ -5,17 +5,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as ENGINE;
 
 /// The octets. `None` for padding, white space, a foreign alphabet, an impossible length, or trailing bits that are not
 /// zero: what decodes has one spelling only, so that two different tokens are never the same to one of two readers.
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+pub fn decode(text: &str) -> Option<Vec<u8>> {
     ENGINE.decode(text).ok()
 }
 
 /// Appends the encoding of `bytes` to `text`.
-pub(crate) fn encode_into(bytes: &[u8], text: &mut String) {
+pub fn encode_into(bytes: &[u8], text: &mut String) {
     ENGINE.encode_string(bytes, text);
 }
 
 /// The encoding of `bytes`.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     ENGINE.encode(bytes)
 }
 

@@ -174,10 +174,45 @@ fn ec(jwk: &Map<String, Value>) -> Result<Material, String> {
 
 fn okp(jwk: &Map<String, Value>) -> Result<Material, String> {
     match text(jwk, "crv")? {
-        Some("Ed25519") => Ok(Material::Ed25519 { x: sized(jwk, "x", 32)? }),
+        Some("Ed25519") => {
+            let x = sized(jwk, "x", 32)?;
+            if is_of_small_order(&x) {
+                return Err("`x` is a point of small order, under which anybody can sign".into());
+            }
+            Ok(Material::Ed25519 { x })
+        }
         Some(other) => Err(format!("`crv` {} is not supported, expected Ed25519", quote(other))),
         None => Err("`crv` is missing".into()),
     }
+}
+
+/// The y coordinates, little-endian, of the points of edwards25519 whose order divides eight, the last two in spellings
+/// that are not canonical. Under such a key one signature, which needs no private key, fits every eighth message at
+/// least; RFC 8032 leaves the check to the user of a key, and AWS-LC does not make it.
+const SMALL_ORDER: [[u8; 32]; 7] = {
+    const fn near_p(low: u8) -> [u8; 32] {
+        let mut y = [0xff; 32];
+        y[0] = low;
+        y[31] = 0x7f;
+        y
+    }
+    let mut one = [0; 32];
+    one[0] = 1;
+    let eighth = [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ];
+    let other_eighth = [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ];
+    [[0; 32], one, eighth, other_eighth, near_p(0xec), near_p(0xed), near_p(0xee)]
+};
+
+/// Whatever the sign of the other coordinate, which the highest bit holds.
+fn is_of_small_order(x: &[u8]) -> bool {
+    let same = |y: &[u8; 32]| x.split_last().is_some_and(|(last, rest)| rest == &y[..31] && last & 0x7f == y[31]);
+    SMALL_ORDER.iter().any(same)
 }
 
 /// RSA keys are checked here and not left to the first signature: a weak key or one made to be slow is never used.

@@ -1,7 +1,9 @@
 //! Security Event Tokens (RFC 8417): made, read, verified. Knows nothing of peers, wires or stores.
 
 mod algorithm;
-pub(crate) mod base64url;
+// Nobody outside needs it but the fuzzers, for which it is a target of its own.
+#[doc(hidden)]
+pub mod base64url;
 mod claims;
 mod crypto;
 pub mod events;

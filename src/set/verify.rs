@@ -138,7 +138,7 @@ const KEY: Rule = Rule { name: "key", clause: "RFC 8725 §3.1, SSF 1.0 §4.1.4" 
 const SIGNATURE: Rule = Rule { name: "signature", clause: "RFC 7515 §5.2" };
 
 /// Hears the outcome of each rule and says whether to go on.
-trait Judge: FnMut(Rule, Result<(), Fault>) -> Result<(), Fault> {}
+pub(super) trait Judge: FnMut(Rule, Result<(), Fault>) -> Result<(), Fault> {}
 impl<F: FnMut(Rule, Result<(), Fault>) -> Result<(), Fault>> Judge for F {}
 
 /// Asks all rules in order; returns the claims if they could be read. This is the only place that knows the order.
@@ -164,14 +164,14 @@ fn examine(
         }
     }
     if let (Some(header), Some(signature)) = (&header, &signature) {
-        authenticate(segments.signed, header, signature, keys, judge)?;
+        authenticate(segments.signed.as_bytes(), header, signature, keys, judge)?;
     }
     Ok(claims)
 }
 
 /// The rules about key and signature. A header without a usable `alg` has been judged already.
-fn authenticate(
-    signed: &str,
+pub(super) fn authenticate(
+    signed: &[u8],
     header: &Map<String, Value>,
     signature: &Vec<u8>,
     keys: &KeySet,
@@ -185,7 +185,7 @@ fn authenticate(
         Err(refusal) => return judge(KEY, Err(Fault::Key(refusal))),
     };
     judge(KEY, Ok(()))?;
-    let verified = candidates.iter().any(|candidate| candidate.verify(signed.as_bytes(), signature).is_ok());
+    let verified = candidates.iter().any(|candidate| candidate.verify(signed, signature).is_ok());
     let fault = || {
         let description = format!("the signature does not verify with the published key of {algorithm}");
         Fault::Key(Refusal::new(ErrorCode::InvalidKey, description))

@@ -231,3 +231,34 @@ async fn a_file_is_always_fresh_and_a_bad_one_changes_nothing() {
     keys.adopt(reread);
     assert_eq!(keys.current().unwrap().keys.len(), 2);
 }
+
+#[tokio::test]
+async fn keys_from_a_source_of_our_own_follow_the_same_rules() {
+    let clock = Arc::new(Clockwork::default());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let fetch: Fetch = {
+        let asked = Arc::clone(&asked);
+        Box::new(move || {
+            let count = asked.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                match count {
+                    0 => Ok(Bytes::from_static(b"keys: one")),
+                    1 => Err("it is down".to_owned()),
+                    _ => Ok(Bytes::from_static(b"nothing of the kind")),
+                }
+            })
+        })
+    };
+    let keys = PartnerKeys::from_fetch("globex", fetch, parse, Duration::from_secs(600), 7, clock.clone());
+    let fixture = Fixture { keys, clock, requests: asked, answers: Arc::new(Semaphore::new(1)) };
+    assert!(fixture.keys.current().is_none(), "nothing is fetched before it is needed");
+    assert_eq!(fixture.newer_than(Duration::ZERO).await, Some(vec!["one".to_owned()]));
+    let arrival = fixture.advance(1);
+    assert_eq!(fixture.newer_than(arrival).await, None);
+    assert_eq!(fixture.keys.trouble(), Some("it is down".to_owned()));
+    let arrival = fixture.advance(100);
+    assert_eq!(fixture.newer_than(arrival).await, None);
+    assert_eq!(fixture.keys.trouble().as_deref(), Some("our own source: the keys cannot be read: expected keys:"));
+    assert_eq!(*fixture.keys.current().unwrap().keys, ["one"], "those held stay");
+    assert_eq!(fixture.requests.load(Ordering::SeqCst), 3);
+}

@@ -205,9 +205,8 @@ impl Outbox {
     /// For how long the SET has been unsettled.
     fn age(&self, seq: u64, now: Timestamp) -> Duration {
         let age = self.entries.get(&seq).map_or(Duration::ZERO, |entry| now.wall.since(entry.accepted_at));
-        // The wall clock may have been wrong when the SET was accepted, and set right since. What was accepted by this
-        // process cannot be older than the process.
-        if seq >= self.first_seq { age.min(now.mono) } else { age }
+        // The wall clock may have been wrong when the SET was accepted, and set right since; or it is wrong now.
+        self.ages.at_most(seq, now.mono).map_or(age, |waited| age.min(waited))
     }
 
     /// Moves a SET to another state, with its bookkeeping.

@@ -2,6 +2,7 @@
 //!
 //! On disk are all unsettled SETs; here at most a window of them with their tokens, and the retries by number alone.
 
+mod ages;
 mod bisect;
 #[cfg(test)]
 mod check;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ages::Ages;
 use entry::State;
 pub(super) use entry::{Entry, Expiry};
 
@@ -27,8 +29,8 @@ use crate::set::Jti;
 pub(super) struct Outbox {
     pub(super) config: Arc<Config>,
     pub(super) next_seq: u64,
-    /// SETs from here on were accepted since the process started.
-    first_seq: u64,
+    /// Of those that were accepted since the process started.
+    ages: Ages,
     /// Every SET up to here is in `entries` or has ended; those behind it are on disk alone.
     read_to: u64,
     reading: Option<Reading>,
@@ -73,9 +75,9 @@ impl Outbox {
     pub(super) fn new(config: Arc<Config>, saved: &Saved, seed: u64) -> Self {
         let next_seq = saved.next_seq.max(1);
         Self {
+            ages: Ages::new(config.give_up_after, config.age_max),
             config,
             next_seq,
-            first_seq: next_seq,
             read_to: if saved.counts.queued == 0 { next_seq - 1 } else { 0 },
             reading: None,
             entries: BTreeMap::new(),
@@ -100,8 +102,9 @@ impl Outbox {
     }
 
     /// Takes the row of a new SET. It stays in memory only if it is next in line and there is room.
-    pub(super) fn accept(&mut self, row: &OutboxRow) {
+    pub(super) fn accept(&mut self, row: &OutboxRow, now: Duration) {
         debug_assert_eq!(row.seq, self.next_seq, "rows are numbered without gaps");
+        self.ages.accept(row.seq, now);
         self.next_seq = row.seq + 1;
         let next = self.read_to + 1 == row.seq;
         if next && self.has_room(row.compact.len()) && self.parked() < self.parked_max() {

@@ -170,6 +170,22 @@ fn a_clock_that_was_set_right_does_not_age_what_was_accepted_before() {
 }
 
 #[test]
+fn a_clock_that_runs_ahead_buries_nothing_however_long_the_process_has_been_running() {
+    let config =
+        Config { give_up_after: Duration::from_secs(72 * 3600), age_max: Duration::from_secs(96 * 3600), ..config() };
+    let mut pair = Pair::new(Seed(9), Mode::WEBSOCKET, config);
+    pair.run_for(Duration::from_secs(30 * 86_400));
+    pair.send(Left, "undecidable");
+    pair.run_for(Duration::from_secs(3600));
+    assert!(pair.end(Left).store.attempts("undecidable") > 20, "attempts are used up");
+    pair.end(Left).wall_ahead = 365 * 86_400_000;
+    pair.run_for(Duration::from_secs(70 * 3600));
+    assert_eq!(pair.outcome(Left, "undecidable"), None, "it is not a year old");
+    pair.run_for(Duration::from_secs(3 * 3600));
+    assert_eq!(pair.outcome(Left, "undecidable"), Some(Outcome::Dead(DeathCause::Attempts)));
+}
+
+#[test]
 fn a_rejection_of_one_set_alone_is_an_attempt() {
     let mut solo = Solo::new(Config { give_up_after: Duration::ZERO, attempts_max: 3, ..config() });
     solo.send(&["poison"]);

@@ -2,7 +2,8 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ED25519,
+    EcdsaKeyPair, UnparsedPublicKey,
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
 
@@ -76,6 +77,34 @@ fn keys_that_cannot_be_used_are_left_out_with_a_reason() {
         let set = read(json!([jwk]));
         assert!(set.is_empty(), "{jwk}");
         assert!(set.skipped()[0].reason.contains(reason), "{reason}: {:?}", set.skipped());
+    }
+}
+
+/// Under them one signature, which anybody can write down, fits many messages: the identity as R, and S = 0.
+#[test]
+fn points_of_small_order_are_no_keys() {
+    let forged = [&[1], [0; 63].as_slice()].concat();
+    let near_p = |low: u8| [&[low], [0xff; 30].as_slice(), &[0x7f]].concat();
+    let hex = |text: &str| -> Vec<u8> {
+        (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+    };
+    let one = [&[1], [0; 31].as_slice()].concat();
+    let eighth = hex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05");
+    let other_eighth = hex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a");
+    let (canonical, other) = ([one, near_p(0xec), vec![0; 32], eighth, other_eighth], [near_p(0xed), near_p(0xee)]);
+    for (number, mut point) in canonical.into_iter().chain(other).enumerate() {
+        let verifies = |message: u8| UnparsedPublicKey::new(&ED25519, &point).verify(&[message], &forged).is_ok();
+        assert!(number >= 5 || (0..=255).filter(|message| verifies(*message)).count() > 8, "{point:?} is none of them");
+        for _ in 0..2 {
+            let set = read(json!([{"kty": "OKP", "crv": "Ed25519", "x": base64url::encode(&point)}]));
+            assert!(set.is_empty() && set.skipped()[0].reason.contains("small order"), "{point:?}: {set:?}");
+            // The point on the other side.
+            point[31] ^= 0x80;
+        }
+        // All others that differ in a bit are points of large order, or none at all.
+        point[1] ^= 1;
+        let set = read(json!([{"kty": "OKP", "crv": "Ed25519", "x": base64url::encode(&point)}]));
+        assert!(set.skipped().iter().all(|skipped| !skipped.reason.contains("small order")), "{point:?}: {set:?}");
     }
 }
 

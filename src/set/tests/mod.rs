@@ -4,6 +4,7 @@ mod keys;
 mod mutation;
 mod rules;
 mod signing;
+mod wycheproof;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

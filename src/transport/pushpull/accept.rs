@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -16,9 +17,9 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::{info, warn};
 
 use super::watched::Watched;
-use super::{Config, SUBPROTOCOL, websocket};
+use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::codes::Code;
-use crate::engine::Partner;
+use crate::engine::{Partner, Seat};
 use crate::transport::{Pass, reply};
 
 /// WebSockets of one partner at the same time. Both of its nodes, and a few that it does not yet know to be dead.
@@ -52,17 +53,28 @@ pub fn upgrade(
                 return;
             }
         };
-        let settings = websocket::settings(&config);
-        let watched = Watched::accepted(io, config.silence_max());
-        let socket = WebSocketStream::from_raw_socket(watched, Role::Server, Some(settings)).await;
         if let Some(count) = told {
             info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
         }
-        let why = websocket::run(socket, seat, config, stop, Some(pass)).await.why;
+        let why = converse(io, seat, config, stop, Some(pass)).await;
         if told.is_some() {
             info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
         }
     });
+    switching(accept)
+}
+
+/// The WebSocket on a connection whose handshake is over.
+pub(super) async fn socket<S>(io: S, config: &Config) -> WebSocketStream<Watched<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let watched = Watched::accepted(io, config.silence_max());
+    WebSocketStream::from_raw_socket(watched, Role::Server, Some(websocket::settings(config))).await
+}
+
+/// The answer with which a connection becomes a WebSocket.
+pub(super) fn switching(accept: HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -73,8 +85,24 @@ pub fn upgrade(
     response
 }
 
+/// Speaks over a connection whose handshake is over until it ends, and says why it did. Public for the fuzzers alone,
+/// which have no network.
+#[doc(hidden)]
+pub async fn converse<S>(
+    io: S,
+    seat: Seat,
+    config: Arc<Config>,
+    stop: watch::Receiver<bool>,
+    pass: Option<Pass>,
+) -> String
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    objects::run(socket(io, &config).await, seat, config, stop, pass).await.why
+}
+
 /// The value for `Sec-WebSocket-Accept`, or the refusal.
-fn check(version: Version, headers: &HeaderMap) -> Result<HeaderValue, Response<Body>> {
+pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<HeaderValue, Response<Body>> {
     let bad = |what: &str| reply::error(StatusCode::BAD_REQUEST, "invalid_request", what);
     if !lists(headers, UPGRADE, "websocket") {
         return Err(reply::method_not_allowed("POST"));

@@ -7,6 +7,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Error;
@@ -16,11 +17,11 @@ use tracing::{info, warn};
 
 use super::initiator::Initiator;
 use super::watched::Watched;
-use super::{Config, SUBPROTOCOL, websocket};
+use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
-use crate::engine::Partner;
+use crate::engine::{Partner, Seat};
 use crate::wire::net::{Backoff, Client, Dialer, Pin, Stream, Target, retry_after};
 
 /// Where and how to reach a partner.
@@ -41,7 +42,7 @@ pub struct Dial {
 }
 
 /// Why there is no WebSocket.
-enum Refused {
+pub(super) enum Refused {
     /// The partner cannot be reached at all; HTTP would fare no better.
     Unreachable(String),
     /// It can be reached and does not speak WebSocket, at least not now.
@@ -51,7 +52,7 @@ enum Refused {
 }
 
 /// What came of an attempt.
-type Opened = Result<WebSocketStream<Watched<Stream>>, Refused>;
+pub(super) type Opened<S = Stream> = Result<WebSocketStream<Watched<S>>, Refused>;
 
 /// A connection that lived this long was a good one: the next attempt comes soon.
 const GOOD: Duration = Duration::from_secs(10);
@@ -93,7 +94,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
-                let farewell = websocket::run(socket, partner.seat(), Arc::clone(&config), stop.clone(), None).await;
+                let farewell = objects::run(socket, partner.seat(), Arc::clone(&config), stop.clone(), None).await;
                 if *stop.borrow() || partner.is_retired() {
                     return;
                 }
@@ -195,13 +196,25 @@ impl Dial {
     }
 
     async fn open(&self, config: &Config) -> Opened {
+        let request = self.request().map_err(|error| Refused::Handshake(error.to_string()))?;
+        self.open_by(request, config).await
+    }
+
+    /// Connects, and asks for a WebSocket with this request.
+    pub(super) async fn open_by(&self, request: Request, config: &Config) -> Opened {
         let connecting = timeout(OPENING, self.dialer.connect(&self.target, self.pin.as_ref()));
         let stream = match connecting.await {
             Err(_) => return Err(Refused::Unreachable(format!("no connection within {} s", OPENING.as_secs()))),
             Ok(Err(error)) => return Err(Refused::Unreachable(error.to_string())),
             Ok(Ok(stream)) => stream,
         };
-        let request = self.request().map_err(|error| Refused::Handshake(error.to_string()))?;
+        self.shake_hands(stream, request, config).await
+    }
+
+    async fn shake_hands<S>(&self, stream: S, request: Request, config: &Config) -> Opened<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let watched = Watched::dialled(stream, config.silence_max());
         let handshake = client_async_with_config(request, watched, Some(websocket::settings(config)));
         match timeout(OPENING, handshake).await {
@@ -222,7 +235,27 @@ impl Dial {
         }
     }
 
-    fn request(&self) -> Result<Request, http::Error> {
+    /// Shakes hands over this stream and speaks over it until it ends; says why it did, or why there is no WebSocket. For
+    /// the fuzzers alone, which have no network.
+    #[doc(hidden)]
+    pub async fn converse<S>(
+        &self,
+        stream: S,
+        seat: Seat,
+        config: Arc<Config>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<String, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let request = self.request().map_err(|error| error.to_string())?;
+        match self.shake_hands(stream, request, &config).await {
+            Ok(socket) => Ok(objects::run(socket, seat, config, stop, None).await.why),
+            Err(Refused::Unreachable(why) | Refused::Handshake(why) | Refused::Busy(why, _)) => Err(why),
+        }
+    }
+
+    pub(super) fn request(&self) -> Result<Request, http::Error> {
         let target = self.target.clone().with_websocket_scheme();
         let mut request = http::Request::builder()
             .method("GET")

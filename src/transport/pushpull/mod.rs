@@ -4,8 +4,10 @@
 
 mod accept;
 mod dialler;
+pub mod echo;
 mod frames;
 mod initiator;
+mod objects;
 mod responder;
 mod watched;
 mod websocket;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[doc(hidden)]
+pub use accept::converse;
 pub use accept::upgrade;
 pub use dialler::{Dial, run as dial};
 pub use responder::{admit, exchange};
@@ -67,17 +71,17 @@ impl Default for Config {
 
 impl Config {
     /// The part of `answer_within` that may be spent on waiting for a partner's newer keys.
-    fn patience(&self) -> Duration {
+    pub fn patience(&self) -> Duration {
         self.answer_within * 6 / 10
     }
 
     /// How long a Responder's slot waits for verdicts before it answers without them.
-    fn hold(&self) -> Duration {
+    pub fn hold(&self) -> Duration {
         self.answer_within * 8 / 10
     }
 
     /// The longest silence on a WebSocket.
-    fn silence_max(&self) -> Duration {
+    pub fn silence_max(&self) -> Duration {
         self.ping_interval * 2
     }
 
@@ -90,7 +94,7 @@ impl Config {
     }
 
     /// A slot for whole exchanges over HTTP.
-    fn exchange_spec(&self, sets_max: usize, waits_for: WaitsFor) -> SlotSpec {
+    pub fn exchange_spec(&self, sets_max: usize, waits_for: WaitsFor) -> SlotSpec {
         SlotSpec {
             sets_max: sets_max.min(self.limits.sets_per_object_max),
             bytes_max: self.bytes_max(),
@@ -102,7 +106,7 @@ impl Config {
 
     /// A slot for a WebSocket. Smaller objects than over HTTP: the next can follow at once, and both ends work on
     /// different objects at the same time.
-    fn socket_spec(&self) -> SlotSpec {
+    pub fn socket_spec(&self) -> SlotSpec {
         SlotSpec {
             sets_max: SOCKET_SETS_MAX.min(self.limits.sets_per_object_max),
             bytes_max: self.bytes_max(),
@@ -125,7 +129,7 @@ const BURST: Duration = Duration::from_secs(2);
 const SOCKET_SETS_MAX: usize = 256;
 
 /// The object as it goes on the wire.
-fn encode(object: &Transmission, max_response_events: Option<u64>) -> Bytes {
+pub fn encode(object: &Transmission, max_response_events: Option<u64>) -> Bytes {
     let acks = object.verdicts.iter().filter_map(|(jti, verdict)| match verdict {
         Verdict::Acked => Some(jti),
         Verdict::Refused(_) => None,

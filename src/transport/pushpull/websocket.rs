@@ -1,4 +1,4 @@
-//! One WebSocket, either end: objects out by one slot, objects in as they come, pings, and an orderly end.
+//! One WebSocket, either end, whatever is said on it: reading and writing, limits, pings, and an orderly end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,19 +7,17 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::Config;
 use super::watched::GivenUp;
-use super::{Config, encode};
-use crate::engine::{Handle, Partner, Seat, Slot};
-use crate::metrics::{PeerMetrics, Transport};
-use crate::peer::{Ending, SlotId};
+use crate::engine::{Empty, Rate};
+use crate::peer::Ending;
 use crate::transport::Pass;
 
 /// How a connection ended.
@@ -32,14 +30,11 @@ pub(super) struct Farewell {
     pub(super) overloaded: bool,
 }
 
-/// Objects of one connection that are inspected at the same time.
-const INSPECTIONS_MAX: usize = 4;
-
 /// How long a partner may send more messages than it may, slowed down, until it is told to come back later.
 const OVERLOAD_MAX: Duration = Duration::from_secs(10);
 
 /// How long the closing handshake may take.
-const CLOSING: Duration = Duration::from_secs(2);
+pub(super) const CLOSING: Duration = Duration::from_secs(2);
 
 /// Buffers and limits of a connection: small while idle, bounded always.
 pub(super) fn settings(config: &Config) -> WebSocketConfig {
@@ -51,62 +46,78 @@ pub(super) fn settings(config: &Config) -> WebSocketConfig {
         .max_frame_size(Some(config.limits.object_bytes_max))
 }
 
-/// Runs a connection until either side ends it. `stop` turning true closes it as going away; a `pass` that is revoked,
-/// as not authorised any more.
-pub(super) async fn run<S>(
-    socket: WebSocketStream<S>,
-    seat: Seat,
-    config: Arc<Config>,
-    stop: watch::Receiver<bool>,
-    pass: Option<Pass>,
-) -> Farewell
+/// What becomes of the messages that come.
+pub(super) trait Hearing: Send {
+    /// Pays for one message out of what its sender has left.
+    fn pay(&self, rate: Rate) -> Result<(), Empty>;
+
+    /// Takes a text or binary message in. While it waits nothing is read, and TCP pushes back.
+    fn hear(&mut self, message: Message) -> impl Future<Output = Result<(), End>> + Send;
+}
+
+/// What there is to say.
+pub(super) trait Speaking: Send {
+    /// The next message, once there is one. `None` when the conversation has ended. Cancel-safe.
+    fn next(&mut self) -> impl Future<Output = Option<Result<Message, End>>> + Send;
+
+    /// It has left; it was so long.
+    fn left(&mut self, length: usize) -> impl Future<Output = ()> + Send;
+
+    /// The other side was heard, if only by a pong.
+    fn alive(&mut self);
+}
+
+/// An open connection.
+pub(super) struct Wire<S, H> {
+    reader: Reader<S, H>,
+    writer: Writer<S>,
+    heard: mpsc::Receiver<()>,
+}
+
+impl<S, H> Wire<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Hearing,
 {
-    let partner = Arc::clone(seat.partner());
-    let handle = partner.handle();
-    let Ok(mut slot) = handle.open_slot(config.socket_spec(), None).await else {
-        let end = stopped(pass.as_ref());
-        let _ = timeout(CLOSING, part(socket, &end)).await;
-        return end.farewell();
-    };
-    partner.update_link(|link| (link.trouble, link.socketless) = (None, None));
-    let metrics = Arc::clone(&partner.metrics);
-    let (sink, stream) = socket.split();
-    let (alive, heard) = mpsc::channel(1);
-    let mut reader = Reader {
-        stream,
-        handle,
-        partner,
-        config: Arc::clone(&config),
-        slot: slot.id(),
-        alive,
-        inspections: JoinSet::new(),
-        pass: pass.clone(),
-    };
-    let mut writer = Writer { sink, config, stop, pass, metrics: Arc::clone(&metrics) };
-    let end = {
-        let writing = writer.run(&mut slot, heard);
+    pub(super) fn new(
+        socket: WebSocketStream<S>,
+        hearing: H,
+        config: Arc<Config>,
+        stop: watch::Receiver<bool>,
+        pass: Option<Pass>,
+    ) -> Self {
+        let (sink, stream) = socket.split();
+        let (alive, heard) = mpsc::channel(1);
+        let reader = Reader { stream, hearing, config: Arc::clone(&config), alive, pass: pass.clone() };
+        Self { reader, writer: Writer { sink, config, stop, pass }, heard }
+    }
+
+    /// Hears and speaks until either side ends it. `stop` turning true closes it as going away; a `pass` that is revoked,
+    /// as not authorised any more.
+    pub(super) async fn converse(&mut self, speaking: &mut impl Speaking) -> End {
+        let writing = self.writer.run(speaking, &mut self.heard);
         tokio::select! {
-            end = reader.run() => end,
+            end = self.reader.run() => end,
             end = writing => end,
         }
-    };
-    drop(seat);
-    metrics.closed(end.code());
-    // What came before the end counts: a partner's last words are the verdicts that it owed us.
-    let _ = timeout(CLOSING, reader.finish()).await;
-    slot.close(end.ending());
-    let (Reader { stream, .. }, Writer { sink, .. }) = (reader, writer);
-    if let Ok(socket) = sink.reunite(stream) {
-        let _ = timeout(CLOSING, part(socket, &end)).await;
     }
-    end.farewell()
+
+    /// What has become of the messages.
+    pub(super) fn hearing(&mut self) -> &mut H {
+        &mut self.reader.hearing
+    }
+
+    /// Says good-bye, for a while.
+    pub(super) async fn part(self, end: &End) {
+        if let Ok(socket) = self.writer.sink.reunite(self.reader.stream) {
+            let _ = timeout(CLOSING, part(socket, end)).await;
+        }
+    }
 }
 
 /// Why a connection ends.
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     /// We close it: with this code, because of this.
     Ours(CloseCode, String),
     /// The partner closed it, or it broke.
@@ -115,14 +126,14 @@ enum End {
 
 impl End {
     /// The close code, whoever gave it; none when it broke.
-    fn code(&self) -> Option<u16> {
+    pub(super) fn code(&self) -> Option<u16> {
         match self {
             Self::Ours(code, _) | Self::Theirs(Some(code), _) => Some(u16::from(*code)),
             Self::Theirs(None, _) => None,
         }
     }
 
-    fn ending(&self) -> Ending {
+    pub(super) fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.
             Self::Theirs(Some(CloseCode::Invalid | CloseCode::Size), _) => Ending::Rejected,
@@ -130,7 +141,7 @@ impl End {
         }
     }
 
-    fn farewell(self) -> Farewell {
+    pub(super) fn farewell(self) -> Farewell {
         let broke_off = matches!(self, Self::Theirs(None, _));
         let overloaded = matches!(self, Self::Theirs(Some(CloseCode::Again), _));
         let why = match self {
@@ -142,21 +153,19 @@ impl End {
     }
 }
 
-struct Reader<S> {
+struct Reader<S, H> {
     stream: SplitStream<WebSocketStream<S>>,
-    handle: Handle,
-    partner: Arc<Partner>,
+    hearing: H,
     config: Arc<Config>,
-    slot: SlotId,
-    /// Tells the writer, which owns the slot, that the partner was heard.
+    /// Tells the writer that the partner was heard.
     alive: mpsc::Sender<()>,
-    inspections: JoinSet<()>,
     pass: Option<Pass>,
 }
 
-impl<S> Reader<S>
+impl<S, H> Reader<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Hearing,
 {
     async fn run(&mut self) -> End {
         loop {
@@ -177,13 +186,10 @@ where
                 return end;
             }
             match message {
-                Message::Text(text) => {
-                    if let Err(end) = self.arrived(&text).await {
+                message @ (Message::Text(_) | Message::Binary(_)) => {
+                    if let Err(end) = self.hearing.hear(message).await {
                         return end;
                     }
-                }
-                Message::Binary(_) => {
-                    return End::Ours(CloseCode::Unsupported, "binary message: only text is spoken".to_owned());
                 }
                 Message::Close(frame) => return closed_by_partner(frame),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
@@ -194,40 +200,13 @@ where
     /// Pays for a message of whatever kind. Waits while the partner has nothing to pay with: then nothing is read, and
     /// TCP pushes back. Who has to be slowed down for too long is told so.
     async fn pay(&self) -> Result<(), End> {
-        while let Err(empty) = self.partner.messages.take(self.config.message_rate(), self.partner.now()) {
+        while let Err(empty) = self.hearing.pay(self.config.message_rate()) {
             if empty.lasting > OVERLOAD_MAX {
                 let why = format!("more than {} messages a second", self.config.messages_per_second_max);
                 return Err(End::Ours(CloseCode::Again, why));
             }
             sleep(empty.wait).await;
         }
-        Ok(())
-    }
-
-    /// Waits until what has arrived is judged and with the actor.
-    async fn finish(&mut self) {
-        while self.inspections.join_next().await.is_some() {}
-    }
-
-    /// Takes one object in. Waits while too much of this partner is unfinished: then nothing is read, and TCP pushes
-    /// back.
-    async fn arrived(&mut self, text: &Utf8Bytes) -> Result<(), End> {
-        let read = self.partner.inspector().read(text.clone().into(), self.config.limits).await;
-        self.partner.metrics.received_bytes(Transport::Websocket, text.len());
-        let object = read.map_err(|malformed| {
-            let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
-            End::Ours(code, malformed.to_string())
-        })?;
-        let room = self.handle.arrival_room(text.len()).await.map_err(|_| stopped(self.pass.as_ref()))?;
-        while self.inspections.len() >= INSPECTIONS_MAX {
-            self.inspections.join_next().await;
-        }
-        let (partner, handle, slot) = (Arc::clone(&self.partner), self.handle.clone(), self.slot);
-        let patience = self.config.patience();
-        self.inspections.spawn(async move {
-            // A stopped actor shows in the slot, which ends this connection.
-            let _ = partner.bring(&handle, Some(slot), object, room, patience).await;
-        });
         Ok(())
     }
 }
@@ -237,48 +216,38 @@ struct Writer<S> {
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
     pass: Option<Pass>,
-    metrics: Arc<PeerMetrics>,
 }
 
 impl<S> Writer<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    async fn run(&mut self, slot: &mut Slot, mut heard: mpsc::Receiver<()>) -> End {
+    async fn run(&mut self, speaking: &mut impl Speaking, heard: &mut mpsc::Receiver<()>) -> End {
         let mut ping = tokio::time::interval_at(Instant::now() + self.config.ping_interval, self.config.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut stop, mut pass) = (self.stop.clone(), self.pass.clone());
         loop {
-            let mut sets = 0;
             let message = tokio::select! {
-                object = slot.next() => match object {
+                message = speaking.next() => match message {
                     None => return stopped(self.pass.as_ref()),
-                    Some(object) => match Utf8Bytes::try_from(encode(&object, None)) {
-                        Ok(text) => {
-                            sets = object.sets.len();
-                            Message::Text(text)
-                        }
-                        Err(error) => return End::Ours(CloseCode::Error, error.to_string()),
-                    },
+                    Some(Err(end)) => return end,
+                    Some(Ok(message)) => message,
                 },
                 Some(()) = heard.recv() => {
-                    slot.alive();
+                    speaking.alive();
                     continue;
                 }
                 _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
                 _ = stop.wait_for(|stop| *stop) => return End::Ours(CloseCode::Away, "shutting down".to_owned()),
                 () = expelled(&mut pass) => return stopped(pass.as_ref()),
             };
-            let speaks = matches!(message, Message::Text(_));
+            let speaks = !matches!(message, Message::Ping(_));
             let length = message.len();
             // `send` is feed and flush in one: an object already holds everything there was to say.
             match timeout(self.config.exchange_within, self.sink.send(message)).await {
                 Err(_) => return End::Theirs(None, "the partner does not read what we write".to_owned()),
                 Ok(Err(error)) => return blame(error),
-                Ok(Ok(())) if speaks => {
-                    self.metrics.sent(Transport::Websocket, sets, length);
-                    slot.ready().await;
-                }
+                Ok(Ok(())) if speaks => speaking.left(length).await,
                 Ok(Ok(())) => {}
             }
         }
@@ -286,7 +255,7 @@ where
 }
 
 /// The end of a connection whose conversation has ended, or whose token means nothing any more.
-fn stopped(pass: Option<&Pass>) -> End {
+pub(super) fn stopped(pass: Option<&Pass>) -> End {
     match pass {
         Some(pass) if pass.is_revoked() => {
             End::Ours(CloseCode::Policy, "not authorised any more: this token means nothing here".to_owned())
@@ -312,7 +281,7 @@ async fn expelled(pass: &mut Option<Pass>) {
 }
 
 /// Says good-bye as far as the other side still listens (RFC 6455 §7.1.1).
-async fn part<S>(mut socket: WebSocketStream<S>, end: &End) -> Result<(), Error>
+pub(super) async fn part<S>(mut socket: WebSocketStream<S>, end: &End) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

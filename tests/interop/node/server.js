@@ -58,7 +58,15 @@ export class Server {
     });
     this.upgrades.on('connection', (socket, request) => this.connected(socket, request));
     this.server = Object.assign(https.createServer({ key, cert }), this.patience);
+    // Node's server does not know of connections whose TLS handshake is under way.
+    this.open = new Set();
+    const keep = (socket) => {
+      this.open.add(socket);
+      socket.once('close', () => this.open.delete(socket));
+    };
+    this.server.on('connection', keep);
     this.server.on('secureConnection', (socket) => {
+      keep(socket);
       this.connections += 1;
       this.resumed += socket.isSessionReused() ? 1 : 0;
     });
@@ -74,7 +82,8 @@ export class Server {
     const gone = once(this.server, 'close');
     this.server.close();
     for (const socket of this.sockets) socket.terminate();
-    this.server.closeAllConnections();
+    // All of them: one that stayed would be served, and the daemon would keep it for ever.
+    for (const socket of this.open) socket.destroy();
     await gone;
   }
 

@@ -1,0 +1,141 @@
+//! Push-pull on a WebSocket, either end: objects out by one slot, objects in as they come.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::websocket::{CLOSING, End, Farewell, Hearing, Speaking, Wire, part, stopped};
+use super::{Config, encode};
+use crate::engine::{Empty, Handle, Partner, Rate, Seat, Slot};
+use crate::metrics::{PeerMetrics, Transport};
+use crate::peer::SlotId;
+use crate::transport::Pass;
+
+/// Objects of one connection that are inspected at the same time.
+const INSPECTIONS_MAX: usize = 4;
+
+/// Runs a connection until either side ends it. `stop` turning true closes it as going away; a `pass` that is revoked,
+/// as not authorised any more.
+pub(super) async fn run<S>(
+    socket: WebSocketStream<S>,
+    seat: Seat,
+    config: Arc<Config>,
+    stop: watch::Receiver<bool>,
+    pass: Option<Pass>,
+) -> Farewell
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let partner = Arc::clone(seat.partner());
+    let handle = partner.handle();
+    let Ok(slot) = handle.open_slot(config.socket_spec(), None).await else {
+        let end = stopped(pass.as_ref());
+        let _ = timeout(CLOSING, part(socket, &end)).await;
+        return end.farewell();
+    };
+    partner.update_link(|link| (link.trouble, link.socketless) = (None, None));
+    let metrics = Arc::clone(&partner.metrics);
+    let objects = Objects {
+        handle,
+        partner,
+        config: Arc::clone(&config),
+        slot: slot.id(),
+        inspections: JoinSet::new(),
+        pass: pass.clone(),
+    };
+    let mut turns = Turns { slot, sets: 0, metrics: Arc::clone(&metrics) };
+    let mut wire = Wire::new(socket, objects, config, stop, pass);
+    let end = wire.converse(&mut turns).await;
+    drop(seat);
+    metrics.closed(end.code());
+    // What came before the end counts: a partner's last words are the verdicts that it owed us.
+    let _ = timeout(CLOSING, wire.hearing().finish()).await;
+    turns.slot.close(end.ending());
+    wire.part(&end).await;
+    end.farewell()
+}
+
+/// Objects of a partner on their way to its actor.
+struct Objects {
+    handle: Handle,
+    partner: Arc<Partner>,
+    config: Arc<Config>,
+    slot: SlotId,
+    inspections: JoinSet<()>,
+    pass: Option<Pass>,
+}
+
+impl Hearing for Objects {
+    fn pay(&self, rate: Rate) -> Result<(), Empty> {
+        self.partner.messages.take(rate, self.partner.now())
+    }
+
+    async fn hear(&mut self, message: Message) -> Result<(), End> {
+        match message {
+            Message::Text(text) => self.arrived(text).await,
+            _ => Err(End::Ours(CloseCode::Unsupported, "binary message: only text is spoken".to_owned())),
+        }
+    }
+}
+
+impl Objects {
+    /// Waits until what has arrived is judged and with the actor.
+    async fn finish(&mut self) {
+        while self.inspections.join_next().await.is_some() {}
+    }
+
+    /// Takes one object in. Waits while too much of this partner is unfinished: then nothing is read, and TCP pushes
+    /// back.
+    async fn arrived(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        let length = text.len();
+        let read = self.partner.inspector().read(text.into(), self.config.limits).await;
+        self.partner.metrics.received_bytes(Transport::Websocket, length);
+        let object = read.map_err(|malformed| {
+            let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
+            End::Ours(code, malformed.to_string())
+        })?;
+        let room = self.handle.arrival_room(length).await.map_err(|_| stopped(self.pass.as_ref()))?;
+        while self.inspections.len() >= INSPECTIONS_MAX {
+            self.inspections.join_next().await;
+        }
+        let (partner, handle, slot) = (Arc::clone(&self.partner), self.handle.clone(), self.slot);
+        let patience = self.config.patience();
+        self.inspections.spawn(async move {
+            // A stopped actor shows in the slot, which ends this connection.
+            let _ = partner.bring(&handle, Some(slot), object, room, patience).await;
+        });
+        Ok(())
+    }
+}
+
+/// The slot of a connection, whose turn it is again after each object.
+struct Turns {
+    slot: Slot,
+    /// SETs in the object that leaves.
+    sets: usize,
+    metrics: Arc<PeerMetrics>,
+}
+
+impl Speaking for Turns {
+    async fn next(&mut self) -> Option<Result<Message, End>> {
+        let object = self.slot.next().await?;
+        self.sets = object.sets.len();
+        let text = Utf8Bytes::try_from(encode(&object, None));
+        Some(text.map(Message::Text).map_err(|error| End::Ours(CloseCode::Error, error.to_string())))
+    }
+
+    async fn left(&mut self, length: usize) {
+        self.metrics.sent(Transport::Websocket, self.sets, length);
+        self.slot.ready().await;
+    }
+
+    fn alive(&mut self) {
+        self.slot.alive();
+    }
+}

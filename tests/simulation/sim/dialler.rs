@@ -1,0 +1,260 @@
+//! Keeps the link to a partner that we dial, with the habits of `transport/pushpull/dialler.rs` and `initiator.rs`: by
+//! WebSocket if that can be had, by HTTP as long as it cannot.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pushpull::engine::Handle;
+use pushpull::peer::{Ending, WaitsFor};
+use pushpull::transport::pushpull as transport;
+use pushpull::wire;
+use pushpull::wire::net::Backoff;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::event::Org;
+use super::exchange::{self, Answer};
+use super::life::Life;
+use super::net::Refused;
+use super::options::Kind;
+use super::outgoing::{Leaving, Outgoing};
+use super::{objects, socket};
+
+/// A connection that lived this long was a good one.
+const GOOD: Duration = Duration::from_secs(10);
+
+/// So many in a row that broke off sooner, and HTTP is used for a while.
+const BROKEN_MAX: u32 = 4;
+
+/// How soon to ask for what is overdue.
+const ASK_SOON: Duration = Duration::from_millis(100);
+
+/// How one exchange went.
+enum Outcome {
+    Done,
+    Rejected,
+    Failed(Duration),
+}
+
+/// Keeps the link for as long as the process lives.
+pub async fn run(life: Arc<Life>, to: Org) {
+    let pair = life.world.options.pair(life.org, to);
+    let is_first = pair.ends[0] == life.org;
+    if !pair.dials[usize::from(!is_first)] {
+        return;
+    }
+    let http_only = pair.kind == Kind::Http || (pair.kind == Kind::Both && !is_first);
+    let seed = life.world.luck(&[40, u64::from(life.org.0), u64::from(to.0), life.number]).next_u64();
+    let dialler = Dialler { life, to, config_seed: seed };
+    if http_only {
+        return dialler.exchanges(std::future::pending()).await;
+    }
+    dialler.sockets().await;
+}
+
+struct Dialler {
+    life: Arc<Life>,
+    to: Org,
+    config_seed: u64,
+}
+
+impl Dialler {
+    async fn sockets(&self) {
+        let config = Arc::clone(self.life.config(self.to));
+        let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), self.config_seed);
+        let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, self.config_seed);
+        let (mut broken, mut connected_before) = (0, false);
+        loop {
+            self.life.awake().await;
+            let net = &self.life.world.net;
+            match net.connect(&self.life.world, self.life.org, self.to).await {
+                Ok(wire) => {
+                    if std::mem::replace(&mut connected_before, true) {
+                        self.life.world.meet("reconnected");
+                    }
+                    let since = Instant::now();
+                    self.life.partner(self.to).update_link(|link| link.exchanged_at = None);
+                    let end = socket::run(Arc::clone(&self.life), self.to, wire).await;
+                    if since.elapsed() >= GOOD {
+                        reconnect.reset();
+                        upgrade.reset();
+                        broken = 0;
+                    }
+                    broken += u32::from(end.broke_off());
+                    if broken >= BROKEN_MAX {
+                        broken = 0;
+                        self.bridge(&mut upgrade).await;
+                    }
+                }
+                Err(Refused::Unreachable) => {}
+                Err(Refused::Handshake) => {
+                    self.life.world.meet("fell back to HTTP");
+                    reconnect.reset();
+                    self.bridge(&mut upgrade).await;
+                }
+            }
+            sleep(reconnect.pause()).await;
+        }
+    }
+
+    /// Uses HTTP until it is time to try a WebSocket again.
+    async fn bridge(&self, upgrade: &mut Backoff) {
+        let until = async {
+            loop {
+                sleep(upgrade.pause()).await;
+                if self.life.world.net.takes_sockets(self.life.org, self.to) {
+                    return;
+                }
+            }
+        };
+        let (enough, over) = (AtomicBool::new(false), Notify::new());
+        let ending = async {
+            until.await;
+            enough.store(true, Ordering::Relaxed);
+            over.notify_waiters();
+        };
+        // The exchange under way is finished.
+        let stop = async {
+            while !enough.load(Ordering::Relaxed) {
+                over.notified().await;
+            }
+        };
+        tokio::join!(ending, self.exchanges(stop));
+    }
+
+    async fn exchanges(&self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let partner = Arc::clone(self.life.partner(self.to));
+        let config = Arc::clone(self.life.config(self.to));
+        let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), self.config_seed);
+        let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), self.config_seed);
+        let mut overdue = true;
+        loop {
+            self.life.awake().await;
+            let handle = partner.handle();
+            let spec = config.exchange_spec(usize::MAX, WaitsFor::Anything);
+            let taken = async {
+                let slot = handle.open_slot(spec, self.ask_after(&config, overdue)).await.ok()?;
+                let (net, org) = (&self.life.world.net, self.life.org);
+                let (link, asks_for) = (net.number(org, self.to), config.limits.sets_per_object_max as u64);
+                let mut slot = Outgoing::new(slot, &self.life, self.to, link, spec, Some(asks_for));
+                let object = slot.next().await?;
+                Some((slot, object, link))
+            };
+            let taken = tokio::select! {
+                biased;
+                () = &mut stop => return,
+                taken = taken => taken,
+            };
+            let Some((slot, object, link)) = taken else {
+                tokio::select! {
+                    biased;
+                    () = &mut stop => return,
+                    () = sleep(Duration::from_secs(1)) => {}
+                }
+                continue;
+            };
+            let outcome = self.exchange(&config, &handle, slot, object, link).await;
+            overdue = matches!(outcome, Outcome::Failed(_));
+            let pause = match outcome {
+                Outcome::Done => {
+                    failures.reset();
+                    rejections.reset();
+                    let now = partner.now();
+                    partner.update_link(|link| link.exchanged_at = Some(now));
+                    continue;
+                }
+                Outcome::Rejected => {
+                    self.life.world.meet("object refused as a whole");
+                    rejections.pause()
+                }
+                Outcome::Failed(retry_after) => failures.pause().max(retry_after),
+            };
+            partner.update_link(|link| link.exchanged_at = None);
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    fn ask_after(&self, config: &transport::Config, overdue: bool) -> Option<Duration> {
+        let partner = self.life.partner(self.to);
+        let (link, interval) = (partner.link(), config.speak_interval);
+        if link.sockets > 0 {
+            return None;
+        }
+        let seen = link.requested_at.is_some_and(|at| partner.now().saturating_sub(at) < interval);
+        Some(match (seen, overdue) {
+            (true, _) => interval * 3,
+            (false, true) => interval.min(ASK_SOON),
+            (false, false) => interval,
+        })
+    }
+
+    async fn exchange(
+        &self,
+        config: &transport::Config,
+        handle: &Handle,
+        slot: Outgoing,
+        object: Leaving,
+        link: u64,
+    ) -> Outcome {
+        self.life.awake().await;
+        let request = exchange::request(&self.life.world, self.life.org, self.to, object.bytes.into());
+        let answer = timeout(config.exchange_within, request).await;
+        self.life.awake().await;
+        let Ok(Some(Answer { status, body, retry_after })) = answer else { return lose(slot, Duration::ZERO) };
+        let pause = retry_after.unwrap_or_default();
+        match status {
+            200 => {
+                let bytes = body.bytes.len();
+                let partner = self.life.partner(self.to);
+                objects::broken(&self.life, self.to, link, &body);
+                let Ok(answer) = partner.inspector().read(body.bytes, config.limits).await else {
+                    objects::malformed(&self.life, self.to, link);
+                    self.life.world.meet("unreadable answer");
+                    return lose(slot, pause);
+                };
+                if !objects::comes(&self.life, self.to, link, &answer) {
+                    return Outcome::Failed(Duration::ZERO);
+                }
+                self.take_in(config, handle, slot, answer, bytes).await
+            }
+            400 | 413 => {
+                if object.sets > 1 {
+                    self.life.world.meet("batch refused");
+                }
+                slot.close(Ending::Rejected);
+                Outcome::Rejected
+            }
+            _ => lose(slot, pause),
+        }
+    }
+
+    async fn take_in(
+        &self,
+        config: &transport::Config,
+        handle: &Handle,
+        slot: Outgoing,
+        answer: wire::Object,
+        bytes: usize,
+    ) -> Outcome {
+        let Ok(room) = handle.arrival_room(bytes).await else { return Outcome::Failed(Duration::ZERO) };
+        let partner = self.life.partner(self.to);
+        if !objects::bring(&self.life, partner, handle, slot.id(), answer, room, config.patience()).await {
+            return Outcome::Failed(Duration::ZERO);
+        }
+        slot.close(Ending::Delivered);
+        Outcome::Done
+    }
+}
+
+fn lose(slot: Outgoing, retry_after: Duration) -> Outcome {
+    slot.close(Ending::Lost { retry_after });
+    Outcome::Failed(retry_after)
+}

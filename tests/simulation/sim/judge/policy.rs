@@ -1,0 +1,98 @@
+//! I13: a SET is given up when its attempts and its time are used up, and never by a wall clock that is wrong.
+
+use std::time::Duration;
+
+use pushpull::peer::{DeathCause, Outcome};
+use pushpull::set::Jti;
+
+use super::Judge;
+use super::invariant::{Checked, Invariant};
+use crate::sim::event::Org;
+
+impl Judge {
+    /// The number of attempts of the SET at this place is written (R10): each was a transmission, and each number follows
+    /// the one before. A crash may forget the last one, never those that were written.
+    pub(super) fn attempted(&mut self, from: Org, to: Org, seq: u64, attempts: u32) -> Checked {
+        let lane = self.lane(from, to);
+        let jti = lane.seqs.get(&seq).cloned();
+        let case = self.case(from, to, jti.as_ref());
+        self.tally.demand(Invariant::I1, case, jti.is_some(), || {
+            ("attempts of a SET that is queued", format!("of the place {seq}, where there is none"))
+        })?;
+        let Some(track) = jti.as_ref().and_then(|jti| self.lanes.get_mut(&(from, to))?.sets.get_mut(jti)) else {
+            return Ok(());
+        };
+        let (before, times) = (track.sent.attempts, track.sent.times);
+        track.sent.attempts = attempts;
+        // The first one is never written for itself.
+        self.tally.demand(Invariant::I13, case, attempts == before.max(1) + 1, || {
+            (format!("the attempt after {before} that are written"), format!("{attempts}"))
+        })?;
+        self.tally.demand(Invariant::I13, case, attempts <= times, || {
+            (format!("no more attempts than the {times} transmissions"), format!("{attempts}"))
+        })
+    }
+
+    /// A SET ends after so many attempts.
+    pub(super) fn by_policy(&mut self, from: Org, to: Org, jti: &Jti, outcome: &Outcome, attempts: u32) -> Checked {
+        let case = self.case(from, to, Some(jti));
+        let limits = self.limits(from).clone();
+        let now = self.now;
+        let member = self.member(from);
+        let (clock_was_wrong, life) = (member.clock_was_wrong, member.life);
+        let lane = self.lane(from, to);
+        let Some(sent) = lane.sets.get(jti).map(|track| &track.sent) else { return Ok(()) };
+        let (written, times) = (sent.attempts, sent.times);
+        let (elapsed, trying) = (now - sent.since, now.saturating_sub(sent.first_at));
+        let same_life = sent.life == life;
+        let times_healed = sent.times_healed;
+        let tally = &mut self.tally;
+        // From the second on each attempt is written when it is counted; the last one ends the SET instead.
+        let unwritten = u32::from(matches!(outcome, Outcome::Dead(_)));
+        let remembered = attempts.saturating_sub(unwritten) <= written.max(1);
+        tally.demand(Invariant::I13, case, remembered, || {
+            (format!("{attempts} attempts to have been written, but for the first and the last"), format!("{written}"))
+        })?;
+        let Outcome::Dead(cause) = outcome else { return Ok(()) };
+        let patience = match cause {
+            DeathCause::Attempts => limits.peer.give_up_after,
+            DeathCause::Age => limits.peer.age_max,
+        };
+        if *cause == DeathCause::Attempts {
+            let max = limits.peer.attempts_max;
+            tally.demand(Invariant::I13, case, attempts >= max && times >= max, || {
+                (format!("{max} attempts, each transmitted"), format!("{attempts}, transmitted {times} times"))
+            })?;
+            let least = limits.attempts_take(attempts);
+            tally.demand(Invariant::I13, case, trying >= least, || {
+                (format!("{attempts} attempts to take {least:?}"), format!("{trying:?} since the first"))
+            })?;
+        }
+        // What this process accepted is never older than the monotonic clock says. Over a restart only the wall clock
+        // knows how old a row is; where that was wrong, and has run steadily since, nobody can tell.
+        if !same_life && clock_was_wrong {
+            tally.excuse("given up by a wall clock that was wrong when the process started");
+        } else {
+            // A wall clock that runs wrong is not noticed before it is off by so much.
+            let drift = if clock_was_wrong { pushpull::clock::JUMP_MAX } else { Duration::ZERO };
+            let least = limits.at_least(patience).saturating_sub(drift);
+            // Wall clocks count milliseconds.
+            tally.demand(Invariant::I13, case, elapsed + Duration::from_millis(2) >= least, || {
+                (format!("{cause:?}: not before {least:?}"), format!("{elapsed:?} after it was queued"))
+            })?;
+        }
+        self.not_after_healing(from, to, jti, *cause, times_healed)
+    }
+
+    /// L1: when all is well nothing is given up but what had used up its attempts before. One transmission may have been
+    /// under way as a link broke.
+    fn not_after_healing(&mut self, from: Org, to: Org, jti: &Jti, cause: DeathCause, times_healed: u32) -> Checked {
+        if self.healed.is_none() || cause == DeathCause::Age || !self.is_whole_pair(from, to) {
+            return Ok(());
+        }
+        let case = self.case(from, to, Some(jti));
+        self.tally.demand(Invariant::L1, case, times_healed <= 1, || {
+            ("a sound partner's verdict", format!("given up, after {times_healed} transmissions since all is well"))
+        })
+    }
+}

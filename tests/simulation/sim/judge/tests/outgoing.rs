@@ -1,0 +1,252 @@
+use pushpull::clock::Wall;
+use pushpull::peer::{Chapter, DeathCause, Outcome, Story, Write};
+
+use super::scene::{H, P, Q, Scene, digest, disk, limits, other, refused};
+use crate::sim::event::{Contents, Event, Truth};
+use crate::sim::judge::Invariant::{I1, I2, I3, I4, I6, I16, I19};
+
+#[test]
+fn i1_send_returns_before_its_set_is_durable() {
+    Scene::new().submitted("a").accepted("a").breaks(I1);
+}
+
+#[test]
+fn i1_a_set_that_was_durable_when_its_process_died_may_or_may_not_be_accepted() {
+    let mut scene = Scene::new();
+    scene.submitted("a").submitted("b").died(P, Contents::default()).started(P, Contents::default());
+    scene.enqueued("a").restarted(P, disk(Q).queued(&["a"]).done()).passes(I1);
+}
+
+#[test]
+fn i1_what_was_declined_is_queued_all_the_same() {
+    Scene::new().submitted("a").declined("a", digest("a"), "storage full").enqueued("a").breaks(I1);
+}
+
+#[test]
+fn i1_what_nobody_asked_for_is_queued() {
+    Scene::new().submitted("a").enqueued("b").breaks(I1);
+}
+
+#[test]
+fn i1_a_set_is_queued_twice() {
+    Scene::new().sent("a").enqueued("a").breaks(I1);
+}
+
+#[test]
+fn i1_a_call_that_is_repeated_after_its_answer_was_lost_is_accepted_without_effect() {
+    let mut scene = Scene::new();
+    scene.submitted("a").enqueued("a").restarted(P, disk(Q).queued(&["a"]).done());
+    scene.submitted("a").accepted("a").passes(I1);
+}
+
+#[test]
+fn i2_a_set_ends_a_second_time() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(Q, &["a"], &["a"]);
+    scene.settled(1, "a", Outcome::Acked).settled(1, "a", refused()).breaks(I2);
+}
+
+#[test]
+fn i2_a_dead_letter_is_resent_without_an_operator() {
+    let mut scene = Scene::new();
+    scene.sent("a").given_up("a");
+    let (lift, row) = (scene.lift(1, "a", None), scene.row("a", Scene::series()));
+    scene.durable(P, Q, vec![lift, Write::Enqueue(row)]).breaks(I2);
+}
+
+#[test]
+fn i2_a_refused_set_is_resent_under_its_jti() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(Q, &[], &["a"]).settled(1, "a", refused()).redriving("a", "resent");
+    let (lift, row) = (scene.lift(1, "a", None), scene.row("a", Scene::series()));
+    scene.durable(P, Q, vec![lift, Write::Enqueue(row)]).breaks(I2);
+}
+
+#[test]
+fn i2_a_new_series_that_is_not_told_as_one() {
+    let mut scene = Scene::new();
+    scene.sent("a").given_up("a").redriving("a", "resent");
+    let (lift, row) = (scene.lift(1, "a", None), scene.row("a", Story::default()));
+    scene.durable(P, Q, vec![lift, Write::Enqueue(row)]).breaks(I2);
+}
+
+#[test]
+fn i2_an_operator_resends_what_was_never_answered() {
+    let mut scene = Scene::new();
+    scene.sent("a").given_up("a").redriving("a", "resent");
+    let (lift, row) = (scene.lift(1, "a", None), scene.row("a", Scene::series()));
+    scene.durable(P, Q, vec![lift, Write::Enqueue(row)]);
+    scene.note(Event::Redriven { org: P, to: Q, jti: "a".into(), how: "resent", new: None });
+    scene.left("a").verdict_came(Q, &["a"], &[]).settled(2, "a", Outcome::Acked).passes(I2);
+}
+
+#[test]
+fn i2_an_operator_says_a_refused_set_again_under_a_new_jti() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(Q, &[], &["a"]).settled(1, "a", refused()).redriving("a", "reissued");
+    let lift = scene.lift(1, "a", Some(Chapter::ReissuedAs { jti: "b".into(), at: Wall(2) }));
+    let row = scene.row("b", Story::of(vec![Chapter::ReissueOf("a".into())]));
+    scene.durable(P, Q, vec![lift, Write::Enqueue(row)]);
+    scene.note(Event::Redriven { org: P, to: Q, jti: "a".into(), how: "reissued", new: Some("b".into()) });
+    scene.left("b").passes(I2);
+    let contents = disk(Q).queued(&["b"]).settled(&[("a", "refused")]).done();
+    scene.restarted(P, contents).passes(I1);
+}
+
+#[test]
+fn i3_a_settled_set_leaves_again_with_a_new_connection() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked);
+    scene.after(1).left("a").breaks(I3);
+}
+
+#[test]
+fn i3_an_object_that_was_chosen_before_the_end_leaves_in_the_same_instant() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).left("a");
+    scene.passes(I3);
+    assert_eq!(scene.excused("chosen before"), 1);
+}
+
+#[test]
+fn i4_a_set_leaves_that_is_not_durable() {
+    Scene::new().submitted("a").left("a").breaks(I4);
+}
+
+#[test]
+fn i4_the_bytes_of_a_set_change_when_it_is_sent_again() {
+    Scene::new().sent("a").left("a").after(5).left_as("a", other()).breaks(I4);
+}
+
+#[test]
+fn i4_another_content_is_accepted_under_a_jti() {
+    let mut scene = Scene::new();
+    scene.sent("a").note(Event::Submitted { from: P, to: Q, jti: "a".into(), digest: other() });
+    scene.note(Event::Accepted { from: P, to: Q, jti: "a".into(), digest: other() }).breaks(I4);
+}
+
+#[test]
+fn i4_the_same_content_is_declined_as_a_conflict() {
+    Scene::new().sent("a").submitted("a").declined("a", digest("a"), "conflict").breaks(I4);
+}
+
+#[test]
+fn i4_another_content_is_declined_and_the_first_leaves_as_often_as_it_must() {
+    let mut scene = Scene::new();
+    scene.sent("a").note(Event::Submitted { from: P, to: Q, jti: "a".into(), digest: other() });
+    scene.declined("a", other(), "conflict").left("a").after(9).left("a").passes(I4);
+}
+
+#[test]
+fn i6_another_partner_settles_a_set() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(H, &["a"], &[]).settled(1, "a", Outcome::Acked).breaks(I6);
+}
+
+#[test]
+fn i6_an_ack_of_what_never_left_settles_it() {
+    let mut scene = Scene::new();
+    scene.sent("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).after(1).sent("b").breaks(I6);
+}
+
+#[test]
+fn i6_a_guess_from_long_before_settles_what_has_left_since() {
+    let mut scene = Scene::new();
+    scene.verdict_came(Q, &["a"], &[]).after(600).sent("a").left("a").settled(1, "a", Outcome::Acked).breaks(I6);
+}
+
+#[test]
+fn i6_a_verdict_may_come_while_its_set_is_leaving() {
+    let mut scene = Scene::new();
+    scene.sent("a").verdict_came(Q, &["a"], &[]).after(1).left("a").settled(1, "a", Outcome::Acked).passes(I6);
+}
+
+#[test]
+fn i6_an_ack_settles_as_a_refusal() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(Q, &["a"], &[]).settled(1, "a", refused()).breaks(I6);
+}
+
+#[test]
+fn i6_guesses_of_others_beside_the_owners_verdict_do_no_harm() {
+    let mut scene = Scene::new();
+    scene.sent("a").verdict_came(H, &["a"], &["a"]).left("a").verdict_came(H, &[], &["a"]);
+    scene.verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).passes(I6);
+}
+
+#[test]
+fn i16_an_object_has_one_set_too_many() {
+    let mut scene = Scene::new();
+    let names: Vec<String> = (0..5).map(|n| format!("s{n}")).collect();
+    for jti in &names {
+        scene.sent(jti);
+    }
+    let sets = names.iter().map(|jti| (jti.as_str().into(), digest(jti))).collect();
+    let (acks, errors) = (Vec::new(), Vec::new());
+    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 4, bytes: 100, bytes_max: 1000 };
+    scene.note(event).breaks(I16);
+}
+
+#[test]
+fn i16_an_object_is_larger_than_its_link_carries() {
+    let mut scene = Scene::new();
+    scene.sent("a").sent("b");
+    let sets = vec![("a".into(), digest("a")), ("b".into(), digest("b"))];
+    let (acks, errors) = (Vec::new(), Vec::new());
+    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 4, bytes: 2000, bytes_max: 1000 };
+    scene.note(event).breaks(I16);
+}
+
+#[test]
+fn i16_a_single_set_may_be_larger_or_it_could_never_leave() {
+    let mut scene = Scene::new();
+    scene.sent("a");
+    let (sets, acks, errors) = (vec![("a".into(), digest("a"))], Vec::new(), Vec::new());
+    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 1, bytes: 2000, bytes_max: 1000 };
+    scene.note(event).passes(I16);
+}
+
+#[test]
+fn i16_the_outbox_holds_more_than_it_may() {
+    let mut scene = Scene::new();
+    for n in 0..limits().peer.outbox_max {
+        scene.sent(&format!("s{n}"));
+    }
+    scene.passes(I16);
+    scene.sent("one more").breaks(I16);
+}
+
+#[test]
+fn i19_a_key_is_gone_while_its_set_is_under_way() {
+    let mut scene = Scene::new();
+    scene.note(Event::Published { org: P, kids: vec!["old".into(), "new".into()] });
+    scene.note(Event::Signed { org: P, jti: "a".into(), kid: "old".into() }).sent("a").left("a");
+    scene.note(Event::Published { org: P, kids: vec!["new".into()] }).came("a", Truth::Sound).breaks(I19);
+}
+
+#[test]
+fn i19_a_key_goes_when_the_last_set_that_it_signed_is_settled() {
+    let mut scene = Scene::new();
+    scene.note(Event::Published { org: P, kids: vec!["old".into(), "new".into()] });
+    scene.note(Event::Signed { org: P, jti: "a".into(), kid: "old".into() }).sent("a").left("a");
+    scene.came("a", Truth::Sound).verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked);
+    scene.note(Event::Published { org: P, kids: vec!["new".into()] }).came("a", Truth::Sound).passes(I19);
+}
+
+#[test]
+fn a_dead_letter_that_is_lifted_has_to_be_queued_by_the_same_commit() {
+    let mut scene = Scene::new();
+    scene.sent("a").given_up("a").redriving("a", "resent");
+    let lift = scene.lift(1, "a", None);
+    scene.durable(P, Q, vec![lift]).breaks(I1);
+}
+
+#[test]
+fn a_dead_letter_that_is_discarded_stays_in_the_memory_alone() {
+    let mut scene = Scene::new();
+    scene.sent("a").given_up("a").redriving("a", "discarded");
+    let lift = scene.lift(1, "a", Some(Chapter::Discarded { at: Wall(2) }));
+    scene.durable(P, Q, vec![lift]).restarted(P, disk(Q).settled(&[("a", "dead")]).done()).passes(I1);
+    let again = scene.settle(1, "a", Outcome::Dead(DeathCause::Attempts), 3);
+    scene.durable(P, Q, vec![again]).breaks(I2);
+}

@@ -1,0 +1,119 @@
+use std::time::Duration;
+
+use pushpull::peer::{DeathCause, Outcome};
+
+use super::scene::{P, Q, Scene, disk, limits};
+use crate::sim::event::Event;
+use crate::sim::judge::Invariant::{I13, L1};
+
+fn gives_up(scene: &mut Scene, cause: DeathCause, attempts: u32) -> &mut Scene {
+    let write = scene.settle(1, "a", Outcome::Dead(cause), attempts);
+    scene.durable(P, Q, vec![write])
+}
+
+#[test]
+fn i13_a_set_is_given_up_with_attempts_to_spare() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(30).left("a").after(60);
+    gives_up(&mut scene, DeathCause::Attempts, 2).breaks(I13);
+}
+
+#[test]
+fn i13_attempts_are_counted_that_were_never_transmitted() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(30).attempts(1, 2).breaks(I13);
+}
+
+#[test]
+fn i13_attempts_are_used_up_faster_than_their_pauses_allow() {
+    let mut scene = Scene::new();
+    scene.sent("a").after(100).left("a").left("a").attempts(1, 2).left("a").after(1);
+    gives_up(&mut scene, DeathCause::Attempts, 3).breaks(I13);
+}
+
+#[test]
+fn i13_a_set_is_given_up_before_its_time() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(10).left("a").attempts(1, 2).after(10).left("a").after(10);
+    gives_up(&mut scene, DeathCause::Attempts, 3).breaks(I13);
+}
+
+#[test]
+fn i13_a_set_is_given_up_by_a_wall_clock_that_jumped() {
+    let mut scene = Scene::new();
+    scene.sent("a").note(Event::Fault { org: Some(P), what: "clock jumped" }).after(60);
+    gives_up(&mut scene, DeathCause::Age, 0).breaks(I13);
+}
+
+#[test]
+fn i13_over_a_restart_nobody_knows_better_than_a_wall_clock_that_was_wrong() {
+    let mut scene = Scene::new();
+    scene.sent("a").note(Event::Fault { org: Some(P), what: "clock jumped" }).after(60);
+    scene.restarted(P, disk(Q).queued(&["a"]).done());
+    gives_up(&mut scene, DeathCause::Age, 0).passes(I13);
+    assert_eq!(scene.excused("wall clock"), 1);
+}
+
+#[test]
+fn i13_attempts_that_were_written_are_forgotten_by_a_crash() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(30).left("a").attempts(1, 2).after(30).left("a").attempts(1, 3);
+    scene.restarted(P, disk(Q).queued(&["a"]).done()).left("a").attempts(1, 2).breaks(I13);
+}
+
+#[test]
+fn i13_attempts_are_never_written() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(30).left("a").after(30).left("a").after(30);
+    gives_up(&mut scene, DeathCause::Attempts, 3).breaks(I13);
+}
+
+#[test]
+fn i13_a_crash_forgets_the_last_attempt_and_the_set_is_given_up_later() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(30).left("a").attempts(1, 2).after(30).left("a");
+    scene.restarted(P, disk(Q).queued(&["a"]).done()).after(30).left("a").after(30);
+    gives_up(&mut scene, DeathCause::Attempts, 3).passes(I13);
+}
+
+#[test]
+fn i13_a_set_is_given_up_for_its_age_without_an_attempt() {
+    let mut scene = Scene::new();
+    scene.sent("a").after(limits().peer.age_max.as_secs());
+    gives_up(&mut scene, DeathCause::Age, 0).passes(I13);
+}
+
+#[test]
+fn the_shortest_time_for_attempts_is_half_of_each_pause_but_the_last() {
+    let mut limits = limits();
+    assert_eq!(limits.attempts_take(1), Duration::ZERO);
+    assert_eq!(limits.attempts_take(4), Duration::from_secs(1 + 2 + 4));
+    limits.peer.retry_max = Duration::from_secs(4);
+    assert_eq!(limits.attempts_take(5), Duration::from_secs(1 + 2 + 2 + 2));
+    limits.clock_rate_max = 2.0;
+    assert_eq!(limits.attempts_take(5), Duration::from_millis(3500));
+}
+
+#[test]
+fn l1_a_set_is_given_up_although_all_is_well() {
+    let mut scene = Scene::new();
+    scene
+        .sent("a")
+        .note(Event::Healed)
+        .after(100)
+        .left("a")
+        .after(30)
+        .left("a")
+        .attempts(1, 2)
+        .after(30)
+        .left("a")
+        .after(30);
+    gives_up(&mut scene, DeathCause::Attempts, 3).breaks(L1);
+}
+
+#[test]
+fn l1_a_set_that_had_used_up_its_attempts_before_is_given_up_after_healing() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(30).left("a").attempts(1, 2).after(30).left("a").note(Event::Healed).after(100);
+    gives_up(&mut scene, DeathCause::Attempts, 3).passes(L1);
+}
