@@ -12,6 +12,7 @@ mod application;
 mod blockade;
 mod events;
 mod killer;
+mod network;
 mod organisation;
 mod pairing;
 mod plan;
@@ -34,6 +35,8 @@ enum Link {
     Http,
     /// A WebSocket without TLS that a proxy of ours blocks midway, so that HTTP has to do, and frees again.
     Blockade,
+    /// A WebSocket that alpha dials, and beside it HTTP requests of beta.
+    Both,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

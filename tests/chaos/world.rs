@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::Link;
 use crate::events::Events;
 use crate::organisation::Organisation;
-use crate::pairing::{free_address, pair};
+use crate::pairing::{Road, free_address, pair};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
 
@@ -44,16 +44,20 @@ pub(crate) const BY_BLOCKADE: usize = 1;
 impl World {
     /// Makes both organisations and starts their daemons.
     pub(crate) async fn new(plan: Plan, place: &Path) -> Self {
-        let beta_listen = free_address();
+        let mut road = Road::new(plan.link);
         let mut proxy = None;
-        let mut through = None;
         if plan.link == Link::Blockade {
             let address = free_address();
             let listener = TcpListener::bind(&address).await.expect("the address is free");
-            proxy = Some(Proxy::start(listener, beta_listen.clone()));
-            through = Some(address);
+            proxy = Some(Proxy::start(listener, road.listens[1].clone()));
+            road.through[1] = Some(address);
         }
-        let sides = pair(place, plan.link, through.as_deref(), beta_listen).await;
+        let sides = pair(place, &road).await;
+        Self::of(plan, sides, proxy).await
+    }
+
+    /// Starts the daemons of two organisations that are made already.
+    pub(crate) async fn of(plan: Plan, sides: [Organisation; 2], proxy: Option<Proxy>) -> Self {
         let events = [Events::new(&plan, "alpha", "beta"), Events::new(&plan, "beta", "alpha")];
         // Beta first: it is there when alpha dials.
         for side in sides.iter().rev() {

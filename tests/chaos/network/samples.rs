@@ -1,0 +1,188 @@
+//! Memory and open files of both daemons over time, and whether they grow.
+
+use std::fmt;
+use std::fs;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::process::Memory;
+use crate::world::{Violation, World};
+
+/// One look at one daemon.
+#[derive(Clone, Copy)]
+struct Sample {
+    at: Duration,
+    /// Which of its processes, by the kills before.
+    life: usize,
+    memory_kib: u64,
+    files: usize,
+    queued: u64,
+}
+
+pub(super) struct Samples {
+    every: Duration,
+    lasts: Duration,
+    sides: [Vec<Sample>; 2],
+}
+
+/// A process that is this young is still filling its caches; a sixth of a short run.
+const WARM_AFTER: Duration = Duration::from_secs(30);
+/// From the first third of what is warm to the last, the median may grow by so much: a tenth, or this many KiB.
+const GROWTH_PART: u64 = 10;
+const GROWTH_KIB: u64 = 8 << 10;
+const GROWTH_FILES: usize = 4;
+/// Without so many warm samples nothing can be judged; and a short run says nothing about memory, which fills up first.
+const ENOUGH: usize = 9;
+const LONG: Duration = Duration::from_secs(300);
+
+impl Samples {
+    pub(super) fn new(every: Duration, lasts: Duration) -> Self {
+        Self { every, lasts, sides: Default::default() }
+    }
+
+    /// Looks at both again and again. Ends only with what is wrong.
+    pub(super) async fn take(&mut self, world: &World, begun: Instant) -> Result<(), Violation> {
+        let mut ticks = interval(self.every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for (side, samples) in world.sides.iter().zip(&mut self.sides) {
+                // It may be dead at the moment.
+                let Some(pid) = side.pid().await else { continue };
+                let life = side.history().kills;
+                let memory_kib = Memory::of(pid).now;
+                let files = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+                let queued = tokio::time::timeout(Duration::from_secs(2), async {
+                    let answer = side.client().get("/api/v1/peers").await.ok()?;
+                    answer.json()["peers"][0]["queued"].as_u64()
+                });
+                let queued = queued.await.ok().flatten().unwrap_or(0);
+                if memory_kib > 0 && files > 0 {
+                    samples.push(Sample { at: begun.elapsed(), life, memory_kib, files, queued });
+                }
+            }
+        }
+    }
+
+    /// Whether both are flat.
+    pub(super) fn judge(&self, victim: usize) -> Result<[Verdict; 2], Violation> {
+        let warm_after = WARM_AFTER.min(self.lasts / 6);
+        let verdicts = [0, 1].map(|side| Verdict::of(&self.sides[side], warm_after, side == victim));
+        for (name, verdict) in ["alpha", "beta"].iter().zip(&verdicts) {
+            if let Some(grown) = verdict.grown() {
+                return Err(Violation::new(format!("{name} grows: {grown}; {verdict}\n{self}")));
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+/// How a daemon went from the first third of its warm samples to the last.
+pub(super) struct Verdict {
+    samples: usize,
+    /// Long enough for memory to be judged.
+    long: bool,
+    lives: usize,
+    memory_kib: [u64; 2],
+    /// By the median of the slopes between any two samples of the same process.
+    kib_an_hour: f64,
+    files: [usize; 2],
+    /// The plateau of each life, when there are several: the median of its warm samples.
+    plateaus: Vec<u64>,
+}
+
+impl Verdict {
+    fn of(samples: &[Sample], warm_after: Duration, is_killed: bool) -> Self {
+        let born = |life: usize| samples.iter().find(|sample| sample.life == life).map_or(Duration::ZERO, |one| one.at);
+        // Lives of a victim are short: a third of one is enough to warm up.
+        let warm_after = if is_killed { warm_after / 2 } else { warm_after };
+        let warm: Vec<Sample> =
+            samples.iter().copied().filter(|sample| sample.at >= born(sample.life) + warm_after).collect();
+        let lives = samples.last().map_or(0, |sample| sample.life + 1);
+        let thirds = [&warm[..warm.len() / 3], &warm[warm.len() - warm.len() / 3..]];
+        let plateau = |life: usize| {
+            median(warm.iter().filter(|sample| sample.life == life).map(|sample| sample.memory_kib).collect())
+        };
+        let slopes = warm.iter().enumerate().flat_map(|(index, a)| {
+            warm[index + 1..].iter().filter(|b| b.life == a.life || is_killed).map(|b| {
+                let hours = (b.at - a.at).as_secs_f64() / 3600.0;
+                (b.memory_kib as f64 - a.memory_kib as f64) / hours
+            })
+        });
+        let mut slopes: Vec<f64> = slopes.collect();
+        slopes.sort_unstable_by(f64::total_cmp);
+        Self {
+            samples: warm.len(),
+            long: samples.last().is_some_and(|sample| sample.at >= LONG),
+            lives,
+            memory_kib: thirds.map(|third| median(third.iter().map(|sample| sample.memory_kib).collect())),
+            kib_an_hour: slopes.get(slopes.len() / 2).copied().unwrap_or(0.0),
+            files: thirds.map(|third| median(third.iter().map(|sample| sample.files).collect())),
+            plateaus: if lives > 1 {
+                (0..lives).map(plateau).filter(|plateau| *plateau > 0).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    fn grown(&self) -> Option<String> {
+        if self.samples < ENOUGH {
+            return None;
+        }
+        let [first, last] = self.memory_kib;
+        if self.long && last > first + (first / GROWTH_PART).max(GROWTH_KIB) {
+            return Some(format!("memory from {first} to {last} KiB"));
+        }
+        let [first, last] = self.files;
+        (last > first + GROWTH_FILES).then(|| format!("open files from {first} to {last}"))
+    }
+}
+
+fn median<T: Copy + Default + Ord>(mut values: Vec<T>) -> T {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { samples, long, lives, memory_kib, kib_an_hour, files, plateaus } = self;
+        let [first, last] = memory_kib;
+        write!(
+            f,
+            "memory {first} KiB in the first third, {last} KiB in the last ({:+.0} KiB an hour), open files {} and {}; \
+             {samples} warm samples of {lives} processes",
+            kib_an_hour, files[0], files[1]
+        )?;
+        if !plateaus.is_empty() {
+            write!(f, "; their plateaus in KiB: {plateaus:?}")?;
+        }
+        if !long || *samples < ENOUGH {
+            write!(f, "; too short to judge memory")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  time (s)  alpha: life  KiB  files  queued    beta: life  KiB  files  queued")?;
+        let cell = |sample: Option<&Sample>| match sample {
+            Some(Sample { life, memory_kib, files, queued, .. }) => {
+                format!("{life:>4} {memory_kib:>7} {files:>4} {queued:>7}")
+            }
+            None => "   dead".to_owned(),
+        };
+        let every = self.every.as_secs_f64();
+        let slot = |sample: &Sample| (sample.at.as_secs_f64() / every).round() as u64;
+        let last = self.sides.iter().flatten().map(slot).max().unwrap_or(0);
+        for turn in 0..=last {
+            let [alpha, beta] = [0, 1].map(|side| self.sides[side].iter().find(|sample| slot(sample) == turn));
+            if alpha.is_some() || beta.is_some() {
+                write!(f, "\n  {:>8.1}  {}    {}", turn as f64 * every, cell(alpha), cell(beta))?;
+            }
+        }
+        Ok(())
+    }
+}
