@@ -1,5 +1,5 @@
-//! What can happen between the two daemons, to their processes' time and to their clocks, without anybody being killed; and
-//! the long run in which all of it comes together.
+//! What can happen between the two daemons, to their processes' time and to their clocks, mostly without anybody being killed;
+//! and the long run in which much of it comes together.
 
 mod air;
 mod clocks;

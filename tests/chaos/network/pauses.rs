@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::air::{Air, Way};
 use super::scene::{Mode, Scene};
 use crate::Link;
 use crate::killer::Kills;
@@ -78,11 +79,17 @@ async fn stand_still(scene: &Scene, pauses: &[Pause]) -> Result<(Kills, Story), 
         scene.give_work();
         if let Some(side) = pause.in_exchange {
             let begun = Instant::now();
+            let mut longer = Way::default();
             while !stop_in_exchange(scene, pause, side).await {
                 if begun.elapsed() > EXCHANGE_WITHIN {
                     return Err(Violation::new(format!("no exchange could be caught in {EXCHANGE_WITHIN:?}")));
                 }
+                // Too short an exchange for us: requests take longer to get there.
+                longer.delay += Duration::from_millis(5);
+                scene.manglers[side].set(Air { ways: [longer, Way::default()], ..Air::default() });
+                scene.give_work();
             }
+            scene.manglers[side].set(Air::default());
             story.in_exchange += 1;
         } else {
             signal(scene, pause, Signal::STOP).await;
@@ -110,8 +117,10 @@ async fn stop_in_exchange(scene: &Scene, pause: &Pause, side: usize) -> bool {
         return false;
     }
     signal(scene, pause, Signal::STOP).await;
-    // An answer that is under way gets here now.
-    sleep(Duration::from_millis(20)).await;
+    if pause.targets[side] {
+        // An answer that has left already gets here now.
+        sleep(Duration::from_millis(20)).await;
+    }
     let caught = state.asked.load(Ordering::Relaxed) > 0;
     if !caught {
         signal(scene, pause, Signal::CONT).await;

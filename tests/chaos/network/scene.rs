@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::mangler::Mangler;
 use super::weather::PING_INTERVAL;
@@ -19,6 +20,7 @@ pub(super) struct Scene {
     pub(super) world: World,
     /// Before alpha, and before beta.
     pub(super) manglers: [Mangler; 2],
+    plaintext: bool,
 }
 
 impl Scene {
@@ -48,7 +50,7 @@ impl Scene {
         ];
         road.through = addresses.map(Some);
         let sides = dress(pair(place, &road).await);
-        Self { world: World::of(plan, sides, None).await, manglers }
+        Self { world: World::of(plan, sides, None).await, manglers, plaintext }
     }
 
     /// Lets each side submit at least one more batch, if it has any left.
@@ -68,6 +70,17 @@ impl Scene {
         let mut news =
             self.manglers.iter().flat_map(|mangler| mangler.state.unfound.lock().expect("nobody panicked").clone());
         news.next().map_or(Ok(()), |news| Err(Violation::new(news)))
+    }
+
+    /// A mangler can read the handshakes of WebSockets.
+    pub(super) fn shows_sockets(&self) -> bool {
+        self.plaintext && self.world.plan.link != Link::Http
+    }
+
+    /// How long each half-open WebSocket went undiscovered.
+    pub(super) fn found(&self) -> Vec<Duration> {
+        let found = |mangler: &Mangler| mangler.state.found.lock().expect("nobody panicked").clone();
+        self.manglers.iter().flat_map(found).collect()
     }
 
     pub(super) fn half_open(&self) -> usize {
