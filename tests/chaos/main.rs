@@ -5,6 +5,11 @@
 //! is the full size; without the variables the sizes are small enough for every run of the tests.
 //! `PUSHPULL_CHAOS_SEED=n` replays a schedule of kills, batches and crashes, `PUSHPULL_CHAOS_LOG=debug` sets the daemons' log
 //! level, and `PUSHPULL_CHAOS_KEEP=1` keeps their directories, as any failure does.
+//!
+//! Without kills, in `network/` (each prints its seed and one line that replays it): every fault of the network
+//! (`…EPISODES=33 …EPISODE_SECONDS=5`), processes that stand still (`…PAUSES=12 …PAUSE_SECONDS=20`), clocks that jump
+//! (`…JUMPS=27 …JUMP_SECONDS=10`), a partner that is away (`…OUTAGE_SECONDS=600`), and the long run
+//! (`PUSHPULL_CHAOS_SOAK_MINUTES=30`). `PUSHPULL_CHAOS_BINARY=target/release/pushpull` runs another binary than the tests' own.
 
 mod accounts;
 mod admin;

@@ -89,7 +89,11 @@ pub(crate) enum Strike {
     Reset,
     /// From now on the bytes of these ways vanish. Whoever hears nothing any more on a WebSocket has to close it within
     /// this time.
-    HalfOpen([bool; 2], Duration),
+    HalfOpen {
+        ways: [bool; 2],
+        within: Duration,
+        sockets_alone: bool,
+    },
     /// The middle forgets what it swallows: those who still believe in such a connection are told.
     Forgotten,
 }

@@ -96,7 +96,9 @@ impl Connection {
                         return Over::Reset;
                     }
                     Ok(Strike::Forgotten) if self.is_half_open() => return Over::Reset,
-                    Ok(Strike::HalfOpen(ways, within)) if !self.is_half_open() => {
+                    Ok(Strike::HalfOpen { ways, within, sockets_alone })
+                        if !self.is_half_open() && (!sockets_alone || self.is_socket.load(Ordering::Relaxed)) =>
+                    {
                         let now = Instant::now();
                         *self.since.lock().expect("nobody panicked") = Some(now);
                         self.state.half_open.fetch_add(1, Ordering::Relaxed);

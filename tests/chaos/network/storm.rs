@@ -84,9 +84,12 @@ async fn one(scene: &Scene, episode: &Episode) -> Result<(), Violation> {
     let shows_later = episode.kind == Kind::Refused;
     let mut struck = false;
     while begun.elapsed() < episode.lasting || !shows_later && met() < enough {
-        if let Some(strike) = episode.strike.filter(|_| !struck || met() < enough) {
+        if let Some(mut strike) = episode.strike.filter(|_| !struck || met() < enough) {
+            if let Strike::HalfOpen { sockets_alone, .. } = &mut strike {
+                // Else no WebSocket might ever get so far as to be found.
+                *sockets_alone = struck && by_found;
+            }
             struck = true;
-            scene.give_work();
             scene.manglers.iter().for_each(|mangler| mangler.strike(strike));
         }
         in_time(begun, episode)?;

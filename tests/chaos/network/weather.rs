@@ -55,7 +55,7 @@ fn episode(kind: Kind, longest: Duration, random: &mut Random) -> Episode {
         Kind::Reset | Kind::Refused | Kind::Slammed => Some(Strike::Reset),
         Kind::HalfOpen => {
             let ways = [[true, false], [false, true], [true, true]][random.below(3) as usize];
-            Some(Strike::HalfOpen(ways, found_within()))
+            Some(Strike::HalfOpen { ways, within: found_within(), sockets_alone: false })
         }
         _ => None,
     };
