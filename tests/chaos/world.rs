@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -35,6 +35,8 @@ pub(crate) struct World {
     /// The part of the events that may be submitted, as the kills and as the blockade see it: so that neither of them
     /// comes when everything is over.
     pub(crate) may_submit: [watch::Sender<f64>; 2],
+    /// A process has stood still for so long that it may give up a connection on which a request had just come.
+    pub(crate) stood_still: AtomicBool,
 }
 
 /// Indices into [`World::may_submit`].
@@ -74,6 +76,7 @@ impl World {
             submitting: Default::default(),
             accepting: Default::default(),
             may_submit: [watch::Sender::new(f64::INFINITY), watch::Sender::new(f64::INFINITY)],
+            stood_still: AtomicBool::new(false),
         }
     }
 

@@ -131,6 +131,8 @@ async fn jump(
     told: &Path,
 ) -> Result<(Kills, Story), Violation> {
     let mut story = Story { whose: scene.world.name(whose), clocks: Vec::new(), slowest: Duration::ZERO };
+    let breaks = || -> usize { scene.world.sides.iter().map(|side| side.logged("link down")).sum() };
+    let broken = breaks();
     for (index, clock) in clocks.iter().enumerate() {
         tell(told, *clock);
         let shown = shown(scene, whose).await?;
@@ -167,6 +169,9 @@ async fn jump(
         }
     }
     tell(told, Clock::Off(0));
+    if breaks() > broken {
+        return Err(Violation::new("a link went down: some wait was made shorter or longer by the clock"));
+    }
     scene.give_all();
     Ok((Kills::default(), story))
 }

@@ -18,6 +18,8 @@ use crate::world::{Place, Violation};
 const EVENTS: u64 = 2_500;
 const PAUSES: u64 = 5;
 const SECONDS: u64 = 2;
+/// A process that stood still for longer finds its patience with some connections over.
+const UNANSWERED_AFTER: Duration = Duration::from_secs(5);
 /// The shortest pause.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -95,6 +97,7 @@ async fn stand_still(scene: &Scene, pauses: &[Pause]) -> Result<(Kills, Story), 
             signal(scene, pause, Signal::STOP).await;
         }
         let standing = Instant::now();
+        scene.world.stood_still.fetch_or(pause.lasting > UNANSWERED_AFTER, Ordering::Relaxed);
         sleep(pause.lasting).await;
         signal(scene, pause, Signal::CONT).await;
         for (side, count) in story.pauses.iter_mut().enumerate() {

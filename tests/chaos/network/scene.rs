@@ -113,15 +113,19 @@ impl Mode {
         format!("PUSHPULL_CHAOS_SEED={} {} cargo test --test chaos -- --nocapture {}", plan.seed, self.sizes, self.test)
     }
 
-    /// Conducts a whole run, and ends it with its report, or with everything that is known of its failure.
+    /// Conducts a whole run, and ends it with its report, or with everything that is known of its failure. What befell it
+    /// may still have to be judged.
     pub(super) async fn run<Story: Display>(
         &self,
         scene: &Scene,
         place: Place,
         faults: impl Future<Output = Result<(Kills, Story), Violation>>,
-    ) {
+    ) -> Story {
         match conduct(&scene.world, faults).await.and_then(|done| scene.unfound().map(|()| done)) {
-            Ok((report, story)) => println!("{report}\n{story}"),
+            Ok((report, story)) => {
+                println!("{report}\n{story}");
+                story
+            }
             Err(violation) => {
                 let evidence = accounts::evidence(&scene.world, &violation).await;
                 panic!(

@@ -17,13 +17,14 @@ pub(super) struct Episode {
     pub(super) forget: bool,
 }
 
-/// How long a half-open WebSocket may stay undiscovered: two ping intervals, and what the end of a connection may take.
+/// How long a half-open WebSocket may stay undiscovered: two ping intervals, and what the end of a connection may take on
+/// a busy machine. Three intervals would be too long.
 pub(super) fn found_within() -> Duration {
-    2 * PING_INTERVAL + Duration::from_secs(2)
+    2 * PING_INTERVAL + Duration::from_millis(1_500)
 }
 
 /// The daemons' ping interval in these runs.
-pub(super) const PING_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Draws episodes: every kind comes once before any comes again.
 pub(super) fn draw(count: usize, longest: Duration, plaintext: bool, random: &mut Random) -> Vec<Episode> {
