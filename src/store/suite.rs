@@ -59,6 +59,7 @@ against_every_store! {
         the_newest_of_many_memories_survives_sealing_and_restarts
         the_history_of_a_jti_spans_peers_and_directions
         purging_forgets_what_is_old_but_never_a_waiting_set
+        a_waiting_set_is_remembered_although_the_clock_went_back_before_it_was_accepted
     }
     inbox {
         a_consumer_reads_on_behind_what_it_confirmed

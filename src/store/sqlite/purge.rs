@@ -14,14 +14,14 @@ const ROWS_STEP: u64 = 2_000;
 impl Sqlite {
     /// See [`crate::store::Journal::purge`].
     ///
-    /// Memory goes by whole segments, when their newest entry is too old, so some is kept longer than asked. It is
-    /// never taken from a SET that waits in an outbox: the oldest of these holds the limit back.
+    /// Memory goes by whole segments, the oldest first, when its newest entry is too old; so some is kept longer than
+    /// asked. It is never taken from a SET that waits in an outbox: the first segment that knows of one stays, and all
+    /// behind it. Times alone would not tell, as SETs may have been accepted by a clock that went back since.
     pub(super) async fn purge_some(&self, memory_before: Wall) -> Result<bool, Error> {
-        let mut outdated = None;
-        if self.shared.seen.outdated(memory_before).is_some() {
-            let oldest = reader::read(&self.shared, |conn, _| reader::oldest_queued(conn)).await?;
-            let before = oldest.map_or(memory_before, |oldest| oldest.min(memory_before));
-            outdated = self.shared.seen.outdated(before);
+        let mut outdated = self.shared.seen.outdated(memory_before);
+        if outdated.is_some() {
+            let needed = reader::read(&self.shared, reader::first_needed_segment).await?;
+            outdated = outdated.filter(|(segment, _)| needed.is_none_or(|needed| *segment < needed));
         }
         let probe = !self.shared.healthy();
         self.ask(1, move |batch| {

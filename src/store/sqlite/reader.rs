@@ -7,10 +7,9 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::file::{self, Use};
-use super::rows::{SEQ_MAX, decode_inbox, decode_outbox, int, outbox_key, seq_of, uint};
+use super::rows::{SEQ_MAX, decode_inbox, decode_outbox, int, outbox_key, peer_of, seq_of, uint};
 use super::shared::Shared;
-use crate::clock::Wall;
-use crate::peer::{InboxRow, OutboxRow, Page, PeerId, Select};
+use crate::peer::{Direction, InboxRow, OutboxRow, Page, PeerId, Select};
 use crate::store::{Error, INBOX_PAGE_BYTES_MAX};
 
 /// The pool. A permit is taken before a thread, so that waiting readers hold none.
@@ -116,17 +115,22 @@ pub(super) fn outbox_row(row: &rusqlite::Row<'_>) -> Result<(i64, Option<OutboxR
     Ok((key, decoded))
 }
 
-/// The earliest acceptance among the oldest rows of all outboxes; zero if that row is damaged.
-pub(super) fn oldest_queued(conn: &Connection) -> Result<Option<Wall>, Error> {
+/// The first segment of memory that knows of a SET which waits in an outbox; zero if the row of one is damaged.
+///
+/// The oldest row of each outbox tells: memory is written in the order of `seq`, so that of later rows comes later.
+pub(super) fn first_needed_segment(conn: &Connection, shared: &Shared) -> Result<Option<i64>, Error> {
     let mut statement =
         conn.prepare_cached("SELECT key, attempts, row FROM outbox WHERE key > ?1 ORDER BY key LIMIT 1")?;
-    let (mut oldest, mut from) = (None::<Wall>, 0);
+    let (mut first, mut from) = (None::<i64>, 0);
     loop {
         let mut rows = statement.query([from])?;
-        let Some(row) = rows.next()? else { return Ok(oldest) };
+        let Some(row) = rows.next()? else { return Ok(first) };
         let (key, decoded) = outbox_row(row)?;
-        let accepted_at = decoded.map_or(Wall(0), |row| row.accepted_at);
-        oldest = Some(oldest.map_or(accepted_at, |oldest| oldest.min(accepted_at)));
+        let Some(row) = decoded else { return Ok(Some(0)) };
+        let memory = shared.seen.key(peer_of(key), Direction::Out, &row.jti);
+        if let Some(segment) = shared.seen.segment_of(conn, memory)? {
+            first = Some(first.map_or(segment, |first| first.min(segment)));
+        }
         // On to the next peer.
         from = key | int(SEQ_MAX);
     }

@@ -140,3 +140,30 @@ pub(super) async fn purging_forgets_what_is_old_but_never_a_waiting_set(mut fixt
         fixture.reopen().await;
     }
 }
+
+pub(super) async fn a_waiting_set_is_remembered_although_the_clock_went_back_before_it_was_accepted(
+    mut fixture: impl Fixture,
+) {
+    let a = peer(&fixture, "a").await;
+    let waiting = |number, at| Write::Enqueue(OutboxRow { accepted_at: Wall(at), ..queued(number) });
+    let answered = |number: u64| Write::Answer {
+        jti: format!("old-{number}").into(),
+        digest: Digest::default(),
+        verdict: Verdict::Acked,
+        at: Wall(20),
+    };
+    commit(&fixture, a, [waiting(1, 900)]).await;
+    commit(&fixture, a, (1..=8).map(receive)).await;
+    commit(&fixture, a, (0..8).map(answered)).await;
+    // The clock went back by most of the time.
+    commit(&fixture, a, [waiting(2, 11)]).await;
+    commit(&fixture, a, (8..16).map(answered)).await;
+    for _ in 0..3 {
+        fixture.reopen().await;
+        while fixture.store().purge(Wall(500)).await.unwrap() {}
+        for number in [1, 2] {
+            let known = known(&fixture, a, Direction::Out, format!("out-{number}")).await;
+            assert!(known.is_some(), "out-{number} waits in the outbox");
+        }
+    }
+}

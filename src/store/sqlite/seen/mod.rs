@@ -127,10 +127,24 @@ impl Seen {
         look.resolve(conn, key)
     }
 
-    /// The oldest segment whose every entry is older than this, and whether there are more of them.
+    /// The segment in which this key stands as it is known now; none while it is in no segment yet. May block.
+    pub(super) fn segment_of(&self, conn: &Connection, key: Key) -> Result<Option<i64>, Error> {
+        let look = self.read().look(key);
+        let Look::Ask(segments) = look else { return Ok(None) };
+        for segment in segments {
+            if segment.find(conn, key)?.is_some() {
+                return Ok(Some(segment.id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The oldest segment, if its every entry is older than this, and whether the next one is too. In their order alone,
+    /// since an older one may hold an earlier state of what a newer one tells of.
     pub(super) fn outdated(&self, before: Wall) -> Option<(i64, bool)> {
         let layers = self.read();
-        let mut outdated = layers.segments.iter().filter(|segment| segment.newest < before).map(|segment| segment.id);
+        let mut outdated =
+            layers.segments.iter().take_while(|segment| segment.newest < before).map(|segment| segment.id);
         let first = outdated.next()?;
         Some((first, outdated.next().is_some()))
     }
