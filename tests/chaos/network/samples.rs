@@ -147,15 +147,16 @@ impl fmt::Display for Verdict {
         let [first, last] = memory_kib;
         write!(
             f,
-            "memory {first} KiB in the first half, {last} KiB in the second ({:+.0} KiB an hour), open files {} and {}; \
-             {samples} warm samples of {lives} processes",
-            kib_an_hour, files[0], files[1]
+            "memory {first} KiB in the first half, {last} KiB in the second, open files {} and {}; {samples} warm samples of \
+             {lives} processes",
+            files[0], files[1]
         )?;
         if !plateaus.is_empty() {
             write!(f, "; their plateaus in KiB: {plateaus:?}")?;
         }
-        if !long || *samples < ENOUGH {
-            write!(f, "; too short to judge memory")?;
+        match *long && *samples >= ENOUGH {
+            true => write!(f, "; slope {kib_an_hour:+.0} KiB an hour")?,
+            false => write!(f, "; too short to judge memory")?,
         }
         Ok(())
     }
