@@ -72,10 +72,21 @@ pub(crate) fn free_address() -> String {
     }
 }
 
+/// This program: the one that was built with the tests, or the one that the environment names.
+pub(crate) fn program_path() -> PathBuf {
+    match std::env::var_os("PUSHPULL_CHAOS_BINARY") {
+        Some(path) => fs::canonicalize(&path).unwrap_or_else(|error| panic!("PUSHPULL_CHAOS_BINARY: {error}")),
+        None => env!("CARGO_BIN_EXE_pushpull").into(),
+    }
+}
+
 /// This program, without the caller's own configuration in its environment.
 pub(crate) fn program() -> Command {
-    let built = std::env::var_os("PUSHPULL_CHAOS_BINARY");
-    let mut command = Command::new(built.unwrap_or_else(|| env!("CARGO_BIN_EXE_pushpull").into()));
+    clean(Command::new(program_path()))
+}
+
+/// A command without the caller's own configuration, which dies with the test.
+pub(crate) fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PUSHPULL_") {
             command.env_remove(name);
