@@ -183,3 +183,42 @@ impl fmt::Display for Samples {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Half an hour, looked at every ten seconds, of a process whose memory is this, in KiB, after so many seconds.
+    fn half_an_hour(memory: impl Fn(u64) -> u64, files: impl Fn(u64) -> u64, lives_for: u64) -> Verdict {
+        let lasts = Duration::from_secs(1_800);
+        let samples = (0..180).map(|turn| turn * 10).map(|at| Sample {
+            at: Duration::from_secs(at),
+            life: (at / lives_for) as usize,
+            memory_kib: memory(at),
+            files: files(at) as usize,
+            queued: 0,
+        });
+        Verdict::of(&samples.collect::<Vec<_>>(), lasts / WARM_PART, lives_for < 1_800)
+    }
+
+    #[test]
+    fn what_fills_up_and_what_goes_up_and_down_has_not_grown() {
+        let filling = |at: u64| 30_000 + 100 * at.min(400) + 40 * (at % 330);
+        let verdict = half_an_hour(filling, |at| 22 + at / 10 % 3, 1_800);
+        assert_eq!(verdict.grown(), None, "{verdict}");
+        let young = |at: u64| 20_000 + 500 * (at % 60);
+        assert_eq!(half_an_hour(young, |_| 22, 60).grown(), None);
+    }
+
+    #[test]
+    fn a_leak_of_memory_or_of_files_is_found() {
+        // A hundred bytes for each of four hundred SETs a second.
+        let leak = half_an_hour(|at| 30_000 + 40 * at, |_| 22, 1_800);
+        assert!(leak.grown().is_some_and(|grown| grown.starts_with("memory")), "{leak}");
+        let leak = half_an_hour(|_| 30_000, |at| 22 + at / 100, 1_800);
+        assert!(leak.grown().is_some_and(|grown| grown.starts_with("open files")), "{leak}");
+        // What is on disk makes each process of a victim larger than the one before.
+        let leak = half_an_hour(|at| 30_000 + 1_000 * (at / 60), |_| 22, 60);
+        assert!(leak.grown().is_some(), "{leak}");
+    }
+}
