@@ -26,7 +26,9 @@ struct Connection {
     /// Ways whose bytes vanish, and since when.
     swallowed: [AtomicBool; 2],
     since: Mutex<Option<Instant>>,
-    /// The answer to a WebSocket's handshake has passed.
+    /// The answer to a WebSocket's handshake has got there.
+    is_open: AtomicBool,
+    /// And who dialled has used it since: before, it may still be finishing an exchange over HTTP, and hears nothing.
     is_socket: AtomicBool,
     /// Requests without an answer.
     asked: AtomicUsize,
@@ -56,6 +58,7 @@ pub(super) async fn serve(state: Arc<State>, client: TcpStream, mut random: Rand
         gone: [watch::Sender::new(false), watch::Sender::new(false)],
         swallowed: Default::default(),
         since: Mutex::default(),
+        is_open: AtomicBool::new(false),
         is_socket: AtomicBool::new(false),
         asked: AtomicUsize::new(0),
     };
@@ -125,7 +128,12 @@ impl Connection {
             if self.swallowed[way].load(Ordering::Relaxed) && !*self.gone[deaf].borrow() {
                 let who = ["who dialled", "who was dialled"][deaf];
                 let within = found_by.map(|(_, within)| within).unwrap_or_default();
-                let words = format!("{who} has not given up a half-open WebSocket within {within:?}");
+                let other = *self.gone[way].borrow();
+                let words = format!(
+                    "{who} has not given up a half-open WebSocket within {within:?}; ways that vanish {:?}, the other end \
+                     has gone: {other}",
+                    self.swallowed
+                );
                 self.state.unfound.lock().expect("nobody panicked").push(words);
             }
         }
@@ -197,12 +205,12 @@ impl Connection {
     /// What the bytes say, as far as it is plain HTTP.
     fn look_at(&self, way: usize, bytes: &[u8], requests: &mut Requests, chance: f64, random: &mut Random) {
         if way == 1 {
-            if bytes.starts_with(b"HTTP/1.1 101") {
-                self.is_socket.store(true, Ordering::Relaxed);
-            }
             let answered = self.asked.swap(0, Ordering::Relaxed);
             self.state.asked.fetch_sub(answered, Ordering::Relaxed);
             return;
+        }
+        if self.is_open.load(Ordering::Relaxed) && !self.is_half_open() {
+            self.is_socket.store(true, Ordering::Relaxed);
         }
         for request in requests.follow(bytes) {
             self.asked.fetch_add(1, Ordering::Relaxed);
@@ -247,6 +255,9 @@ impl Connection {
             if self.write_pieces(way, &bytes, &mut air, &mut random).await.is_err() && !self.is_half_open() {
                 return Err(Over::Reset);
             }
+            if way == 1 && bytes.starts_with(b"HTTP/1.1 101") {
+                self.is_open.store(true, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -259,8 +270,9 @@ impl Connection {
         random: &mut Random,
     ) -> io::Result<()> {
         while !bytes.is_empty() {
-            // It may clear up in the middle.
-            let Way { piece, pause, bytes_per_second, .. } = air.borrow_and_update().ways[way];
+            // It may clear up in the middle. And the end of one who has found out must not get stuck behind what he had to say.
+            let now = if self.is_half_open() { Way::default() } else { air.borrow_and_update().ways[way] };
+            let Way { piece, pause, bytes_per_second, .. } = now;
             let mut length = bytes.len();
             if piece > 0 {
                 length = length.min(1 + random.below(piece as u64) as usize);

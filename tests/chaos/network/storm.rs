@@ -86,8 +86,8 @@ async fn one(scene: &Scene, episode: &Episode) -> Result<(), Violation> {
     while begun.elapsed() < episode.lasting || !shows_later && met() < enough {
         if let Some(mut strike) = episode.strike.filter(|_| !struck || met() < enough) {
             if let Strike::HalfOpen { sockets_alone, .. } = &mut strike {
-                // Else no WebSocket might ever get so far as to be found.
-                *sockets_alone = struck && by_found;
+                // An exchange that waits for its answer would keep a WebSocket from being used, and from being found.
+                *sockets_alone = by_found;
             }
             struck = true;
             scene.manglers.iter().for_each(|mangler| mangler.strike(strike));

@@ -80,7 +80,7 @@ fn fill(air: &mut Air, kind: Kind, random: &mut Random) {
                 let piece = 1 + random.below(200) as usize;
                 *way = match kind {
                     Kind::Late => Way { delay: millis(random, 5, 300), jitter: millis(random, 1, 200), ..*way },
-                    Kind::Narrow => Way { bytes_per_second: (16 << 10) + random.below(200 << 10), ..*way },
+                    Kind::Narrow => Way { bytes_per_second: (48 << 10) + random.below(200 << 10), ..*way },
                     Kind::Chopped => Way { piece: 10 * piece, ..*way },
                     Kind::Dribbled => Way { piece, pause: millis(random, 1, 10), ..*way },
                     _ => Way { stalled: true, ..*way },
