@@ -15,6 +15,7 @@ use super::air::{Kind, Strike, Way};
 use super::mangler::{State, reset};
 use super::repeat;
 use super::requests::Requests;
+use super::weather::PING_INTERVAL;
 use crate::plan::Random;
 
 struct Connection {
@@ -190,7 +191,8 @@ impl Connection {
         let since = *self.since.lock().expect("nobody panicked");
         if let Some(since) = since {
             let deaf = self.swallowed[1 - way].load(Ordering::Relaxed);
-            if deaf && self.is_socket.load(Ordering::Relaxed) {
+            // Sooner, it ended for another reason.
+            if deaf && self.is_socket.load(Ordering::Relaxed) && since.elapsed() >= PING_INTERVAL {
                 self.state.found.lock().expect("nobody panicked").push(since.elapsed());
             }
             if self.swallowed[way].load(Ordering::Relaxed) {
