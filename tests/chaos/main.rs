@@ -15,6 +15,11 @@
 //! that cannot run here (no ptrace, no right to mount) says NOT RUN; with `PUSHPULL_CHAOS_INSIST=1` it fails.
 //!
 //! In the gate: `KILLS=5 CALLS=20 FILLS=3 DAMAGES=50`; recorded: `KILLS=167 EVENTS=60000 CALLS=300 FILLS=30 DAMAGES=1000`.
+//!
+//! Without kills, in `network/` (each prints its seed and one line that replays it): every fault of the network
+//! (`…EPISODES=33 …EPISODE_SECONDS=5`), processes that stand still (`…PAUSES=12 …PAUSE_SECONDS=20`), clocks that jump
+//! (`…JUMPS=27 …JUMP_SECONDS=10`), a partner that is away (`…OUTAGE_SECONDS=600`), and the long run
+//! (`PUSHPULL_CHAOS_SOAK_MINUTES=30`). `PUSHPULL_CHAOS_BINARY=target/release/pushpull` runs another binary than the tests' own.
 
 mod accounts;
 mod admin;
@@ -23,6 +28,7 @@ mod blockade;
 mod disk;
 mod events;
 mod killer;
+mod network;
 mod organisation;
 mod pairing;
 mod partner;
@@ -47,6 +53,8 @@ enum Link {
     Http,
     /// A WebSocket without TLS that a proxy of ours blocks midway, so that HTTP has to do, and frees again.
     Blockade,
+    /// A WebSocket that alpha dials, and beside it HTTP requests of beta.
+    Both,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,6 +22,8 @@ pub(crate) struct Organisation {
     token: String,
     daemon: tokio::sync::Mutex<Option<Child>>,
     history: Mutex<History>,
+    /// What is in the environment of its processes besides.
+    environment: Vec<(String, String)>,
 }
 
 /// What this side's processes have been through.
@@ -41,7 +43,14 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 
 impl Organisation {
     pub(crate) fn new(name: &'static str, directory: PathBuf, admin: String, token: String) -> Self {
-        Self { name, directory, admin, token, daemon: tokio::sync::Mutex::default(), history: Mutex::default() }
+        let (daemon, history) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { name, directory, admin, token, daemon, history, environment: Vec::new() }
+    }
+
+    /// Gives its processes variables of their own.
+    pub(crate) fn with_environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = environment;
+        self
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -66,6 +75,7 @@ impl Organisation {
         let begun = Instant::now();
         let spawned = program
             .args(["serve".as_ref(), "-c".as_ref(), self.directory.join("pushpull.toml").as_os_str()])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
@@ -184,7 +194,7 @@ impl Organisation {
         log.lines().filter(|line| line.contains(words)).count()
     }
 
-    async fn pid(&self) -> Option<u32> {
+    pub(crate) async fn pid(&self) -> Option<u32> {
         self.daemon.lock().await.as_ref().and_then(Child::id)
     }
 

@@ -62,6 +62,12 @@ impl Plan {
         Self { link, seed, events, kills, blows }
     }
 
+    /// Nobody is killed.
+    pub(crate) fn calm(link: Link, events: usize) -> Self {
+        let seed = number("PUSHPULL_CHAOS_SEED").unwrap_or_else(fresh_seed);
+        Self { link, seed, events, kills: 0, blows: Vec::new() }
+    }
+
     pub(crate) fn opening(&self) -> String {
         format!(
             "chaos {:?}: {} events each way, {} kills of each side or more, PUSHPULL_CHAOS_SEED={}",
@@ -152,6 +158,11 @@ impl Random {
     /// From 0 to below 1.
     pub(crate) fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Another source, which this one decides.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.next())
     }
 
     /// Shorter than `longest`.

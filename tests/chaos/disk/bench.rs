@@ -13,7 +13,7 @@ use super::strace::files;
 use crate::Link;
 use crate::admin::NoAnswer;
 use crate::organisation::Organisation;
-use crate::pairing::{free_address, pair};
+use crate::pairing::{Road, pair};
 use crate::world::Violation;
 
 /// Two organisations that speak over one WebSocket, which alpha dials. Alpha is the one whose disk fails.
@@ -44,7 +44,7 @@ impl Bench {
     /// full of what is not in the database yet.
     pub(crate) async fn new(place: &Path, folder: Option<&Path>) -> Result<Self, Violation> {
         fs::create_dir_all(place).expect("a folder can be made");
-        let [alpha, beta] = pair(place, Link::Websocket, None, free_address()).await;
+        let [alpha, beta] = pair(place, &Road::new(Link::Websocket)).await;
         let database = folder.unwrap_or(alpha.directory()).join("pushpull.db");
         if folder.is_some() {
             let config = alpha.directory().join("pushpull.toml");

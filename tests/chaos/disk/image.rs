@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::bench::copy;
 use crate::Link;
 use crate::organisation::Organisation;
-use crate::pairing::{free_address, pair};
+use crate::pairing::{Road, free_address, pair};
 use crate::partner::{self, Partner};
 use crate::plan::Random;
 use crate::world::Violation;
@@ -44,7 +44,7 @@ const QUIET_WITHIN: Duration = Duration::from_secs(60);
 impl Victim {
     pub(crate) async fn make(place: &Path, random: &mut Random) -> Result<Self, Violation> {
         fs::create_dir_all(place).expect("a folder can be made");
-        let [alpha, beta] = pair(place, Link::Websocket, None, free_address()).await;
+        let [alpha, beta] = pair(place, &Road::new(Link::Websocket)).await;
         let (gamma, delta) = (free_address(), free_address());
         partner::accept_only_caep(beta.directory(), "alpha");
         partner::add(alpha.directory(), "gamma", &gamma);
