@@ -54,8 +54,17 @@ pub struct Timestamp {
     /// Wall-clock time. After a jump it runs on as before until the new time is believed: what is dated by it meanwhile
     /// goes to partners, who would refuse what comes from next year.
     pub wall: Wall,
+    /// What the wall clock shows, believed or not.
+    pub shown: Wall,
     /// The wall clock has lately jumped against the monotonic one by more than [`JUMP_MAX`].
     pub suspect: bool,
+}
+
+impl Timestamp {
+    /// The later of the two times that it may be: what a partner has dated so is not ahead of its time.
+    pub fn latest(self) -> Wall {
+        self.wall.max(self.shown)
+    }
 }
 
 /// Where time comes from: the system, or a test.
@@ -131,9 +140,9 @@ impl Watch {
         let as_before = self.believed.saturating_add(elapsed);
         if !suspect || as_before < millis(NEVER_SET) {
             self.believed = offset;
-            return Timestamp { mono, wall, suspect };
+            return Timestamp { mono, wall, shown: wall, suspect };
         }
-        Timestamp { mono, wall: Wall(u64::try_from(as_before).unwrap_or(0)), suspect }
+        Timestamp { mono, wall: Wall(u64::try_from(as_before).unwrap_or(0)), shown: wall, suspect }
     }
 }
 
@@ -203,12 +212,28 @@ mod tests {
         let year = 365 * 24 * HOUR;
         let mut watch = Watch::new(wall(0, 0));
         assert_eq!(watch.judge(at(1), wall(1, 1_000)).wall, wall(1, 1_000), "small steps are followed");
-        assert_eq!(watch.judge(at(2), wall(2, year)).wall, wall(2, 1_000));
+        let ahead = watch.judge(at(2), wall(2, year));
+        assert_eq!((ahead.wall, ahead.shown, ahead.latest()), (wall(2, 1_000), wall(2, year), wall(2, year)));
         assert_eq!(watch.judge(at(3), wall(3, 0)).wall, wall(3, 1_000), "back again");
         assert_eq!(watch.judge(at(12), wall(12, 0)).wall, wall(12, 1_000));
         assert_eq!(watch.judge(at(14), wall(14, 0)).wall, wall(14, 0), "ten steady minutes later it is believed");
         assert_eq!(watch.judge(at(15), Wall(wall(15, 0).0 - year)).wall, wall(15, 0), "the other way too");
+        let behind = watch.judge(at(20), Wall(wall(20, 0).0 - year));
+        assert_eq!((behind.wall, behind.latest()), (wall(20, 0), wall(20, 0)));
         assert_eq!(watch.judge(at(26), Wall(wall(26, 0).0 - year)).wall.0, wall(26, 0).0 - year);
+    }
+
+    #[test]
+    fn a_clock_that_never_runs_right_is_never_followed_and_never_dates_backwards() {
+        let mut watch = Watch::new(wall(0, 0));
+        let mut last = wall(0, 0);
+        // Twice as fast as the monotonic clock, for a day.
+        for minute in 1..1_440 {
+            let now = watch.judge(at(minute), wall(2 * minute, 0));
+            assert!(now.wall >= last && now.wall <= wall(minute, 300_000), "{minute}: {now:?}");
+            assert_eq!(now.suspect, minute > 5, "{minute}");
+            last = now.wall;
+        }
     }
 
     #[test]
