@@ -50,8 +50,8 @@ pub(crate) enum Again {
 }
 
 /// Events each way and kills of each side, where the environment says nothing.
-const EVENTS: usize = 3_000;
-const KILLS: usize = 3;
+const EVENTS: usize = 1_000;
+const KILLS: usize = 2;
 
 impl Plan {
     pub(crate) fn from_environment(link: Link) -> Self {

@@ -39,8 +39,8 @@ impl Sidings {
             let directory = side.directory();
             partner::add(directory, MUTE, &mute);
             partner::add(directory, ABSENT, &absent);
-            // Ten attempts within some ten seconds; a partner that is killed uses up none.
-            let patience = "\n[delivery]\nattempts_max = 10\nretry_max = \"1s\"\ngive_up_after = \"1s\"\n";
+            // Six attempts within some ten seconds; a partner that is killed uses up none.
+            let patience = "\n[delivery]\nattempts_max = 6\nretry_max = \"1s\"\ngive_up_after = \"1s\"\n";
             partner::append(directory, patience);
         }
         Self { _mute: Partner::mute(&mute).await }

@@ -79,7 +79,7 @@ async fn nothing_is_lost_or_doubled_when_any_write_or_sync_of_the_store_fails() 
     println!("chaos calls: {} cases, PUSHPULL_CHAOS_SEED={seed}", points.len());
     let place = Place::new();
     if let Err(reason) = strace::available(place.path()).await {
-        super::not_run(&format!("chaos calls: NOT RUN, 0 of {} cases: {reason}", points.len()));
+        crate::not_run(&format!("chaos calls: NOT RUN, 0 of {} cases: {reason}", points.len()));
         return;
     }
     let all = points.len();
@@ -116,7 +116,7 @@ async fn nothing_is_lost_or_doubled_when_any_write_or_sync_of_the_store_fails() 
 async fn a_disk_that_only_pretends_to_sync_is_found_out() {
     let place = Place::new();
     if let Err(reason) = strace::available(place.path()).await {
-        super::not_run(&format!("chaos calls, a disk that lies: NOT RUN: {reason}"));
+        crate::not_run(&format!("chaos calls, a disk that lies: NOT RUN: {reason}"));
         return;
     }
     let found = async {

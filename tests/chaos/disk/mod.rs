@@ -9,13 +9,6 @@ mod old;
 mod small;
 mod strace;
 
-/// A mode could not be run here. It says so where nobody overlooks it, and fails where the environment insists.
-fn not_run(line: &str) {
-    println!("{line}");
-    eprintln!("{line}");
-    assert!(std::env::var_os("PUSHPULL_CHAOS_INSIST").is_none(), "{line}");
-}
-
 /// How much is done, where the environment says nothing: little, so that every run of the tests does it.
 mod sizes {
     use crate::plan::number;

@@ -81,7 +81,7 @@ async fn a_small_disk_that_fills_up_and_is_freed_loses_and_doubles_nothing() {
     let small = match Small::mount(&place.path().join("small")) {
         Ok(small) => small,
         Err(reason) => {
-            super::not_run(&format!(
+            crate::not_run(&format!(
                 "chaos small disk: NOT RUN, 0 of {cycles} cycles: {reason} (the calls that find the disk full by strace \
                  stand in for a part of it)"
             ));

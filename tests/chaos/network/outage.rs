@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 use super::air::{Air, Door, Strike};
 use super::scene::{Mode, Scene};
 use super::syns::Syns;
-use crate::Link;
 use crate::killer::Kills;
 use crate::plan::{Plan, number};
 use crate::world::{Place, Violation};
+use crate::{Link, not_run};
 
 const EVENTS: u64 = 700;
-const SECONDS: u64 = 12;
+const SECONDS: u64 = 4;
 /// So many more come every so often while nobody is there.
 const EVENTS_A_WHILE: u64 = 320;
 const WHILE: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ async fn stay_away(scene: &Scene, doors: &'static [Door], lasting: Duration) -> 
     if let Err(error) = &syns
         && doors.contains(&Door::Shut)
     {
-        println!("chaos outage: NOT COUNTED where nobody listens, a raw socket cannot be had: {error}");
+        not_run(&format!("chaos outage: NOT RUN where nobody listens, a raw socket cannot be had: {error}"));
     }
     // Some are through, some are under way, some come while nobody is there.
     scene.give_work();

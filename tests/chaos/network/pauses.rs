@@ -15,9 +15,9 @@ use crate::organisation::Organisation;
 use crate::plan::{Plan, Random, number};
 use crate::world::{Place, Violation};
 
-const EVENTS: u64 = 2_500;
-const PAUSES: u64 = 5;
-const SECONDS: u64 = 2;
+const EVENTS: u64 = 600;
+const PAUSES: u64 = 3;
+const SECONDS: u64 = 1;
 /// A process that stood still for longer finds its patience with some connections over.
 const UNANSWERED_AFTER: Duration = Duration::from_secs(5);
 /// The shortest pause.

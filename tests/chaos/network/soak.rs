@@ -16,6 +16,7 @@ use crate::world::{BY_KILLS, Place, Violation};
 
 /// SETs a second, each way.
 const RATE: u64 = 200;
+const SECONDS: u64 = 6;
 
 /// How often what happens.
 #[derive(Clone, Copy)]
@@ -37,8 +38,10 @@ impl Course {
             }
             // The same in small.
             None => {
+                let lasts = number("PUSHPULL_CHAOS_SOAK_SECONDS").unwrap_or(SECONDS);
                 let (reset_every, kill_every, sample_every) = (seconds(1), seconds(3), Duration::from_millis(500));
-                (Self { lasts: seconds(10), reset_every, kill_every, sample_every }, String::new())
+                let course = Self { lasts: seconds(lasts), reset_every, kill_every, sample_every };
+                (course, format!("PUSHPULL_CHAOS_SOAK_SECONDS={lasts}"))
             }
         }
     }
