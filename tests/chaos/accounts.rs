@@ -18,7 +18,7 @@ const AUDITOR: &str = "auditor";
 /// How long the last acks may take once everything is confirmed on the other side.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 /// SETs whose records are looked at on both sides: a tenth, and at least so many.
-const SAMPLE: usize = 500;
+const SAMPLE: usize = 200;
 
 /// Makes the auditors of both sides.
 pub(crate) async fn make_auditors(world: &World) -> Result<(), Violation> {

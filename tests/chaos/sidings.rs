@@ -22,6 +22,8 @@ const ABSENT: &str = "nobody";
 const EACH: usize = 40;
 /// They come in so many batches, spread over the run.
 const BATCHES: usize = 10;
+/// Over this part of it: what is to die takes its time.
+const PART: f64 = 0.6;
 /// How long the last of them may take to die, and to be submitted.
 const DEAD_WITHIN: Duration = Duration::from_secs(120);
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(180);
@@ -39,8 +41,8 @@ impl Sidings {
             let directory = side.directory();
             partner::add(directory, MUTE, &mute);
             partner::add(directory, ABSENT, &absent);
-            // Six attempts within some ten seconds; a partner that is killed uses up none.
-            let patience = "\n[delivery]\nattempts_max = 6\nretry_max = \"1s\"\ngive_up_after = \"1s\"\n";
+            // Five attempts within some nine seconds; a partner that is killed uses up none.
+            let patience = "\n[delivery]\nattempts_max = 5\nretry_max = \"1s\"\ngive_up_after = \"1s\"\n";
             partner::append(directory, patience);
         }
         Self { _mute: Partner::mute(&mute).await }
@@ -85,7 +87,7 @@ pub(crate) const REFUSED: usize = EACH;
 /// Submits them bit by bit while the main line runs, each batch again and again until it is known to be accepted.
 pub(crate) async fn submit_all(world: &World, side: usize) -> Result<(), Violation> {
     for batch in 0..BATCHES {
-        while world.progress() < batch as f64 / BATCHES as f64 * 0.9 {
+        while world.progress() < batch as f64 / BATCHES as f64 * PART {
             sleep(Duration::from_millis(10)).await;
         }
         let numbers = batch * EACH / BATCHES..(batch + 1) * EACH / BATCHES;

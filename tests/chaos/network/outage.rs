@@ -15,7 +15,7 @@ use crate::world::{Place, Violation};
 use crate::{Link, not_run};
 
 const EVENTS: u64 = 700;
-const SECONDS: u64 = 4;
+const SECONDS: u64 = 3;
 /// So many more come every so often while nobody is there.
 const EVENTS_A_WHILE: u64 = 320;
 const WHILE: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use crate::organisation::Organisation;
 use crate::plan::{Plan, Random, number};
 use crate::world::{Place, Violation};
 
-const EVENTS: u64 = 600;
+const EVENTS: u64 = 400;
 const PAUSES: u64 = 3;
 const SECONDS: u64 = 1;
 /// A process that stood still for longer finds its patience with some connections over.

@@ -16,7 +16,7 @@ use crate::world::{BY_KILLS, Place, Violation};
 
 /// SETs a second, each way.
 const RATE: u64 = 200;
-const SECONDS: u64 = 6;
+const SECONDS: u64 = 4;
 
 /// How often what happens.
 #[derive(Clone, Copy)]
@@ -39,7 +39,7 @@ impl Course {
             // The same in small.
             None => {
                 let lasts = number("PUSHPULL_CHAOS_SOAK_SECONDS").unwrap_or(SECONDS);
-                let (reset_every, kill_every, sample_every) = (seconds(1), seconds(3), Duration::from_millis(500));
+                let (reset_every, kill_every, sample_every) = (seconds(1), seconds(2), Duration::from_millis(500));
                 let course = Self { lasts: seconds(lasts), reset_every, kill_every, sample_every };
                 (course, format!("PUSHPULL_CHAOS_SOAK_SECONDS={lasts}"))
             }

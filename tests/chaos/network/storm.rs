@@ -13,7 +13,7 @@ use crate::killer::Kills;
 use crate::plan::{Plan, number};
 use crate::world::{Place, Violation};
 
-const EVENTS: u64 = 600;
+const EVENTS: u64 = 400;
 /// With eleven there is one of each kind.
 const EPISODES: u64 = 3;
 const SECONDS: u64 = 1;
