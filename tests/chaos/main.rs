@@ -13,12 +13,15 @@
 //! | `while_both_sides_are_killed` | `KILLS` (of each side, over each of three links), `EVENTS` (each way) | 3, 2000; twice | 167, 60000 |
 //! | `disk::inject` | `CALLS` (each k up to which a write or a sync is killed, fails with EIO or ENOSPC) | 20 | 300 |
 //! | `disk::small` | `FILLS` (how often a small disk fills up and is freed) | 3 | 30 |
-//! | `disk::damage` | `DAMAGES` (bytes flipped and files cut) | 50 | 1000 |
-//! | `network::storm` | `EPISODES`, `EPISODE_SECONDS`, `EVENTS` | 11, 1, 2000 | 33, 5, 20000 |
+//! | `disk::damage` | `DAMAGES` (bytes flipped and files cut) | 50; twice | 1000 |
+//! | `network::storm` | `EPISODES`, `EPISODE_SECONDS`, `EVENTS` | 11, 1, 2000; twice | 33, 5, 20000 |
 //! | `network::pauses` | `PAUSES`, `PAUSE_SECONDS`, `EVENTS` | 5, 2, 2000 | 12, 20, 20000 |
 //! | `network::clocks` | `JUMPS`, `JUMP_SECONDS` | 9, 1 | 27, 10 |
 //! | `network::outage` | `OUTAGE_SECONDS` | 10 | 600 |
 //! | `network::soak` | `SOAK_SECONDS`, or `SOAK_MINUTES` at the full pace | 12 s | 30 min |
+//!
+//! On two cores the kills take about ten minutes then, the calls half an hour (with `PUSHPULL_CHAOS_LANES=6`), the small disk
+//! and the damage a minute or two each; the network's modes are mostly waiting, and go side by side with `--test-threads=8`.
 //!
 //! Each run prints its seed: `PUSHPULL_CHAOS_SEED=n` draws the same kills, faults and crashes again, and a failure prints the
 //! line that replays it; `_CASE` names one case of the disk. `PUSHPULL_CHAOS_BINARY=target/release/pushpull` has another
