@@ -23,7 +23,10 @@ mod run;
 #[path = "store_model/subject.rs"]
 mod subject;
 
+use std::sync::{Arc, Once};
+
 use pushpull::random::Random;
+use tokio::sync::Notify;
 
 use disk::{Bug, Bugs};
 use faulty::{Faulty, Wrong};
@@ -36,11 +39,32 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
 }
 
+thread_local! {
+    /// Told of a panic on this thread.
+    static PANICKED: Arc<Notify> = Arc::default();
+}
+
 fn carry_out(plan: &Plan, subjects: impl AsyncFn(&Plan) -> Vec<Subject>, figures: &mut Figures) -> Option<Difference> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            usual(info);
+            let _ = PANICKED.try_with(|panicked| panicked.notify_one());
+        }));
+    });
+    let panicked = PANICKED.with(Arc::clone);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let subjects = subjects(plan).await;
-        run(plan, subjects, figures).await.err()
+        let ran = async {
+            let subjects = subjects(plan).await;
+            run(plan, subjects, figures).await.err()
+        };
+        tokio::select! {
+            difference = ran => difference,
+            // A store whose task is gone would be waited for without end.
+            () = panicked.notified() => panic!("seed {}: a store panicked", plan.seed),
+        }
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::event::Role;
 use super::judge::{Bounds, Judge, Limits, Tally, isolated};
-use super::options::{MemberPlan, Options};
+use super::options::{MemberPlan, Options, PairPlan};
 use super::paths::{EXPECTED, Ear};
 use super::run::{self, Outcome};
 use super::world::luck;
@@ -150,9 +150,16 @@ pub fn judge(options: &Options) -> Judge {
     let others = options.members.len() as u64;
     let patience = |plan: &MemberPlan| plan.peer.retry_max * plan.peer.attempts_max;
     let longest = options.members.iter().map(patience).max().unwrap_or_default();
+    // Whoever finds an inbox full tries again after a pause, and each time only so many find room.
+    let crowds = options.members.iter().map(|member| {
+        let to_it = |pair: &PairPlan| pair.ends.iter().position(|end| *end == member.org).map(|end| pair.sets[1 - end]);
+        let sets: u64 = options.pairs.iter().filter_map(to_it).map(|sets| sets as u64).sum();
+        u32::try_from(sets / member.inbox_max).unwrap_or(u32::MAX)
+    });
+    let pause = options.members.iter().map(|plan| plan.peer.retry_max).max().unwrap_or_default();
     let bounds = Bounds {
         // An object may be on its way for ten minutes.
-        settle_within: longest + Duration::from_secs(40 + 600),
+        settle_within: longest + pause * crowds.max().unwrap_or_default() + Duration::from_secs(40 + 600),
         // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.
         answer_within: Duration::from_secs(300),
         repeat_within: Duration::from_secs(300),

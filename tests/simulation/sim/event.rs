@@ -90,6 +90,8 @@ pub enum Event {
         sets_max: usize,
         bytes: usize,
         bytes_max: usize,
+        /// The link took it. Otherwise it had ended, or was ending, when this was put into its slot.
+        taken: bool,
     },
     /// A link of `org` to its partner ended while its slot was free. What the product puts into that slot before it hears of
     /// it goes nowhere, and nobody sees it.

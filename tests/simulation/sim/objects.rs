@@ -24,6 +24,7 @@ pub fn leaves(
     spec: &SlotSpec,
     object: &mut Transmission,
     max_response_events: Option<u64>,
+    taken: bool,
 ) -> Option<Bytes> {
     if life.member.plan.role == Role::Lazy && !life.world.is_healed() && !object.verdicts.is_empty() {
         object.verdicts.clear();
@@ -48,6 +49,7 @@ pub fn leaves(
         sets_max: spec.sets_max,
         bytes: bytes.len(),
         bytes_max: spec.bytes_max,
+        taken,
     };
     life.note(&event).then_some(bytes)
 }

@@ -42,9 +42,13 @@ impl Outgoing {
 
     /// The next object; none when the actor or the process has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<Leaving> {
+        self.tell_next(true).await
+    }
+
+    async fn tell_next(&mut self, taken: bool) -> Option<Leaving> {
         let mut object = self.slot.as_mut()?.next().await?;
         self.is_free = false;
-        let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, self.asks_for)?;
+        let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, self.asks_for, taken)?;
         Some(Leaving { bytes, sets: object.sets.len() })
     }
 
@@ -65,7 +69,7 @@ impl Outgoing {
     }
 
     fn finish(&mut self) {
-        if self.slot.is_some() && self.is_free && self.next().now_or_never().flatten().is_none() {
+        if self.slot.is_some() && self.is_free && self.tell_next(false).now_or_never().flatten().is_none() {
             self.life.note(&Event::Parted { org: self.life.org, partner: self.to });
         }
     }

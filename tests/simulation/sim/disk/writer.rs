@@ -241,7 +241,10 @@ impl Platter {
     /// The rows that every consumer has confirmed by now and had not before. A damaged one was passed over.
     fn confirmed_since(&self, shared: &Shared, before: u64) -> Vec<Event> {
         let up_to = self.durable.confirmed_by_all();
-        let rows = self.durable.inbox.range(before + 1..=up_to.max(before)).filter(|(_, row)| row.whole);
+        if up_to <= before {
+            return Vec::new();
+        }
+        let rows = self.durable.inbox.range(before + 1..=up_to).filter(|(_, row)| row.whole);
         let rows = rows.map(|(_, row)| (row.value.0, row.value.1.jti.clone()));
         rows.filter_map(|(peer, jti)| shared.confirmed(self.durable.name_of(peer), jti)).collect()
     }

@@ -106,7 +106,8 @@ impl Judge {
 
     /// L6: after healing, objects with nothing in them are as rare as the pings of a link.
     fn idle(&mut self, org: Org, to: Org, any: bool) -> Checked {
-        if self.healed.is_none() || any {
+        let answers = std::mem::take(&mut self.lane(org, to).spoken_to);
+        if self.healed.is_none() || any || answers {
             return Ok(());
         }
         let (now, max) = (self.now, self.bounds.empty_objects_per_minute);

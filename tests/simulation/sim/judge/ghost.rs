@@ -64,6 +64,8 @@ pub(super) struct Lane {
     pub(super) answers_left: u64,
     /// Empty objects of the sender after healing: since when, and how many.
     pub(super) idle: (Duration, u64),
+    /// The partner has said something since an object last left: the next one may be empty, for it is an answer.
+    pub(super) spoken_to: bool,
 }
 
 /// A verdict that has to leave.
@@ -179,6 +181,8 @@ pub(super) struct Sent {
     pub(super) times: u32,
     pub(super) first_at: Duration,
     pub(super) times_healed: u32,
+    /// When the first of those left.
+    pub(super) healed_at: Duration,
     /// When it first left, in whatever series.
     pub(super) left_at: Option<Duration>,
     /// The partner's verdicts about it, and when each last came.

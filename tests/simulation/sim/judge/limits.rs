@@ -48,6 +48,8 @@ pub struct Bounds {
     pub settle_within: Duration,
     /// L2: from the arrival of a SET after healing to its verdict; how long a link takes to come about is part of it.
     pub answer_within: Duration,
+    /// How long it may take to find out that a key is unknown: what limits the fetches of a partner's keys.
+    pub decide_within: Duration,
     /// How long after healing a link may still be half-open: twice the ping.
     pub links_whole_within: Duration,
     /// I10: a copy of a SET that has a verdict may wait for so long and so many objects, while objects leave.
@@ -64,6 +66,7 @@ impl Default for Bounds {
         Self {
             settle_within: Duration::from_secs(3600),
             answer_within: Duration::from_secs(60),
+            decide_within: Duration::from_secs(70),
             links_whole_within: Duration::from_secs(60),
             repeat_within: Duration::from_secs(120),
             repeat_objects: 64,

@@ -134,13 +134,13 @@ impl Judge {
             }
             Event::Accepted { from, to, jti, digest } => self.accepted(*from, *to, jti, *digest),
             Event::Declined { from, to, jti, digest, why } => self.declined(*from, *to, jti, *digest, why),
-            Event::Left { from, to, sets, acks, errors, sets_max, bytes, bytes_max, .. } => {
+            Event::Left { from, to, sets, acks, errors, sets_max, bytes, bytes_max, taken, .. } => {
                 if !self.runs_product(*from) {
                     return Ok(());
                 }
                 self.within_limits(*from, *to, sets.len(), acks.len() + errors.len(), (*sets_max, *bytes, *bytes_max))?;
                 for (jti, digest) in sets {
-                    self.left(*from, *to, jti, *digest)?;
+                    self.left(*from, *to, jti, *digest, *taken)?;
                 }
                 for jti in acks {
                     self.ack_left(*from, *to, jti)?;
@@ -164,6 +164,7 @@ impl Judge {
                     self.came(*to, *from, jti, *digest, *truth)?;
                 }
                 self.verdicts_came(*to, *from, acks, errors);
+                self.lane(*to, *from).spoken_to |= !(sets.is_empty() && acks.is_empty() && errors.is_empty());
                 Ok(())
             }
             Event::Broken { to, from, link, jtis } => {

@@ -314,7 +314,7 @@ impl Judge {
     }
 
     /// A SET leaves.
-    pub(super) fn left(&mut self, from: Org, to: Org, jti: &Jti, digest: Digest) -> Checked {
+    pub(super) fn left(&mut self, from: Org, to: Org, jti: &Jti, digest: Digest, taken: bool) -> Checked {
         let case = self.case(from, to, Some(jti));
         let now = self.now;
         let life = self.member(from).life;
@@ -325,6 +325,9 @@ impl Judge {
             sent.first_at = now;
         }
         sent.times += 1;
+        if links_whole && sent.times_healed == 0 {
+            sent.healed_at = now;
+        }
         sent.times_healed += u32::from(links_whole);
         sent.left_at.get_or_insert(now);
         let tally = &mut self.tally;
@@ -338,6 +341,9 @@ impl Judge {
             // An object is chosen when its step has been committed, and leaves when the link's task gets its turn. Another
             // step may end the SET in between, but no time passes: a link that is busy has no slot to fill.
             tally.excuse("left in the same instant in which it ended: chosen before");
+        } else if standing.has_ended() && !taken {
+            // It was chosen when the link still had a slot, and is told of when the link has ended.
+            tally.excuse("put into the slot of a link that was ending, and ended meanwhile");
         } else {
             tally.demand(Invariant::I3, case, standing == Standing::Queued, || {
                 (format!("silence: it is {} since {:.6} s", standing.word(), ended_at.as_secs_f64()), "it leaves again")

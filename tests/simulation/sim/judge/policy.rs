@@ -7,7 +7,7 @@ use pushpull::set::Jti;
 
 use super::Judge;
 use super::invariant::{Checked, Invariant};
-use crate::sim::event::Org;
+use crate::sim::event::{Org, Truth};
 
 impl Judge {
     /// The number of attempts of the SET at this place is written (R10): each was a transmission, and each number follows
@@ -45,7 +45,7 @@ impl Judge {
         let (written, times) = (sent.attempts, sent.times);
         let (elapsed, trying) = (now - sent.since, now.saturating_sub(sent.first_at));
         let same_life = sent.life == life;
-        let times_healed = sent.times_healed;
+        let (times_healed, since_healed) = (sent.times_healed, now.saturating_sub(sent.healed_at));
         let tally = &mut self.tally;
         // From the second on each attempt is written when it is counted; the last one ends the SET instead.
         let unwritten = u32::from(matches!(outcome, Outcome::Dead(_)));
@@ -81,16 +81,32 @@ impl Judge {
                 (format!("{cause:?}: not before {least:?}"), format!("{elapsed:?} after it was queued"))
             })?;
         }
-        self.not_after_healing(from, to, jti, *cause, times_healed)
+        self.not_after_healing(from, to, jti, *cause, times_healed, since_healed)
     }
 
     /// L1: when all is well nothing is given up but what had used up its attempts before. One transmission may have been
     /// under way as a link broke.
-    fn not_after_healing(&mut self, from: Org, to: Org, jti: &Jti, cause: DeathCause, times_healed: u32) -> Checked {
+    fn not_after_healing(
+        &mut self,
+        from: Org,
+        to: Org,
+        jti: &Jti,
+        cause: DeathCause,
+        times_healed: u32,
+        since_healed: Duration,
+    ) -> Checked {
         if self.healed.is_none() || cause == DeathCause::Age || !self.is_whole_pair(from, to) {
             return Ok(());
         }
         let case = self.case(from, to, Some(jti));
+        let got = self.lanes.get(&(from, to)).and_then(|lane| lane.sets.get(jti)).map(|track| &track.got);
+        let undecided =
+            got.is_some_and(|got| got.decision.is_none() && got.came.iter().any(|(_, truth)| *truth == Truth::Unsound));
+        if undecided && since_healed < self.bounds.decide_within {
+            // Whether a key is unknown may be asked of its owner only so often.
+            self.tally.excuse("given up before its unknown key could be asked for");
+            return Ok(());
+        }
         self.tally.demand(Invariant::L1, case, times_healed <= 1, || {
             ("a sound partner's verdict", format!("given up, after {times_healed} transmissions since all is well"))
         })

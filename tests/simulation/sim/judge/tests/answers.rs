@@ -91,3 +91,20 @@ fn l6_an_empty_object_now_and_then_keeps_a_link() {
     }
     scene.passes(L6);
 }
+
+#[test]
+fn l6_an_empty_object_may_answer_whatever_comes_and_only_once() {
+    let mut scene = Scene::new();
+    scene.note(Event::Healed);
+    for number in 0..30 {
+        scene.after(1).verdict_came(Q, &["stranger"], &[]).object(P, Q, Vec::new(), &[], &[]);
+        if number % 10 == 0 {
+            scene.object(P, Q, Vec::new(), &[], &[]);
+        }
+    }
+    scene.passes(L6);
+    for _ in 0..6 {
+        scene.object(P, Q, Vec::new(), &[], &[]);
+    }
+    scene.breaks(L6);
+}

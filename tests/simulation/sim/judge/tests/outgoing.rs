@@ -109,6 +109,17 @@ fn i3_an_object_that_was_chosen_before_the_end_leaves_in_the_same_instant() {
 }
 
 #[test]
+fn i3_an_object_that_no_link_took_is_told_of_late() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).after(1);
+    let (sets, acks, errors) = (vec![("a".into(), digest("a"))], Vec::new(), Vec::new());
+    let (sets_max, bytes, bytes_max, taken) = (4, 100, 1000, false);
+    scene.note(Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max, bytes, bytes_max, taken });
+    assert_eq!(scene.excused("that was ending"), 1);
+    scene.passes(I4);
+}
+
+#[test]
 fn i4_a_set_leaves_that_is_not_durable() {
     Scene::new().submitted("a").left("a").breaks(I4);
 }
@@ -183,7 +194,18 @@ fn i16_an_object_has_one_set_too_many() {
     }
     let sets = names.iter().map(|jti| (jti.as_str().into(), digest(jti))).collect();
     let (acks, errors) = (Vec::new(), Vec::new());
-    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 4, bytes: 100, bytes_max: 1000 };
+    let event = Event::Left {
+        from: P,
+        to: Q,
+        link: 1,
+        sets,
+        acks,
+        errors,
+        sets_max: 4,
+        bytes: 100,
+        bytes_max: 1000,
+        taken: true,
+    };
     scene.note(event).breaks(I16);
 }
 
@@ -193,7 +215,18 @@ fn i16_an_object_is_larger_than_its_link_carries() {
     scene.sent("a").sent("b");
     let sets = vec![("a".into(), digest("a")), ("b".into(), digest("b"))];
     let (acks, errors) = (Vec::new(), Vec::new());
-    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 4, bytes: 2000, bytes_max: 1000 };
+    let event = Event::Left {
+        from: P,
+        to: Q,
+        link: 1,
+        sets,
+        acks,
+        errors,
+        sets_max: 4,
+        bytes: 2000,
+        bytes_max: 1000,
+        taken: true,
+    };
     scene.note(event).breaks(I16);
 }
 
@@ -202,7 +235,18 @@ fn i16_a_single_set_may_be_larger_or_it_could_never_leave() {
     let mut scene = Scene::new();
     scene.sent("a");
     let (sets, acks, errors) = (vec![("a".into(), digest("a"))], Vec::new(), Vec::new());
-    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 1, bytes: 2000, bytes_max: 1000 };
+    let event = Event::Left {
+        from: P,
+        to: Q,
+        link: 1,
+        sets,
+        acks,
+        errors,
+        sets_max: 1,
+        bytes: 2000,
+        bytes_max: 1000,
+        taken: true,
+    };
     scene.note(event).passes(I16);
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use pushpull::peer::{DeathCause, Outcome};
 
 use super::scene::{P, Q, Scene, disk, limits};
-use crate::sim::event::Event;
+use crate::sim::event::{Event, Truth};
 use crate::sim::judge::Invariant::{I13, L1};
 
 fn gives_up(scene: &mut Scene, cause: DeathCause, attempts: u32) -> &mut Scene {
@@ -116,4 +116,21 @@ fn l1_a_set_that_had_used_up_its_attempts_before_is_given_up_after_healing() {
     let mut scene = Scene::new();
     scene.sent("a").left("a").after(30).left("a").attempts(1, 2).after(30).left("a").note(Event::Healed).after(100);
     gives_up(&mut scene, DeathCause::Attempts, 3).passes(L1);
+}
+
+/// A SET of an unknown key, given up so many seconds after its first transmission since all is well.
+fn gives_up_an_unknown_key(truth: Truth, pause: u64) -> Scene {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").note(Event::Healed).after(100).left("a").came("a", truth).attempts(1, 2);
+    scene.after(30).left("a").after(pause);
+    gives_up(&mut scene, DeathCause::Attempts, 3);
+    scene
+}
+
+#[test]
+fn l1_a_set_is_given_up_before_its_unknown_key_could_be_asked_for() {
+    let scene = gives_up_an_unknown_key(Truth::Unsound, 30);
+    assert_eq!(scene.excused("unknown key"), 1);
+    gives_up_an_unknown_key(Truth::Unsound, 45).breaks(L1);
+    gives_up_an_unknown_key(Truth::Sound, 30).breaks(L1);
 }
