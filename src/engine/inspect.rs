@@ -9,11 +9,11 @@ use super::bucket::{Bucket, Rate};
 use super::doubts::Doubts;
 use super::pool::{Pool, Queue};
 use crate::auth::PartnerKeys;
-use crate::clock::Clock;
+use crate::clock::{Clock, Wall};
 use crate::metrics::Metrics;
 use crate::peer::{Arrival, Finding, Inspected};
 use crate::planted::{self, Bug};
-use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, events, verify};
+use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, VerifiedSet, events, verify};
 use crate::wire::{self, Object};
 
 /// Checks what one partner sends: our policy for it, and its published keys.
@@ -45,6 +45,7 @@ struct Examined {
     compact: Arc<str>,
     digest: Digest,
     opinion: Opinion,
+    issued_at: Wall,
     label: &'static str,
 }
 
@@ -101,7 +102,7 @@ impl Inspector {
             .into_iter()
             .map(|(jti, compact)| {
                 let opinion = Opinion::Final(Finding::Undecidable);
-                Examined { jti, compact, digest: Digest::default(), opinion, label: "other" }
+                Examined { jti, compact, digest: Digest::default(), opinion, issued_at: Wall(0), label: "other" }
             })
             .collect();
         if !self.garbage.has_any(GARBAGE, arrived_at.mono) {
@@ -149,6 +150,7 @@ impl Inspector {
                 let verified = verify(&set.compact, Some(&set.jti), &policy, &keys, now);
                 metrics.verified(started.elapsed());
                 let label = verified.as_ref().map_or("other", |set| events::label(set.event_types()));
+                let issued_at = verified.as_ref().map_or(Wall(0), VerifiedSet::issued_at);
                 let opinion = match verified {
                     Ok(verified) if verified.is_verification() => Opinion::Final(Finding::Acknowledge),
                     Ok(verified) => Opinion::Final(Finding::Deliver(Arc::clone(verified.compact()))),
@@ -156,7 +158,7 @@ impl Inspector {
                     Err(Fault::Key(refusal)) => Opinion::UnlessNewerKeys(refusal),
                     Err(Fault::NotNow(_)) => Opinion::Final(Finding::Undecidable),
                 };
-                Examined { opinion, label, ..set }.digested()
+                Examined { opinion, issued_at, label, ..set }.digested()
             })
             .await;
         let failed = examined.iter().filter(|set| set.opinion.is_failure()).count();
@@ -178,7 +180,8 @@ impl Examined {
             }
             Opinion::UnlessNewerKeys(_) => Finding::Undecidable,
         };
-        Arrival { jti: self.jti, digest: self.digest, finding, known: None, label: self.label }
+        let Self { jti, digest, issued_at, label, .. } = self;
+        Arrival { jti, digest, finding, known: None, issued_at, label }
     }
 }
 
