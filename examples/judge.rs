@@ -64,7 +64,8 @@ fn answer(question: Question, keys: &KeySet) -> Result<Value, String> {
         set_bytes_max: question.set_bytes_max,
         profile,
     };
-    let now = Timestamp { mono: Duration::ZERO, wall: Wall(question.now * 1000), suspect: question.suspect };
+    let wall = Wall(question.now * 1000);
+    let now = Timestamp { mono: Duration::ZERO, wall, shown: wall, suspect: question.suspect };
     let name = question.name.map(Jti::from);
     let (valid, err, undecided) = match verify(&question.token, name.as_ref(), &policy, keys, now) {
         Ok(_) => (true, None, false),

@@ -46,15 +46,25 @@ impl Wall {
 /// One reading of both clocks.
 ///
 /// Waiting is done by `mono` alone. `wall` decides only what must hold across restarts or between organisations, and
-/// nothing at all while it is `suspect`.
+/// nothing that is final while it is `suspect`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Timestamp {
     /// Monotonic time since the process started.
     pub mono: Duration,
-    /// Wall-clock time.
+    /// Wall-clock time. After a jump it runs on as before until the new time is believed: what is dated by it meanwhile
+    /// goes to partners, who would refuse what comes from next year.
     pub wall: Wall,
+    /// What the wall clock shows, believed or not.
+    pub shown: Wall,
     /// The wall clock has lately jumped against the monotonic one by more than [`JUMP_MAX`].
     pub suspect: bool,
+}
+
+impl Timestamp {
+    /// The later of the two times that it may be: what a partner has dated so is not ahead of its time.
+    pub fn latest(self) -> Wall {
+        self.wall.max(self.shown)
+    }
 }
 
 /// Where time comes from: the system, or a test.
@@ -69,6 +79,9 @@ pub const JUMP_MAX: Duration = Duration::from_secs(5 * 60);
 /// After a jump the wall clock must run steadily for this long before it is believed again.
 pub const TRUST_AFTER: Duration = Duration::from_secs(10 * 60);
 
+/// A clock that shows less (2020) has never been set. When it jumps, the new time is the better one at once.
+const NEVER_SET: Wall = Wall(1_577_836_800_000);
+
 /// The system's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
@@ -79,7 +92,9 @@ pub struct SystemClock {
 /// What has to be remembered of a wall clock to notice that it jumps.
 #[derive(Debug)]
 pub struct Watch {
-    /// Wall minus monotonic time, in milliseconds, when the clock was last believed or last jumped.
+    /// Wall minus monotonic time, in milliseconds, as it is believed.
+    believed: i64,
+    /// The same when the clock was last believed or last jumped.
     offset: i64,
     /// Monotonic time of the last jump.
     jumped_at: Option<Duration>,
@@ -89,8 +104,8 @@ impl SystemClock {
     /// Starts counting monotonic time now.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn new() -> Self {
-        let wall = read_wall();
-        Self { started: Instant::now(), watch: Mutex::new(Watch::new(wall)) }
+        let watch = Mutex::new(Watch::new(read_wall()));
+        Self { started: Instant::now(), watch }
     }
 }
 
@@ -104,23 +119,30 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let (mono, wall) = (self.started.elapsed(), read_wall());
         let mut watch = self.watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Timestamp { mono, wall, suspect: watch.judge(mono, wall) }
+        watch.judge(mono, wall)
     }
 }
 
 impl Watch {
     /// A wall clock that is believed, and shows this when monotonic time begins.
     pub fn new(wall: Wall) -> Self {
-        Self { offset: millis(wall), jumped_at: None }
+        Self { believed: millis(wall), offset: millis(wall), jumped_at: None }
     }
 
-    /// Looks at a reading of both clocks, in their order: whether the wall clock is suspect.
-    pub fn judge(&mut self, mono: Duration, wall: Wall) -> bool {
-        let offset = millis(wall) - i64::try_from(mono.as_millis()).unwrap_or(i64::MAX);
+    /// Looks at a reading of both clocks, in their order: what to think of it.
+    pub fn judge(&mut self, mono: Duration, wall: Wall) -> Timestamp {
+        let elapsed = i64::try_from(mono.as_millis()).unwrap_or(i64::MAX);
+        let offset = millis(wall).saturating_sub(elapsed);
         if offset.abs_diff(self.offset) > JUMP_MAX.as_millis() as u64 {
-            *self = Self { offset, jumped_at: Some(mono) };
+            (self.offset, self.jumped_at) = (offset, Some(mono));
         }
-        self.jumped_at.is_some_and(|at| mono.saturating_sub(at) < TRUST_AFTER)
+        let suspect = self.jumped_at.is_some_and(|at| mono.saturating_sub(at) < TRUST_AFTER);
+        let as_before = self.believed.saturating_add(elapsed);
+        if !suspect || as_before < millis(NEVER_SET) {
+            self.believed = offset;
+            return Timestamp { mono, wall, shown: wall, suspect };
+        }
+        Timestamp { mono, wall: Wall(u64::try_from(as_before).unwrap_or(0)), shown: wall, suspect }
     }
 }
 
@@ -176,14 +198,58 @@ mod tests {
 
     #[test]
     fn a_jump_of_the_wall_clock_is_suspect_until_it_has_run_steadily() {
-        let mut watch = Watch::new(Wall(1_000 * HOUR));
-        let at = |minutes: u64| Duration::from_secs(60 * minutes);
-        let wall = |minutes: u64, ahead: u64| Wall(1_000 * HOUR + minutes * 60_000 + ahead);
-        assert!(!watch.judge(at(1), wall(1, 0)));
-        assert!(!watch.judge(at(2), wall(2, 299_000)), "five minutes are tolerated");
-        assert!(watch.judge(at(3), wall(3, HOUR)));
-        assert!(watch.judge(at(12), wall(12, HOUR)));
-        assert!(!watch.judge(at(14), wall(14, HOUR)), "ten steady minutes later it is believed");
-        assert!(watch.judge(at(15), wall(15, 0)), "back again is a jump too");
+        let mut watch = Watch::new(wall(0, 0));
+        assert!(!watch.judge(at(1), wall(1, 0)).suspect);
+        assert!(!watch.judge(at(2), wall(2, 299_000)).suspect, "five minutes are tolerated");
+        assert!(watch.judge(at(3), wall(3, HOUR)).suspect);
+        assert!(watch.judge(at(12), wall(12, HOUR)).suspect);
+        assert!(!watch.judge(at(14), wall(14, HOUR)).suspect, "ten steady minutes later it is believed");
+        assert!(watch.judge(at(15), wall(15, 0)).suspect, "back again is a jump too");
+    }
+
+    #[test]
+    fn what_is_dated_while_the_clock_is_suspect_is_dated_as_before_the_jump() {
+        let year = 365 * 24 * HOUR;
+        let mut watch = Watch::new(wall(0, 0));
+        assert_eq!(watch.judge(at(1), wall(1, 1_000)).wall, wall(1, 1_000), "small steps are followed");
+        let ahead = watch.judge(at(2), wall(2, year));
+        assert_eq!((ahead.wall, ahead.shown, ahead.latest()), (wall(2, 1_000), wall(2, year), wall(2, year)));
+        assert_eq!(watch.judge(at(3), wall(3, 0)).wall, wall(3, 1_000), "back again");
+        assert_eq!(watch.judge(at(12), wall(12, 0)).wall, wall(12, 1_000));
+        assert_eq!(watch.judge(at(14), wall(14, 0)).wall, wall(14, 0), "ten steady minutes later it is believed");
+        assert_eq!(watch.judge(at(15), Wall(wall(15, 0).0 - year)).wall, wall(15, 0), "the other way too");
+        let behind = watch.judge(at(20), Wall(wall(20, 0).0 - year));
+        assert_eq!((behind.wall, behind.latest()), (wall(20, 0), wall(20, 0)));
+        assert_eq!(watch.judge(at(26), Wall(wall(26, 0).0 - year)).wall.0, wall(26, 0).0 - year);
+    }
+
+    #[test]
+    fn a_clock_that_never_runs_right_is_never_followed_and_never_dates_backwards() {
+        let mut watch = Watch::new(wall(0, 0));
+        let mut last = wall(0, 0);
+        // Twice as fast as the monotonic clock, for a day.
+        for minute in 1..1_440 {
+            let now = watch.judge(at(minute), wall(2 * minute, 0));
+            assert!(now.wall >= last && now.wall <= wall(minute, 300_000), "{minute}: {now:?}");
+            assert_eq!(now.suspect, minute > 5, "{minute}");
+            last = now.wall;
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_believed_as_soon_as_it_is() {
+        let mut watch = Watch::new(Wall(5_000));
+        let set = watch.judge(at(1), wall(1, 0));
+        assert_eq!((set.wall, set.suspect), (wall(1, 0), true));
+        assert_eq!(watch.judge(at(2), wall(2, 0)).wall, wall(2, 0));
+    }
+
+    fn at(minutes: u64) -> Duration {
+        Duration::from_secs(60 * minutes)
+    }
+
+    /// So long after a time in 2024, and so many milliseconds ahead of that.
+    fn wall(minutes: u64, ahead: u64) -> Wall {
+        Wall(475_000 * HOUR + minutes * 60_000 + ahead)
     }
 }

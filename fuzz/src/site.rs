@@ -55,7 +55,7 @@ struct Pretended(Instant);
 impl Clock for Pretended {
     fn now(&self) -> Timestamp {
         let mono = Instant::now().saturating_duration_since(self.0);
-        Timestamp { mono, wall: Wall(NOW * 1000), suspect: false }
+        Timestamp { mono, wall: Wall(NOW * 1000), shown: Wall(NOW * 1000), suspect: false }
     }
 }
 

@@ -35,7 +35,7 @@ pub fn judge(compact: &str, policy: &Policy) -> Report {
 
 /// The pretended time.
 pub fn now() -> Timestamp {
-    Timestamp { mono: Duration::from_secs(1), wall: Wall(NOW * 1000), suspect: false }
+    Timestamp { mono: Duration::from_secs(1), wall: Wall(NOW * 1000), shown: Wall(NOW * 1000), suspect: false }
 }
 
 /// The compact serialisation, with a signature of 64 zeros.

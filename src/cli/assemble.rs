@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::private;
 use crate::set::{Digest, events::Filter};
 use crate::store::Sqlite;
-use crate::transceiver::{DialConfig, KeySource, PeerConfig, Transceiver};
+use crate::transceiver::{self, DialConfig, KeySource, PeerConfig, Transceiver};
 use crate::transport::pushpull;
 use crate::wire;
 use crate::wire::net::{Allow, Pin, Target, expires_at, server_config};
@@ -47,7 +47,10 @@ pub(super) async fn transceiver(
         .allow(allow(config)?)
         .listen(listener, tls(config)?.map(|(tls, _)| tls))
         .closed();
-    builder.start().await.map_err(|error| Error::failed(error.to_string()))
+    builder.start().await.map_err(|error| match error {
+        transceiver::Error::Store(error) => error.into(),
+        other => Error::failed(other.to_string()),
+    })
 }
 
 /// Limits and intervals of push-pull.

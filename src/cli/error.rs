@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::codes::{Code, Who};
 use crate::private::Exposed;
+use crate::transceiver::ChangeError;
 
 /// The fixed exit codes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -200,6 +201,23 @@ impl From<crate::config::Error> for Error {
     }
 }
 
+impl From<crate::store::Error> for Error {
+    /// It may be the disk, and another start may do: no fault of the configuration, which a supervisor gives up on.
+    fn from(error: crate::store::Error) -> Self {
+        Self::new(Exit::StorageFailed, error.to_string())
+    }
+}
+
+impl From<ChangeError> for Error {
+    /// For peers that cannot be brought in at the start.
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Store(error) => error.into(),
+            other => Self::new(Exit::ConfigInvalid, other.to_string()),
+        }
+    }
+}
+
 impl From<std::io::Error> for Error {
     /// For writing the result. Whoever closed the pipe early has what they wanted.
     fn from(error: std::io::Error) -> Self {
@@ -222,5 +240,12 @@ mod tests {
         let own = Error::new(Exit::NotFound, "no key").code(Code::NoSuchKey).fix("look there").to_string();
         assert_eq!(own, "error[no_such_key]: no key\n   fix       look there");
         assert_eq!(Error::failed("it is so").to_string(), "error[failed]: it is so");
+    }
+    #[test]
+    fn a_store_that_fails_at_the_start_is_no_fault_of_the_configuration() {
+        let failed = || ChangeError::Store(crate::store::Error::Fatal("SQLite: disk I/O error".to_owned()));
+        assert_eq!(Error::from(failed()).exit, Exit::StorageFailed);
+        assert_eq!(Error::from(crate::store::Error::Full).exit, Exit::StorageFailed);
+        assert_eq!(Error::from(ChangeError::NoSuchPeer("globex".to_owned())).exit, Exit::ConfigInvalid);
     }
 }

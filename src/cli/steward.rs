@@ -49,14 +49,13 @@ impl Steward {
         level: log::Level,
         manager: Manager,
     ) -> Result<Self, Error> {
-        let kept = transceiver.kept_peers().await.map_err(|error| Error::failed(error.to_string()))?;
+        let kept = transceiver.kept_peers().await?;
         let mut contents = Contents::new();
-        let invalid = |what: String| Error::new(Exit::ConfigInvalid, what);
         let peers = assemble::peers(&config, kept, &site.environment, site.directory(), &mut contents)
-            .map_err(|problems| invalid(problems.join("\n")))?;
+            .map_err(|problems| Error::new(Exit::ConfigInvalid, problems.join("\n")))?;
         assemble::note_others(&config, &mut contents)?;
         let changes = Changes { set: peers, ..Changes::default() };
-        transceiver.change_peers(changes).await.map_err(|error| invalid(error.to_string()))?;
+        transceiver.change_peers(changes).await?;
         let running = Mutex::new(Seen { config, contents });
         Ok(Self(Arc::new(Inner { transceiver, site, level, manager, running, hangups: Notify::new() })))
     }

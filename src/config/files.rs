@@ -217,14 +217,17 @@ impl Look<'_> {
         for exposed in exposed_database(path) {
             self.exposed("store.url", exposed);
         }
-        let what = if path.is_dir() {
-            "this is a directory, and no file"
+        let (what, fix) = if path.is_dir() {
+            ("this is a directory, and no file", "name another file, or one that is not there yet: it is made")
         } else if is_foreign(path) {
-            "this file is no SQLite database"
+            (
+                "this file is no SQLite database",
+                "name another file, or one that is not there yet: it is made. If this was the database, it is damaged: restore a backup",
+            )
         } else {
             return;
         };
-        self.problems.push(problem(what, path).fix("name another file, or one that is not there yet: it is made"));
+        self.problems.push(problem(what, path).fix(fix));
     }
 
     fn jwk_set(&mut self, file: &Path) {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::bucket::{Bucket, Rate};
+use super::doubts::Doubts;
 use super::pool::{Pool, Queue};
 use crate::auth::PartnerKeys;
-use crate::clock::Clock;
+use crate::clock::{Clock, Wall};
 use crate::metrics::Metrics;
 use crate::peer::{Arrival, Finding, Inspected};
 use crate::planted::{self, Bug};
-use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, events, verify};
+use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, VerifiedSet, events, verify};
 use crate::wire::{self, Object};
 
 /// Checks what one partner sends: our policy for it, and its published keys.
@@ -24,6 +25,7 @@ pub struct Inspector {
     /// Pays for SETs that do not verify.
     garbage: Bucket,
     metrics: Metrics,
+    doubts: Doubts,
 }
 
 /// How many SETs that do not verify are looked at. More than the core writes refusals for, so an honest partner with a
@@ -43,6 +45,7 @@ struct Examined {
     compact: Arc<str>,
     digest: Digest,
     opinion: Opinion,
+    issued_at: Wall,
     label: &'static str,
 }
 
@@ -61,7 +64,8 @@ impl Opinion {
 impl Inspector {
     /// An inspector for one partner.
     pub fn new(policy: Policy, keys: Arc<PartnerKeys<KeySet>>, pool: Pool, clock: Arc<dyn Clock>) -> Self {
-        Self { policy: Arc::new(policy), keys, pool, clock, metrics: Metrics::default(), garbage: Bucket::default() }
+        let (metrics, garbage, doubts) = (Metrics::default(), Bucket::default(), Doubts::default());
+        Self { policy: Arc::new(policy), keys, pool, clock, garbage, metrics, doubts }
     }
 
     /// Measures there how long the checks take.
@@ -85,7 +89,7 @@ impl Inspector {
     }
 
     /// Verifies every SET of an object on all cores. When the keys at hand do not do, waits up to `patience` for others:
-    /// any may verify a SET, but only ones newer than the object's arrival refuse it (R7: without them there is no
+    /// any may verify a SET, but only ones newer than its first arrival refuse it (R7: without them there is no
     /// verdict). After too much that does not verify there is none for a moment, whatever comes.
     pub async fn inspect(&self, object: Object, patience: Duration) -> Inspected {
         let arrived_at = self.clock.now();
@@ -98,7 +102,7 @@ impl Inspector {
             .into_iter()
             .map(|(jti, compact)| {
                 let opinion = Opinion::Final(Finding::Undecidable);
-                Examined { jti, compact, digest: Digest::default(), opinion, label: "other" }
+                Examined { jti, compact, digest: Digest::default(), opinion, issued_at: Wall(0), label: "other" }
             })
             .collect();
         if !self.garbage.has_any(GARBAGE, arrived_at.mono) {
@@ -109,18 +113,28 @@ impl Inspector {
         }
         let mut examined = self.examine(fresh, keys).await;
         let in_doubt = |set: &Examined| matches!(set.opinion, Opinion::UnlessNewerKeys(_));
-        let is_newer = |tried: Option<Duration>| tried.is_some_and(|started_at| started_at >= arrived_at.mono);
-        while !is_newer(tried)
-            && examined.iter().any(in_doubt)
-            && let Some(snapshot) = self.keys.after(tried, arrived_at.mono, deadline).await
+        let since = |set: &Examined| self.doubts.since(&set.digest, arrived_at.mono);
+        let newest = |examined: &[Examined]| examined.iter().filter(|set| in_doubt(set)).map(since).max();
+        let is_newer = |tried: Option<Duration>, since: Duration| tried.is_some_and(|started_at| started_at >= since);
+        while let Some(since) = newest(&examined)
+            && !is_newer(tried, since)
+            && let Some(snapshot) = self.keys.after(tried, since, deadline).await
         {
             tried = Some(snapshot.started_at);
             let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);
             examined = settled;
             examined.extend(self.examine(doubtful, snapshot.keys).await);
         }
+        let conclude = |set: Examined| {
+            let since = since(&set);
+            let decided = is_newer(tried, since);
+            if in_doubt(&set) && !decided {
+                self.doubts.note(set.digest, since);
+            }
+            set.conclude(decided)
+        };
         Inspected {
-            sets: examined.into_iter().map(|set| set.conclude(is_newer(tried))).collect(),
+            sets: examined.into_iter().map(conclude).collect(),
             acks: object.acks,
             errors: object.errors,
             inbox_room: 0,
@@ -136,6 +150,7 @@ impl Inspector {
                 let verified = verify(&set.compact, Some(&set.jti), &policy, &keys, now);
                 metrics.verified(started.elapsed());
                 let label = verified.as_ref().map_or("other", |set| events::label(set.event_types()));
+                let issued_at = verified.as_ref().map_or(Wall(0), VerifiedSet::issued_at);
                 let opinion = match verified {
                     Ok(verified) if verified.is_verification() => Opinion::Final(Finding::Acknowledge),
                     Ok(verified) => Opinion::Final(Finding::Deliver(Arc::clone(verified.compact()))),
@@ -143,7 +158,7 @@ impl Inspector {
                     Err(Fault::Key(refusal)) => Opinion::UnlessNewerKeys(refusal),
                     Err(Fault::NotNow(_)) => Opinion::Final(Finding::Undecidable),
                 };
-                Examined { opinion, label, ..set }.digested()
+                Examined { opinion, issued_at, label, ..set }.digested()
             })
             .await;
         let failed = examined.iter().filter(|set| set.opinion.is_failure()).count();
@@ -165,7 +180,8 @@ impl Examined {
             }
             Opinion::UnlessNewerKeys(_) => Finding::Undecidable,
         };
-        Arrival { jti: self.jti, digest: self.digest, finding, known: None, label: self.label }
+        let Self { jti, digest, issued_at, label, .. } = self;
+        Arrival { jti, digest, finding, known: None, issued_at, label }
     }
 }
 

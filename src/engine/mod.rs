@@ -5,6 +5,7 @@
 mod actor;
 mod bucket;
 mod counting;
+mod doubts;
 mod handle;
 mod inbox;
 mod inspect;

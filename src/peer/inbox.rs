@@ -84,7 +84,9 @@ impl Inbox {
                 self.owe(arrival.jti, verdict);
                 continue;
             }
-            let Arrival { jti, digest, finding, label, .. } = arrival;
+            let Arrival { jti, digest, finding, label, issued_at, .. } = arrival;
+            // Remembered for as long as its `iat` lets it come again, also if our clock runs behind.
+            let received_at = now.wall.max(issued_at);
             let (verdict, write) = match finding {
                 Finding::Undecidable if planted::is(Bug::UndecidableAcked) => {
                     self.owe(jti, Verdict::Acked);
@@ -101,12 +103,13 @@ impl Inbox {
                 Finding::Deliver(compact) => {
                     room -= 1;
                     tally.receive(label);
-                    let row = InboxRow { jti: jti.clone(), compact, digest, received_at: now.wall };
+                    let row = InboxRow { jti: jti.clone(), compact, digest, received_at };
                     (Verdict::Acked, Write::Receive(row))
                 }
-                Finding::Acknowledge => {
-                    (Verdict::Acked, Write::Answer { jti: jti.clone(), digest, verdict: Verdict::Acked, at: now.wall })
-                }
+                Finding::Acknowledge => (
+                    Verdict::Acked,
+                    Write::Answer { jti: jti.clone(), digest, verdict: Verdict::Acked, at: received_at },
+                ),
                 Finding::Refuse(_) if !self.spend_refusal(now.mono) => {
                     tally.suppressed += 1;
                     continue;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::row::{DeadLetter, Page, Remembered};
+use crate::clock::Wall;
 use crate::set::{Digest, Jti, Refusal, SetErr, SignedSet};
 
 /// Names a slot for as long as it is open. Never used again by the same actor.
@@ -87,6 +88,8 @@ pub struct Arrival {
     /// What the store remembers of this jti: asked after the last step's writes became durable, or a SET that is on
     /// its way into the inbox would be taken for a new one.
     pub known: Option<Remembered>,
+    /// When it was issued, as it says itself, if it is valid.
+    pub issued_at: Wall,
     /// By what it is counted ([`crate::set::events::label`]).
     pub label: &'static str,
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::refusal::quote;
 use super::subject::{self, Strictness};
 use super::{Algorithm, ErrorCode, Fault, Jti, Policy, Profile, Refusal, events, json, shape};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Wall};
 use crate::planted::{self, Bug};
 
 /// What a check is called, and where it is written.
@@ -218,9 +218,10 @@ const AHEAD_MAX: f64 = DAY;
 const AGE_MAX: f64 = 30.0 * DAY;
 
 fn age(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
-    let Some(ahead) = ahead(claims, "iat", context) else { return Ok(()) };
-    if ahead >= -AGE_MAX {
-        return not_ahead(ahead, "claim `iat` lies ahead of our clock by more than a day", context);
+    let Some(date) = date(claims, "iat") else { return Ok(()) };
+    // By the time that is believed, which the memory goes by too.
+    if date - millis(context.now.wall) >= -AGE_MAX {
+        return not_ahead(date, "claim `iat` lies ahead of our clock by more than a day", context);
     }
     late("claim `iat` is more than 30 days ago", context)
 }
@@ -228,25 +229,32 @@ fn age(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
 /// Only RFC 8417 alone knows `exp`; SSF has refused it before.
 fn expired(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     shape::date(claims, "exp").map_err(malformed)?;
-    match ahead(claims, "exp", context) {
-        Some(ahead) if ahead < -LEEWAY => late("the SET has expired by its claim `exp`", context),
+    match date(claims, "exp") {
+        Some(date) if date - millis(context.now.wall) < -LEEWAY => {
+            late("the SET has expired by its claim `exp`", context)
+        }
         _ => Ok(()),
     }
 }
 
 fn not_before(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     shape::date(claims, "nbf").map_err(malformed)?;
-    let Some(ahead) = ahead(claims, "nbf", context) else { return Ok(()) };
-    not_ahead(ahead, "claim `nbf` lies ahead of our clock by more than a day", context)
+    let Some(date) = date(claims, "nbf") else { return Ok(()) };
+    not_ahead(date, "claim `nbf` lies ahead of our clock by more than a day", context)
 }
 
-/// How far a date lies ahead of our clock, in milliseconds.
-fn ahead(claims: &Object, name: &str, context: &Context<'_>) -> Option<f64> {
-    let seconds = claims.get(name)?.as_f64()?;
-    Some(seconds * 1000.0 - context.now.wall.0 as f64)
+/// In milliseconds since the epoch.
+fn date(claims: &Object, name: &str) -> Option<f64> {
+    Some(claims.get(name)?.as_f64()? * 1000.0)
 }
 
-fn not_ahead(ahead: f64, description: &str, context: &Context<'_>) -> Result<(), Fault> {
+fn millis(wall: Wall) -> f64 {
+    wall.0 as f64
+}
+
+fn not_ahead(date: f64, description: &str, context: &Context<'_>) -> Result<(), Fault> {
+    // Our machine may have slept: its clock has jumped to the right time then, and everybody's SETs are dated by that.
+    let ahead = date - millis(context.now.latest());
     if ahead <= LEEWAY {
         return Ok(());
     }

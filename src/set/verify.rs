@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::rules::{CLAIMS, Context, HEADER, Rule};
 use super::token::Segments;
 use super::{Algorithm, ErrorCode, Jti, KeySet, Policy, Refusal, events};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Wall};
 
 /// A SET whose form, issuer, audience, event types, age and signature have been checked. Only [`verify`] makes one.
 #[derive(Clone, Debug)]
@@ -110,6 +110,11 @@ impl VerifiedSet {
     /// The token, as it was verified.
     pub fn compact(&self) -> &Arc<str> {
         &self.compact
+    }
+
+    /// When it was issued, by its `iat`; at the epoch if it does not say.
+    pub fn issued_at(&self) -> Wall {
+        Wall(self.claims.get("iat").and_then(Value::as_f64).map_or(0, |seconds| (seconds * 1000.0) as u64))
     }
 
     /// Its claims.

@@ -1,5 +1,6 @@
 //! Where everything durable is kept: the data of conversations ([`Journal`]) and the list of peers ([`Registry`]).
 
+mod horizon;
 mod memory;
 mod remember;
 mod sqlite;
@@ -15,6 +16,7 @@ use crate::clock::Wall;
 use crate::peer::{DeadPage, Direction, InboxRow, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use crate::set::Jti;
 
+pub use horizon::Horizon;
 pub use memory::Memory;
 pub use remember::{DESCRIPTION_MAX, ERR_MAX};
 pub use sqlite::{Options, Sqlite, exposed_database};

@@ -6,6 +6,7 @@ mod builder;
 mod change;
 mod dead_letters;
 mod event;
+mod janitor;
 mod keys;
 mod peers;
 mod received;
@@ -177,7 +178,7 @@ impl Transceiver {
             };
             *lock(&this.0.server) = Some(tokio::spawn(serving));
         }
-        *lock(&this.0.janitor) = Some(tokio::spawn(tidy(Arc::clone(&this.0))));
+        *lock(&this.0.janitor) = Some(tokio::spawn(janitor::tidy(Arc::clone(&this.0))));
         *lock(&this.0.key_keeper) = Some(tokio::spawn(keys::tend(Arc::clone(&this.0))));
         Ok(this)
     }
@@ -280,32 +281,6 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How long a store that works may take to write something small.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
-
-/// How often what is no longer needed is looked for.
-const TIDY_EVERY: Duration = Duration::from_secs(5);
-
-/// How long seen jtis are remembered, at least (30 days): older SETs are refused by their `iat`.
-const MEMORY: Duration = Duration::from_secs(30 * 86_400);
-
-/// Removes, in small steps, what is no longer needed.
-async fn tidy(inner: Arc<Inner>) {
-    loop {
-        tokio::time::sleep(TIDY_EVERY).await;
-        let now = inner.clock.now();
-        if now.suspect {
-            continue;
-        }
-        let before =
-            crate::clock::Wall(now.wall.0.saturating_sub(u64::try_from(MEMORY.as_millis()).unwrap_or(u64::MAX)));
-        loop {
-            match inner.journal.purge(before).await {
-                Ok(true) => tokio::task::yield_now().await,
-                Ok(false) => break,
-                Err(error) => break inner.supervisor.note_failure(&error),
-            }
-        }
-    }
-}
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

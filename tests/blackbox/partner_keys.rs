@@ -1,6 +1,8 @@
 //! The partner changes its keys while SETs are under way: none is refused for it, none is lost, and a key that it took
 //! back verifies no more.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::common::daemon::{Daemon, Plan};
@@ -165,4 +167,27 @@ async fn a_withdrawn_key_is_told_from_an_outage_over_websocket() {
     let scene = Scene::new("1s").await;
     let link = Link::websocket(&scene.daemon, &scene.partner).await;
     a_withdrawn_key_is_told_from_an_outage(&scene, link).await;
+}
+
+/// Slower than anybody waits for it.
+const SLOW: Duration = Duration::from_millis(1500);
+
+#[tokio::test]
+async fn a_set_of_an_unknown_key_is_refused_however_slow_the_key_server_is() {
+    let scene = Scene::new("10m").await;
+    let mut link = Link::http(&scene.daemon, &scene.partner);
+    link.say(&scene.object(&["a"], &[])).await;
+    scene.publisher.publish_slowly(SLOW);
+    // A copy is the same token; signing it once more would make another one.
+    let [refused, taken] = ["m", "n"].map(|jti| scene.object(&[], &[jti]));
+    let first = link.say(&refused).await;
+    assert_eq!(verdict(&first, "m"), None, "nobody knows yet");
+    tokio::time::sleep(SLOW).await;
+    let second = verdict(&link.say(&refused).await, "m");
+    assert_eq!(second.as_deref(), Some("invalid_key"), "the keys that were fetched for the first copy decide");
+    // They say nothing about a SET that came after they had been asked for.
+    scene.publish(&[&scene.partner.key, &scene.next]);
+    assert_eq!(verdict(&link.say(&taken).await, "n"), None);
+    tokio::time::sleep(SLOW).await;
+    assert_eq!(verdict(&link.say(&taken).await, "n").as_deref(), Some("ack"));
 }

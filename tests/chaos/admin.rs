@@ -10,13 +10,14 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Speaks to one daemon, over one kept connection.
 pub(crate) struct Client {
     address: String,
     token: String,
-    connection: Option<SendRequest<Full<Bytes>>>,
+    /// And when it was last used.
+    connection: Option<(SendRequest<Full<Bytes>>, Instant)>,
 }
 
 /// An answer, whatever its status.
@@ -27,6 +28,9 @@ pub(crate) struct Answer {
 
 /// There was no answer: whether the request had its effect is unknown.
 pub(crate) struct NoAnswer;
+
+/// A connection that was not used for so long is not used again: the daemon may just be closing it.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// Longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,7 +66,7 @@ impl Client {
         let connection = self.connection.take();
         let calling = async {
             let mut connection = match connection {
-                Some(connection) if !connection.is_closed() => connection,
+                Some((connection, used)) if !connection.is_closed() && used.elapsed() < IDLE => connection,
                 _ => self.connect().await?,
             };
             connection.ready().await.map_err(|_| NoAnswer)?;
@@ -80,7 +84,7 @@ impl Client {
             Ok((connection, Answer { status, body }))
         };
         let (connection, answer) = timeout(PATIENCE, calling).await.map_err(|_| NoAnswer)??;
-        self.connection = Some(connection);
+        self.connection = Some((connection, Instant::now()));
         Ok(answer)
     }
 

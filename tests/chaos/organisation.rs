@@ -1,12 +1,12 @@
 //! One organisation's daemon: started, killed, started again.
 
 use std::fs::{self, OpenOptions};
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::admin::Client;
@@ -22,6 +22,8 @@ pub(crate) struct Organisation {
     token: String,
     daemon: tokio::sync::Mutex<Option<Child>>,
     history: Mutex<History>,
+    /// What is in the environment of its processes besides.
+    environment: Vec<(String, String)>,
 }
 
 /// What this side's processes have been through.
@@ -41,22 +43,39 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 
 impl Organisation {
     pub(crate) fn new(name: &'static str, directory: PathBuf, admin: String, token: String) -> Self {
-        Self { name, directory, admin, token, daemon: tokio::sync::Mutex::default(), history: Mutex::default() }
+        let (daemon, history) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { name, directory, admin, token, daemon, history, environment: Vec::new() }
+    }
+
+    /// Gives its processes variables of their own.
+    pub(crate) fn with_environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = environment;
+        self
     }
 
     pub(crate) fn client(&self) -> Client {
         Client::new(self.admin.clone(), self.token.clone())
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Starts the daemon without waiting for it.
     pub(crate) async fn start(&self) -> Instant {
+        self.start_as(program()).await
+    }
+
+    /// The same by a command that takes the daemon's arguments behind its own, and becomes the daemon.
+    pub(crate) async fn start_as(&self, mut program: Command) -> Instant {
         let path = self.directory.join("serve.log");
         let log = OpenOptions::new().create(true).append(true).open(path).expect("the log can be written");
         let mut daemon = self.daemon.lock().await;
         assert!(daemon.is_none(), "{} is started twice", self.name);
         let begun = Instant::now();
-        let spawned = program()
+        let spawned = program
             .args(["serve".as_ref(), "-c".as_ref(), self.directory.join("pushpull.toml").as_os_str()])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
@@ -104,6 +123,23 @@ impl Organisation {
         }
     }
 
+    /// How the daemon has ended by itself, if it has.
+    pub(crate) async fn ended(&self) -> Option<ExitStatus> {
+        let mut daemon = self.daemon.lock().await;
+        let status = daemon.as_mut()?.try_wait().expect("it is our child")?;
+        *daemon = None;
+        Some(status)
+    }
+
+    /// SIGTERM, and waits for the orderly end.
+    pub(crate) async fn stop(&self) -> Option<ExitStatus> {
+        let mut daemon = self.daemon.lock().await.take()?;
+        if let Some(pid) = daemon.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is ours to stop");
+        }
+        Some(daemon.wait().await.expect("it is our child"))
+    }
+
     pub(crate) async fn is_running(&self) -> bool {
         self.daemon.lock().await.is_some()
     }
@@ -140,13 +176,25 @@ impl Organisation {
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
 
+    /// All that its processes have said since this many bytes.
+    pub(crate) fn said_since(&self, bytes: u64) -> String {
+        let log = fs::read(self.directory.join("serve.log")).unwrap_or_default();
+        let from = usize::try_from(bytes).unwrap_or(usize::MAX).min(log.len());
+        String::from_utf8_lossy(&log[from..]).into_owned()
+    }
+
+    /// How much its processes have said so far.
+    pub(crate) fn said_bytes(&self) -> u64 {
+        fs::metadata(self.directory.join("serve.log")).map_or(0, |log| log.len())
+    }
+
     /// How often the log says this.
     pub(crate) fn logged(&self, words: &str) -> usize {
         let log = fs::read_to_string(self.directory.join("serve.log")).unwrap_or_default();
         log.lines().filter(|line| line.contains(words)).count()
     }
 
-    async fn pid(&self) -> Option<u32> {
+    pub(crate) async fn pid(&self) -> Option<u32> {
         self.daemon.lock().await.as_ref().and_then(Child::id)
     }
 

@@ -12,22 +12,45 @@ use tokio::process::Command;
 use crate::Link;
 use crate::organisation::Organisation;
 
-/// Alpha and beta, not running yet. `through` is a proxy by which alpha reaches beta.
-pub(crate) async fn pair(place: &Path, link: Link, through: Option<&str>, beta_listen: String) -> [Organisation; 2] {
-    let plans = [Plan::new(place, "alpha", free_address()), Plan::new(place, "beta", beta_listen)];
+/// How the two reach each other.
+pub(crate) struct Road {
+    pub(crate) link: Link,
+    /// Where each of the two listens.
+    pub(crate) listens: [String; 2],
+    /// The proxies by which each of the two is reached.
+    pub(crate) through: [Option<String>; 2],
+    /// Without TLS, so that a proxy can read what passes.
+    pub(crate) plaintext: bool,
+    /// More lines for both configurations.
+    pub(crate) more: String,
+}
+
+impl Road {
+    /// Straight from one to the other.
+    pub(crate) fn new(link: Link) -> Self {
+        let listens = [free_address(), free_address()];
+        Self { link, listens, through: [None, None], plaintext: link == Link::Blockade, more: String::new() }
+    }
+}
+
+/// Alpha and beta, not running yet.
+pub(crate) async fn pair(place: &Path, road: &Road) -> [Organisation; 2] {
+    let [alpha, beta] = &road.listens;
+    let plans = [Plan::new(place, "alpha", alpha.clone()), Plan::new(place, "beta", beta.clone())];
     for plan in &plans {
-        plan.init(link).await;
+        plan.init(road).await;
     }
     let [alpha, beta] = &plans;
-    beta.add(&alpha.card(None).await, "alpha", &[]).await;
+    beta.add(&alpha.card(road, 0).await, "alpha", &[]).await;
     // What beta has minted is what alpha needs: the token that alpha presents, and the one that it expects.
     let (present, expect) = (beta.file("from-alpha.token"), beta.file("alpha.token"));
     let tokens = ["--token".as_ref(), present.as_ref(), "--accept-token".as_ref(), expect.as_ref()];
-    alpha.add(&beta.card(through).await, "beta", &tokens).await;
-    match link {
+    alpha.add(&beta.card(road, 1).await, "beta", &tokens).await;
+    match road.link {
         Link::Http => plans.iter().for_each(|plan| plan.replace("\"websocket\"", "\"http\"")),
         // Alpha's connection is enough for both directions.
         Link::Websocket | Link::Blockade => beta.replace("\"websocket\"", "\"none\""),
+        Link::Both => beta.replace("\"websocket\"", "\"http\""),
     }
     plans.map(|plan| {
         let token = fs::read_to_string(plan.file("admin.token")).expect("init made the token");
@@ -39,7 +62,8 @@ pub(crate) async fn pair(place: &Path, link: Link, through: Option<&str>, beta_l
 /// hands out by itself.
 pub(crate) fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 17_000).expect("small enough");
+    // Runs that begin together have numbers that follow each other, and each needs many ports.
+    let start = u16::try_from(std::process::id().wrapping_mul(211) % 17_000).expect("small enough");
     loop {
         let port = 12_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
@@ -48,9 +72,21 @@ pub(crate) fn free_address() -> String {
     }
 }
 
+/// This program: the one that was built with the tests, or the one that the environment names.
+pub(crate) fn program_path() -> PathBuf {
+    match std::env::var_os("PUSHPULL_CHAOS_BINARY") {
+        Some(path) => fs::canonicalize(&path).unwrap_or_else(|error| panic!("PUSHPULL_CHAOS_BINARY: {error}")),
+        None => env!("CARGO_BIN_EXE_pushpull").into(),
+    }
+}
+
 /// This program, without the caller's own configuration in its environment.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pushpull"));
+    clean(Command::new(program_path()))
+}
+
+/// A command without the caller's own configuration, which dies with the test.
+pub(crate) fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PUSHPULL_") {
             command.env_remove(name);
@@ -77,13 +113,13 @@ impl Plan {
         self.directory.join(name)
     }
 
-    async fn init(&self, link: Link) {
+    async fn init(&self, road: &Road) {
         let issuer = format!("https://{}.example", self.name);
         let directory = self.directory.to_str().expect("a path in UTF-8");
         let args = ["init", directory, "--issuer", &issuer, "--listen", &self.listen, "--admin-listen", &self.admin];
         done(&args.map(OsStr::new)).await;
-        let mut more = "\n[network]\nallow = [\"127.0.0.0/8\"]\n".to_owned();
-        if link == Link::Blockade {
+        let mut more = format!("\n[network]\nallow = [\"127.0.0.0/8\"]\n{}", road.more);
+        if road.plaintext {
             more.push_str("\n[server.tls]\nmode = \"dangerous-plaintext\"\n");
         }
         if let Ok(level) = std::env::var("PUSHPULL_CHAOS_LOG") {
@@ -93,9 +129,10 @@ impl Plan {
     }
 
     /// The card for the partner, with another endpoint than our own if there is a proxy.
-    async fn card(&self, through: Option<&str>) -> PathBuf {
+    async fn card(&self, road: &Road, side: usize) -> PathBuf {
         let config = self.file("pushpull.toml");
-        let endpoint = through.map(|proxy| format!("http://{proxy}/pushpull"));
+        let scheme = if road.plaintext { "http" } else { "https" };
+        let endpoint = road.through[side].as_ref().map(|proxy| format!("{scheme}://{proxy}/pushpull"));
         let mut args = vec!["peer".as_ref(), "card".as_ref(), "--name".as_ref(), self.name.as_ref()];
         match &endpoint {
             Some(endpoint) => args.extend(["--endpoint", endpoint].map(OsStr::new)),

@@ -50,8 +50,8 @@ pub(crate) enum Again {
 }
 
 /// Events each way and kills of each side, where the environment says nothing.
-const EVENTS: usize = 3_000;
-const KILLS: usize = 3;
+const EVENTS: usize = 1_000;
+const KILLS: usize = 2;
 
 impl Plan {
     pub(crate) fn from_environment(link: Link) -> Self {
@@ -60,6 +60,12 @@ impl Plan {
         let kills = number("PUSHPULL_CHAOS_KILLS").map_or(KILLS, |kills| kills as usize);
         let blows = blows(kills, &mut Random::new(seed, "blows"));
         Self { link, seed, events, kills, blows }
+    }
+
+    /// Nobody is killed.
+    pub(crate) fn calm(link: Link, events: usize) -> Self {
+        let seed = number("PUSHPULL_CHAOS_SEED").unwrap_or_else(fresh_seed);
+        Self { link, seed, events, kills: 0, blows: Vec::new() }
     }
 
     pub(crate) fn opening(&self) -> String {
@@ -116,12 +122,12 @@ fn blows(kills: usize, random: &mut Random) -> Vec<Blow> {
     blows
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a whole number, and is {text:?}")))
 }
 
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     // Short enough to be typed again.
     RandomState::new().hash_one(std::process::id()) % 1_000_000_000
@@ -131,7 +137,7 @@ fn fresh_seed() -> u64 {
 pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(seed: u64, part: &str) -> Self {
+    pub(crate) fn new(seed: u64, part: &str) -> Self {
         let mut random = Self(seed);
         for byte in part.bytes() {
             random.0 = random.0.rotate_left(7) ^ u64::from(byte);
@@ -152,6 +158,11 @@ impl Random {
     /// From 0 to below 1.
     pub(crate) fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Another source, which this one decides.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.next())
     }
 
     /// Shorter than `longest`.

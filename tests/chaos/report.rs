@@ -1,6 +1,7 @@
 //! The figures of a run that kept every promise.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -10,6 +11,7 @@ use crate::blockade::Blockade;
 use crate::killer::Kills;
 use crate::organisation::History;
 use crate::process::Memory;
+use crate::sidings::Terms;
 use crate::submission::Submitted;
 use crate::world::{Violation, World};
 
@@ -76,11 +78,28 @@ pub(crate) struct Report<'a> {
     world: &'a World,
     parts: Parts,
     figures: Figures,
+    terms: Terms,
 }
 
+/// Of all runs of this process so far: how many, kills, and the terms of the accounts.
+static TOTAL: Mutex<(usize, usize, Terms)> = Mutex::new((0, 0, Terms { acked: 0, refused: 0, dead: 0, queued: 0 }));
+
 impl<'a> Report<'a> {
-    pub(crate) fn new(world: &'a World, parts: Parts, figures: Figures) -> Self {
-        Self { world, parts, figures }
+    pub(crate) fn new(world: &'a World, parts: Parts, figures: Figures, terms: Terms) -> Self {
+        Self { world, parts, figures, terms }
+    }
+
+    /// Says what all runs have come to so far.
+    pub(crate) fn add_to_total(&self) {
+        let mut total = TOTAL.lock().expect("nobody panicked");
+        let (runs, kills, terms) = &mut *total;
+        *runs += 1;
+        *kills += self.world.kills();
+        terms.acked += self.terms.acked;
+        terms.refused += self.terms.refused;
+        terms.dead += self.terms.dead;
+        terms.queued += self.terms.queued;
+        println!("chaos kills: {runs} links so far, {kills} kills, {terms}, lost 0, doubled 0");
     }
 
     /// Median and longest time from a process's start to its being ready, and how many there were.
@@ -95,7 +114,7 @@ impl<'a> Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { world, parts, figures } = self;
+        let Self { world, parts, figures, .. } = self;
         let plan = &world.plan;
         let events = plan.events as f64;
         let per_second = |time: Duration| events / time.as_secs_f64();
@@ -140,6 +159,7 @@ impl fmt::Display for Report<'_> {
             kills.in_recovery,
             kills.when_ready,
         )?;
+        writeln!(f, "  accounts       {}", self.terms)?;
         let (median, longest, starts) = self.ready();
         writeln!(f, "  ready after    median {median:.0?}, longest {longest:.0?}, of {starts} starts")?;
         let [alpha, beta] = figures.memories;

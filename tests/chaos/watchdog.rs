@@ -16,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const TELL: Duration = Duration::from_secs(5);
 /// A pause that is worth a line.
 const LONG_PAUSE: Duration = Duration::from_secs(3);
+/// One that is worth knowing what both sides say.
+const WORTH_A_LOOK: Duration = Duration::from_secs(30);
 
 /// Ends only with a violation.
 pub(crate) async fn watch(world: &World) -> Violation {
@@ -34,12 +36,20 @@ pub(crate) async fn watch(world: &World) -> Violation {
             }
             (steps, moved_at) = (now, Instant::now());
         }
+        if world.progress() >= 1.0 {
+            // There is no more to do; what else goes on may take its time.
+            moved_at = Instant::now();
+        }
         if told_at.elapsed() > TELL {
             told_at = Instant::now();
             tell(world).await;
             if moved_at.elapsed() > LONG_PAUSE {
                 let statuses = accounts::statuses(world).await;
-                println!("  {} no progress, the two say {statuses:?}", at(world));
+                if let Some([alpha, beta]) = &statuses
+                    && moved_at.elapsed() > WORTH_A_LOOK
+                {
+                    println!("  {} no progress, alpha says {alpha}\n    beta says {beta}", at(world));
+                }
                 let over = statuses.as_ref().is_some_and(|both| both.iter().all(|status| status["queued"] == 0));
                 if over && world.all_accepted() && moved_at.elapsed() > LOST_AFTER {
                     return Violation::new(format!(

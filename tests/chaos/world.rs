@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use crate::Link;
 use crate::events::Events;
 use crate::organisation::Organisation;
-use crate::pairing::{free_address, pair};
+use crate::pairing::{Road, free_address, pair};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
+use crate::sidings::{self, Sidings};
 
 /// One run. A side is known by its index: 0 is alpha, 1 is beta.
 pub(crate) struct World {
@@ -23,6 +24,9 @@ pub(crate) struct World {
     /// What each side sends.
     pub(crate) events: [Events; 2],
     pub(crate) proxy: Option<Proxy>,
+    /// Partners beside the two.
+    /// Who is mute and who is nowhere, if they are part of it.
+    pub(crate) sidings: Option<Sidings>,
     pub(crate) started: Instant,
     /// Events that each side has taken in for sending.
     pub(crate) accepted: [AtomicUsize; 2],
@@ -35,6 +39,8 @@ pub(crate) struct World {
     /// The part of the events that may be submitted, as the kills and as the blockade see it: so that neither of them
     /// comes when everything is over.
     pub(crate) may_submit: [watch::Sender<f64>; 2],
+    /// A process has stood still for so long that it may give up a connection on which a request had just come.
+    pub(crate) stood_still: AtomicBool,
 }
 
 /// Indices into [`World::may_submit`].
@@ -44,16 +50,27 @@ pub(crate) const BY_BLOCKADE: usize = 1;
 impl World {
     /// Makes both organisations and starts their daemons.
     pub(crate) async fn new(plan: Plan, place: &Path) -> Self {
-        let beta_listen = free_address();
+        let mut road = Road::new(plan.link);
         let mut proxy = None;
-        let mut through = None;
         if plan.link == Link::Blockade {
             let address = free_address();
             let listener = TcpListener::bind(&address).await.expect("the address is free");
-            proxy = Some(Proxy::start(listener, beta_listen.clone()));
-            through = Some(address);
+            proxy = Some(Proxy::start(listener, road.listens[1].clone()));
+            road.through[1] = Some(address);
         }
-        let sides = pair(place, plan.link, through.as_deref(), beta_listen).await;
+        let sides = pair(place, &road).await;
+        let sidings = Sidings::lay(&sides).await;
+        Self::of(plan, sides, proxy, Some(sidings)).await
+    }
+
+    /// Starts the daemons of two organisations that are made already.
+    pub(crate) async fn of(
+        plan: Plan,
+        sides: [Organisation; 2],
+        proxy: Option<Proxy>,
+        sidings: Option<Sidings>,
+    ) -> Self {
+        sidings::refuse_some(&sides);
         let events = [Events::new(&plan, "alpha", "beta"), Events::new(&plan, "beta", "alpha")];
         // Beta first: it is there when alpha dials.
         for side in sides.iter().rev() {
@@ -64,12 +81,14 @@ impl World {
             sides,
             events,
             proxy,
+            sidings,
             started: Instant::now(),
             accepted: Default::default(),
             confirmed: Default::default(),
             submitting: Default::default(),
             accepting: Default::default(),
             may_submit: [watch::Sender::new(f64::INFINITY), watch::Sender::new(f64::INFINITY)],
+            stood_still: AtomicBool::new(false),
         }
     }
 
@@ -108,6 +127,18 @@ pub(crate) struct Violation {
 impl Violation {
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), jtis: Vec::new() }
+    }
+
+    /// The same, with more to read.
+    pub(crate) fn with(mut self, more: &str) -> Self {
+        self.what = format!("{}\n{more}", self.what);
+        self
+    }
+
+    /// The same, with the command that does it again.
+    pub(crate) fn in_case(mut self, replay: &str) -> Self {
+        self.what = format!("{}\nreplay: {replay}", self.what);
+        self
     }
 
     pub(crate) fn about(mut self, jtis: impl IntoIterator<Item = impl Into<String>>) -> Self {

@@ -34,6 +34,8 @@ struct Behaviour {
     handshake_extra: &'static str,
     /// What `/jwks.json` shows; a 503 without it.
     jwks: Option<Value>,
+    /// How long it thinks before it shows them.
+    jwks_after: Duration,
     handshakes_refused: usize,
     jwks_asked: usize,
 }
@@ -75,6 +77,11 @@ impl Responder {
     /// From now on these are the published keys; none at all makes it a 503.
     pub(crate) fn publish(&self, jwks: Option<Value>) {
         self.behaviour.lock().unwrap().jwks = jwks;
+    }
+
+    /// From now on an answer with keys takes so long.
+    pub(crate) fn publish_slowly(&self, after: Duration) {
+        self.behaviour.lock().unwrap().jwks_after = after;
     }
 
     /// How often the keys were asked for.
@@ -212,11 +219,12 @@ async fn converse(
             return;
         }
         if message.method() == "GET" {
-            let jwks = {
+            let (jwks, after) = {
                 let mut behaviour = behaviour.lock().unwrap();
                 behaviour.jwks_asked += 1;
-                behaviour.jwks.clone()
+                (behaviour.jwks.clone(), behaviour.jwks_after)
             };
+            tokio::time::sleep(after).await;
             let (status, body) = jwks.map_or((503, String::new()), |jwks| (200, jwks.to_string()));
             let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             let _ = wire.write(answer.as_bytes()).await;

@@ -181,7 +181,7 @@ impl End {
     /// What its clocks say.
     pub(super) fn clock(&self, now: Duration) -> Timestamp {
         let wall = Wall(START.0.saturating_add_signed(self.wall_ahead) + now.as_millis() as u64);
-        Timestamp { mono: now - self.started, wall, suspect: self.suspect }
+        Timestamp { mono: now - self.started, wall, shown: wall, suspect: self.suspect }
     }
 
     /// Gathers all news and steps. What comes of it is being committed then.
@@ -236,6 +236,7 @@ impl End {
                 digest: Digest::of(compact.as_bytes()),
                 finding,
                 known,
+                issued_at: Wall(0),
                 label: "other",
             });
         }

@@ -59,7 +59,7 @@ impl Solo {
 
     pub(super) fn clock(&self) -> Timestamp {
         let wall = Wall(START.0.saturating_add_signed(self.wall_ahead) + self.now.as_millis() as u64);
-        Timestamp { mono: self.now, wall, suspect: self.suspect }
+        Timestamp { mono: self.now, wall, shown: wall, suspect: self.suspect }
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -105,7 +105,14 @@ impl Solo {
     /// A SET with these bytes, looked up in the store.
     pub(super) fn arrival(&self, jti: &str, bytes: &str, finding: Finding) -> Arrival {
         let known = self.store.seen.get(jti).cloned();
-        Arrival { jti: jti.into(), digest: Digest::of(bytes.as_bytes()), finding, known, label: "other" }
+        Arrival {
+            jti: jti.into(),
+            digest: Digest::of(bytes.as_bytes()),
+            finding,
+            known,
+            issued_at: Wall(0),
+            label: "other",
+        }
     }
 
     /// Steps, commits and performs, again while rows are read; the objects that left.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::pair::{Left, Pair, Right, Seed};
 use super::solo::{SPEC, Solo, sets, valid, verdicts};
+use crate::clock::Wall;
 use crate::peer::{
-    Audit, Config, Ending, Fate, Finding, Input, Inspected, Outcome, SlotSpec, Transmission, Verdict, Verdicts,
+    Arrival, Audit, Config, Ending, Fate, Finding, Input, Inspected, Outcome, SlotSpec, Transmission, Verdict, Verdicts,
 };
 use crate::set::{ErrorCode, Refusal};
 
@@ -32,6 +33,26 @@ fn a_known_jti_gets_its_first_verdict_for_ever_also_after_a_restart() {
     }
     assert_eq!(solo.store.inbox.len(), 1);
     assert!(solo.audits.iter().all(|audit| matches!(audit, Audit::Refused(1, ..))), "{:?}", solo.audits);
+}
+
+#[test]
+fn a_set_that_is_dated_ahead_of_our_clock_is_remembered_as_of_its_own_date() {
+    let mut solo = Solo::new(Config::default());
+    let now = solo.clock().wall;
+    let month = Wall(now.0 + 40 * 86_400_000);
+    for (jti, finding, issued_at) in [
+        ("ahead", valid(), month),
+        ("verification", Finding::Acknowledge, month),
+        ("past", valid(), Wall(now.0 - 1)),
+        ("bad", refused(), Wall(0)),
+    ] {
+        let set = Arrival { issued_at, ..solo.arrival(jti, jti, finding) };
+        let object = Inspected { sets: vec![set], inbox_room: 9, ..Inspected::default() };
+        solo.input(Input::Arrived { slot: None, object });
+    }
+    solo.step();
+    let since = |jti: &str| solo.store.seen[jti].since;
+    assert_eq!([since("ahead"), since("verification"), since("past"), since("bad")], [month, month, now, now]);
 }
 
 #[test]

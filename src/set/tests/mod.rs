@@ -16,7 +16,8 @@ use super::*;
 use crate::clock::{Timestamp, Wall};
 
 const TYPE: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
-const NOW: Timestamp = Timestamp { mono: Duration::ZERO, wall: Wall(1_700_000_000_000), suspect: false };
+const AT: Wall = Wall(1_700_000_000_000);
+const NOW: Timestamp = Timestamp { mono: Duration::ZERO, wall: AT, shown: AT, suspect: false };
 const IAT: i64 = 1_700_000_000;
 
 /// Signs anything at all, under the kid `raw`.

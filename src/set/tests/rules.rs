@@ -154,6 +154,14 @@ fn iat_has_its_bounds_and_a_suspect_clock_refuses_nothing() {
         assert_eq!(refusal.code, InvalidRequest);
         assert!(matches!(at(offset, suspect), Err(Fault::NotNow(_))), "{offset}");
     }
+    // It may have jumped to the right time: what is dated by that is taken.
+    let jumped = |days: i64| Timestamp { shown: Wall(NOW.wall.0.saturating_add_signed(days * DAY * 1000)), ..suspect };
+    for (days, offset) in [(40, 40 * DAY + 300), (40, 0), (40, -30 * DAY), (-40, 300), (-40, -30 * DAY)] {
+        assert!(at(offset, jumped(days)).is_ok(), "{days} {offset}");
+    }
+    for (days, offset) in [(40, 40 * DAY + 301), (40, -30 * DAY - 1), (-40, 301), (-40, -30 * DAY - 1)] {
+        assert!(matches!(at(offset, jumped(days)), Err(Fault::NotNow(_))), "{days} {offset}");
+    }
     assert_refused(&changed(json!({}), json!({"iat": 1e300})), InvalidRequest, "more than a day");
     assert_refused(&changed(json!({}), json!({"nbf": IAT + 2 * DAY})), InvalidRequest, "`nbf`");
     assert!(matches!(judge(&changed(json!({}), json!({"nbf": IAT + 3600}))), Err(Fault::NotNow(_))));

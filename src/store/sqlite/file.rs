@@ -4,19 +4,21 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::private::{self, Exposed};
 use crate::store::Error;
 
 /// Larger than SQLite's default, which suits rows of a kilobyte.
-const PAGE_SIZE: i64 = 16 * 1024;
+pub(super) const PAGE_SIZE: i64 = 16 * 1024;
 /// Of the writer's page cache, in kibibytes, as the minus says; readers do with SQLite's default of two mebibytes.
 const CACHE_SIZE: i64 = -16 * 1024;
 /// `PRAGMA synchronous`: the log is synced at every commit.
 const SYNCHRONOUS_FULL: i64 = 2;
 /// Nobody keeps a lock for long, as there is one writer and one process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the start may take looking for damage: enough for some hundred MiB.
+const LOOK_THROUGH: Duration = Duration::from_secs(1);
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +122,38 @@ fn read_back(conn: &Connection) -> Result<(), Error> {
         "SQLite does not give the durability that was asked for ({}): put the database on a local disk",
         wrong.join(", ")
     )))
+}
+
+/// Looks for damage to the structure of the file, as rows can only tell of themselves: one that a damaged page has lost
+/// says nothing. Bounded in time, so that a large file may not be looked through to its end.
+pub(super) fn look_through(conn: &Connection) -> Result<(), Error> {
+    let interrupt = conn.get_interrupt_handle();
+    let (done, watched) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::Builder::new().name("pushpull-look".to_owned()).spawn(move || {
+        if watched.recv_timeout(LOOK_THROUGH) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+        }
+    });
+    let watch = watch.map_err(|error| Error::Fatal(format!("cannot start a thread: {error}")))?;
+    let found = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    drop(done);
+    // It has nothing to panic about.
+    let _ = watch.join();
+    match found {
+        Ok(found) if found == "ok" => Ok(()),
+        Ok(found) => Err(Error::Fatal(format!(
+            "the database is damaged ({}): restore a backup",
+            found.lines().last().unwrap_or_default().trim()
+        ))),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            tracing::info!(
+                seconds = LOOK_THROUGH.as_secs(),
+                "the database is too large to be looked through for damage at the start; its rows are checked when they are read"
+            );
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Opens a file for reading and writing that only its owner may touch, whatever the umask.

@@ -32,11 +32,15 @@ impl Journal for Sqlite {
     }
 
     fn read_dead_letters(&self, stretch: Stretch) -> Pending<'_, DeadPage> {
-        Box::pin(reader::read(&self.shared, move |conn, _| dead::stretch(conn, stretch)))
+        Box::pin(reader::read(&self.shared, move |conn, shared| {
+            dead::stretch(conn, stretch).inspect(|page| shared.report_damaged_letters(&page.damaged))
+        }))
     }
 
     fn dead_letters_at(&self, peer: PeerId, seqs: Vec<u64>) -> Pending<'_, DeadPage> {
-        Box::pin(reader::read(&self.shared, move |conn, _| dead::at(conn, peer, seqs)))
+        Box::pin(reader::read(&self.shared, move |conn, shared| {
+            dead::at(conn, peer, seqs).inspect(|page| shared.report_damaged_letters(&page.damaged))
+        }))
     }
 
     fn read_inbox(&self, consumer: String, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>> {

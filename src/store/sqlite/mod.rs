@@ -8,6 +8,7 @@ mod file;
 mod inbox;
 mod journal;
 mod kept;
+mod log;
 mod migrate;
 mod purge;
 mod reader;
@@ -146,9 +147,11 @@ impl Sqlite {
 
 fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let (path, lock) = file::claim(path)?;
+    log::check(&path)?;
     let conn = file::connect(&path, Use::Write)?;
     let state = schema::check(&conn)?;
     file::harden(&conn)?;
+    file::look_through(&conn)?;
     match state {
         State::New => schema::create(&conn)?,
         State::Older(version) => migrate::run(&conn, version)?,

@@ -59,7 +59,10 @@ pub(super) enum State {
 pub(super) fn check(conn: &Connection) -> Result<State, Error> {
     let application: i64 = match conn.pragma_query_value(None, "application_id", |row| row.get(0)) {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            return Err(Error::Invalid("this is not a SQLite database: name another file".to_owned()));
+            return Err(Error::Invalid(
+                "this is not a SQLite database, or its beginning is damaged: name another file, or restore a backup"
+                    .to_owned(),
+            ));
         }
         other => other?,
     };
@@ -71,7 +74,12 @@ pub(super) fn check(conn: &Connection) -> Result<State, Error> {
             return Err(Error::Invalid("this is the SQLite database of another program: name another file".to_owned()));
         }
     }
-    let version: i64 = conn.query_row("SELECT version FROM schema", [], |row| row.get(0))?;
+    let version: Option<i64> = conn.query_row("SELECT version FROM schema", [], |row| row.get(0)).optional()?;
+    let Some(version) = version else {
+        return Err(Error::Fatal(
+            "the row of table schema is missing: the file is damaged: restore a backup".to_owned(),
+        ));
+    };
     match version {
         VERSION => return Ok(State::Ours),
         1..VERSION => return Ok(State::Older(version)),

@@ -13,8 +13,11 @@ use super::kept::{Ends, Position};
 use super::reader::Readers;
 use super::seen::Seen;
 use crate::codes::Code;
-use crate::peer::PeerId;
+use crate::peer::{PeerId, Place};
 use crate::store::Error;
+
+/// Damaged dead letters that the log is told of, at most.
+const LETTERS_TOLD: usize = 1_000;
 
 /// The store's state as far as it is durable, or does not need to be.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub(super) struct Shared {
     directory: Mutex<Directory>,
     consumers: Mutex<BTreeMap<String, Consumer>>,
     damaged: Mutex<BTreeSet<u64>>,
+    damaged_letters: Mutex<BTreeSet<Place>>,
     inbox_len: AtomicU64,
     purged: AtomicU64,
     healthy: AtomicBool,
@@ -77,6 +81,7 @@ impl Shared {
             directory: Mutex::new(directory),
             consumers: Mutex::new(consumers.collect()),
             damaged: Mutex::default(),
+            damaged_letters: Mutex::default(),
             inbox_len: AtomicU64::new(0),
             purged: AtomicU64::new(ends.purged),
             healthy: AtomicBool::new(true),
@@ -140,6 +145,15 @@ impl Shared {
     pub(super) fn report_damaged(&self, seq: u64) {
         if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(seq) {
             tracing::error!(code = %Code::DataDamaged, seq, database = %self.path.display(), "an inbox row is damaged: it is kept, but not handed out");
+        }
+    }
+
+    /// Damaged dead letters were met. Said once for each, as far as they are few.
+    pub(super) fn report_damaged_letters(&self, places: &[Place]) {
+        let mut known = self.damaged_letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = places.iter().filter(|place| known.len() < LETTERS_TOLD && known.insert(**place)).count();
+        if fresh > 0 {
+            tracing::error!(code = %Code::DataDamaged, count = fresh, database = %self.path.display(), "dead letters are damaged: they are kept, and can only be discarded");
         }
     }
 

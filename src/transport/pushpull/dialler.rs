@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tracing::{info, warn};
 
-use super::initiator::Initiator;
+use super::initiator::{Failures, Initiator};
 use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::auth::Secret;
@@ -69,8 +69,9 @@ const OPENING: Duration = Duration::from_secs(10);
 /// Keeps the link until `stop` turns true.
 pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut stop: watch::Receiver<bool>) {
     let seed = dial.clock.now().wall.0 ^ u64::from(partner.id.0);
+    let mut failures = Failures::new(seed);
     if dial.http_only {
-        return dial.initiator(&partner, &config).run(stop, seed).await;
+        return dial.initiator(&partner, &config).run(stop, seed, &mut failures).await;
     }
     let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), seed);
     let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
@@ -101,6 +102,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 if since.elapsed() >= GOOD && !farewell.overloaded {
                     reconnect.reset();
                     upgrade.reset();
+                    failures.reset();
                     broken = 0;
                 }
                 broken += u32::from(farewell.broke_off);
@@ -112,7 +114,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                     // Something on the way lets them open and then cuts them.
                     broken = 0;
                     socketless(&partner, &format!("WebSockets do not last: {}", farewell.why));
-                    opened = dial.bridge(&partner, &config, &mut upgrade, stop.clone(), seed).await;
+                    opened = dial.bridge(&partner, &config, &mut upgrade, &mut failures, stop.clone(), seed).await;
                     Duration::ZERO
                 }
             }
@@ -127,13 +129,16 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                     () = pausing => {}
                     _ = stop.wait_for(|stop| *stop) => return,
                 }
-                opened = dial.bridge(&partner, &config, &mut upgrade, stop.clone(), seed).await;
+                opened = dial.bridge(&partner, &config, &mut upgrade, &mut failures, stop.clone(), seed).await;
                 Duration::ZERO
             }
             Err(Refused::Handshake(why)) => {
                 socketless(&partner, &why);
-                reconnect.reset();
-                opened = dial.bridge(&partner, &config, &mut upgrade, stop.clone(), seed).await;
+                opened = dial.bridge(&partner, &config, &mut upgrade, &mut failures, stop.clone(), seed).await;
+                if !failures.last_failed() {
+                    // There was a partner: something that takes connections and resets them is none.
+                    reconnect.reset();
+                }
                 Duration::ZERO
             }
         };
@@ -152,12 +157,13 @@ impl Dial {
         partner: &Arc<Partner>,
         config: &Arc<Config>,
         upgrade: &mut Backoff,
+        failures: &mut Failures,
         mut stop: watch::Receiver<bool>,
         seed: u64,
     ) -> Option<Opened> {
         let (enough, until) = watch::channel(false);
         let initiator = self.initiator(partner, config);
-        let exchanges = initiator.run(until, seed);
+        let exchanges = initiator.run(until, seed, failures);
         // Beside the exchanges: an attempt may hang for long where WebSockets are swallowed without an answer.
         let attempts = async {
             let end = async {

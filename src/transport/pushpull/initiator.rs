@@ -32,6 +32,36 @@ const ASK_SOON: Duration = Duration::from_millis(100);
 /// How long until an actor that has ended is asked for anew.
 const SUCCESSOR: Duration = Duration::from_secs(1);
 
+/// Exchanges that failed in a row, and the pauses between them. They outlive a change from HTTP to attempts at a WebSocket
+/// and back: else each change would begin with short pauses again, and a partner that is down be dialled too often.
+pub(super) struct Failures {
+    pauses: Backoff,
+    last_failed: bool,
+}
+
+impl Failures {
+    pub(super) fn new(seed: u64) -> Self {
+        let pauses = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed);
+        Self { pauses, last_failed: false }
+    }
+
+    /// The partner is there.
+    pub(super) fn reset(&mut self) {
+        self.pauses.reset();
+        self.last_failed = false;
+    }
+
+    /// Whether the last exchange failed.
+    pub(super) fn last_failed(&self) -> bool {
+        self.last_failed
+    }
+
+    fn pause(&mut self) -> Duration {
+        self.last_failed = true;
+        self.pauses.pause()
+    }
+}
+
 /// How one exchange went.
 enum Exchange {
     Done,
@@ -46,8 +76,13 @@ enum Exchange {
 
 impl Initiator {
     /// Runs until `stop` turns true; the exchange under way is finished first.
-    pub(super) async fn run(&self, mut stop: watch::Receiver<bool>, seed: u64) {
-        let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed);
+    pub(super) async fn run(&self, mut stop: watch::Receiver<bool>, seed: u64, failures: &mut Failures) {
+        if failures.last_failed() {
+            tokio::select! {
+                () = tokio::time::sleep(failures.pause()) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
         let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), seed);
         // Whatever a partner that cannot dial has for us waits until we ask, so that is what to do first, and first again
         // after a failure.

@@ -69,20 +69,22 @@ impl<S> Watched<S> {
 
     /// Waits, but not for ever.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<GivenUp> {
-        let within = |this: &Self| if this.frames.in_message() { this.patience.left() } else { this.silence_max };
+        // Silence is silence, also in the middle of a message.
+        let slow = self.frames.in_message().then(|| self.patience.left()).filter(|left| *left < self.silence_max);
+        let within = slow.unwrap_or(self.silence_max);
         if self.waiting_since.is_none() {
             let now = Instant::now();
-            let deadline = now + within(self);
+            let deadline = now + within;
             self.waiting_since = Some(now);
             match &mut self.until {
                 Some(until) => until.as_mut().reset(deadline),
-                None => self.until = Some(Box::pin(sleep(within(self)))),
+                None => self.until = Some(Box::pin(sleep(within))),
             }
         }
         if let Some(until) = &mut self.until {
             ready!(until.as_mut().poll(cx));
         }
-        Poll::Ready(if self.frames.in_message() { GivenUp::TooSlow } else { GivenUp::Silent(self.silence_max) })
+        Poll::Ready(if slow.is_some() { GivenUp::TooSlow } else { GivenUp::Silent(self.silence_max) })
     }
 
     /// Takes note of what came after a wait.
@@ -188,6 +190,14 @@ mod tests {
                 tokio::time::sleep(pause).await;
             }
         });
+    }
+
+    #[tokio::test]
+    async fn silence_in_the_middle_of_a_message_is_silence() {
+        let (mut theirs, mut ours) = ends(SHORT, LONG);
+        theirs.write_all(&[0x81, 0x85, 0, 0, 0, 0, b'a']).await.unwrap();
+        let verdict = tokio::time::timeout(SHORT * 10, verdict(&mut ours)).await;
+        assert_eq!(verdict.expect("not a minute later"), Some(GivenUp::Silent(SHORT)));
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use pushpull::engine::Redriving;
 use pushpull::peer::{Act, Fate, Outcome, Place, Redrive, Redriven, Stretch};
 use pushpull::random::Random;
 use pushpull::set::{Digest, Jti};
-use pushpull::store::Journal as _;
+use pushpull::store::{Horizon, Journal as _};
 use tokio::time::sleep;
 
 use super::event::{Death, Event, Org};
@@ -19,7 +19,7 @@ use super::mint::{self, Kind, Order};
 use super::world::{some_of, strikes};
 
 /// Memory is kept for thirty days.
-const KEPT: u64 = 30 * 86_400_000;
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Dead letters that are looked at at once.
 const LETTERS_MAX: usize = 8;
@@ -28,6 +28,8 @@ const LETTERS_MAX: usize = 8;
 pub async fn run(life: Arc<Life>) {
     let mut luck = life.world.luck(&[80, u64::from(life.org.0), life.number]);
     let span = life.world.options.chaos / 6;
+    let mut horizon = Horizon::new(KEPT);
+    horizon.pass(life.clock.now());
     loop {
         sleep(Duration::from_secs(1) + some_of(&mut luck, span)).await;
         life.awake().await;
@@ -40,9 +42,10 @@ pub async fn run(life: Arc<Life>) {
         if !life.member.plan.operates {
             continue;
         }
+        let before = horizon.pass(life.clock.now());
         match luck.below(6) {
             0 => pause(&life, &mut luck).await,
-            1 => purge(&life).await,
+            1 => purge(&life, before).await,
             2 if strikes(&mut luck, 300) => return restart(&life).await,
             _ => redrive(&life, &mut luck).await,
         }
@@ -67,11 +70,9 @@ async fn pause(life: &Arc<Life>, luck: &mut Random) {
 }
 
 /// What the janitor does, a step of it.
-async fn purge(life: &Arc<Life>) {
-    let now = life.clock.now();
+async fn purge(life: &Arc<Life>, before: Option<Wall>) {
     // As the janitor: nothing is forgotten by a clock that is not believed.
-    let before = if now.suspect { Wall(0) } else { Wall(now.wall.0.saturating_sub(KEPT)) };
-    match life.store.purge(before).await {
+    match life.store.purge(before.unwrap_or(Wall(0))).await {
         Ok(_) => life.world.meet("purged"),
         Err(error) => life.supervisor.note_failure(&error),
     }

@@ -143,3 +143,99 @@ async fn a_cut_log_loses_whole_commits_from_the_end_and_nothing_else() {
     }
     assert!(fewest < 5, "the log was cut");
 }
+
+/// A store whose fifteen commits are all in the log, and where the last of them begins there.
+async fn all_in_the_log() -> (Folder, Sqlite, Vec<u8>, usize) {
+    let folder = Folder::new();
+    let store = Sqlite::open(folder.path(), Options::default()).unwrap();
+    store.peer_id("a".to_owned()).await.unwrap();
+    let log = || std::fs::read(log_of(&folder)).unwrap();
+    let mut last = 0;
+    for number in 1..=15 {
+        last = log().len();
+        commit(&store, [Write::Enqueue(row(number, 500)), receive(number)]).await.unwrap();
+    }
+    let whole = log();
+    (folder, store, whole, last)
+}
+
+fn log_of(folder: &Folder) -> PathBuf {
+    PathBuf::from(format!("{}-wal", folder.path().display()))
+}
+
+/// A copy of the store with this log.
+fn with_log(folder: &Folder, log: &[u8]) -> Folder {
+    let copy = Folder::new();
+    std::fs::copy(folder.path(), copy.path()).unwrap();
+    std::fs::write(log_of(&copy), log).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(log_of(&copy), private).unwrap();
+    copy
+}
+
+#[tokio::test]
+async fn a_flipped_byte_in_the_log_costs_no_commit_in_silence_but_perhaps_the_last() {
+    let (folder, _store, log, last) = all_in_the_log().await;
+    let frame = 24 + 16_384;
+    // Every byte of the log's header, a third of each frame's, and some of each page.
+    let frames = (32..log.len()).step_by(frame);
+    let headers = (0..32).chain(frames.enumerate().flat_map(|(number, at)| (at + number % 3..at + 24).step_by(3)));
+    let pages = (32..log.len()).step_by(frame).flat_map(|at| (at + 24..at + frame).step_by(4_001));
+    let mut refused = 0;
+    for at in headers.chain(pages) {
+        let mut flipped = log.clone();
+        flipped[at] ^= 1 << (at % 8);
+        let copy = with_log(&folder, &flipped);
+        match Sqlite::open(copy.path(), Options::default()) {
+            Ok(store) => {
+                let left = store.recover(A).await.unwrap().counts.received;
+                assert!(left == 15 || (left == 14 && at >= last), "byte {at} is flipped: {left} of 15 are left");
+            }
+            Err(why) => {
+                refused += 1;
+                let why = why.to_string();
+                assert!(why.contains("store.db-wal is damaged from byte") && why.contains("backup"), "{at}: {why}");
+            }
+        }
+    }
+    assert!(refused > 15 * 8, "{refused} flips were refused");
+}
+
+#[tokio::test]
+async fn a_last_commit_that_a_power_cut_has_torn_is_no_damage() {
+    let (folder, _store, log, last) = all_in_the_log().await;
+    let sectors: Vec<usize> = (last..log.len()).step_by(512).collect();
+    for (number, sector) in sectors.iter().enumerate().step_by(7) {
+        let mut torn = log.clone();
+        let lost = if number % 2 == 0 { 0..sectors.len() } else { number..sectors.len() };
+        for place in lost.step_by(1 + number % 5) {
+            let end = log.len().min(sectors[place] + 512);
+            torn[sectors[place]..end].fill(0);
+        }
+        let copy = with_log(&folder, &torn);
+        let store = copy.open().await;
+        assert_eq!(store.recover(A).await.unwrap().counts.received, 14, "sector {sector}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_has_lost_a_row_keeps_the_store_shut() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, (1..=4).flat_map(|seq| [Write::Enqueue(row(seq, 100)), receive(seq)])).await.unwrap();
+    store.close().await;
+    let pristine = std::fs::read(folder.path()).unwrap();
+    let mut pages = 0;
+    for page in (0..pristine.len()).step_by(16_384).skip(1) {
+        // A leaf of a table, and the lower byte of how many rows are in it.
+        if pristine[page] == 13 && pristine[page + 4] > 0 {
+            let mut damaged = pristine.clone();
+            damaged[page + 4] -= 1;
+            std::fs::write(folder.path(), damaged).unwrap();
+            let refusal = folder.refusal();
+            assert!(refusal.contains("damaged") && refusal.contains("restore a backup"), "{refusal}");
+            pages += 1;
+        }
+    }
+    assert!(pages > 4, "{pages} pages were tried");
+}

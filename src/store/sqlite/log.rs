@@ -1,0 +1,158 @@
+//! Looks at the log before SQLite does, which takes everything from the first bad frame on for the torn end of a power
+//! cut, and drops it without a word. It may be that; where it cannot, it is damage, and is said (invariant I18).
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::file::PAGE_SIZE;
+use crate::store::Error;
+
+const PAGE: usize = PAGE_SIZE as usize;
+const HEADER: usize = 32;
+const FRAME_HEADER: usize = 24;
+/// The first bytes of a log whose checksums are made of big-endian words; one less where they are little-endian.
+const MAGIC_BIG: u32 = 0x377f_0683;
+
+/// Refuses a log in which something is damaged that was synced: nobody may start with what is left of it.
+///
+/// A power cut can only spoil frames of the last transaction, as each one is synced before the next is written. So a bad
+/// frame is damage when a transaction that ends at it or later is followed by another one. Damage within the last
+/// transaction alone looks like a power cut, and is taken for one.
+pub(super) fn check(database: &Path) -> Result<(), Error> {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    let path = PathBuf::from(name);
+    let unreadable = |error| Error::Fatal(format!("cannot read the log {}: {error}", path.display()));
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(unreadable)?,
+    };
+    let Some(frame) = damaged_frame(BufReader::with_capacity(1 << 18, file)).map_err(unreadable)? else {
+        return Ok(());
+    };
+    let place = match frame {
+        0 => 0,
+        _ => HEADER as u64 + (frame - 1) * (FRAME_HEADER + PAGE) as u64,
+    };
+    Err(Error::Fatal(format!(
+        "the log {} is damaged from byte {place} on, and more was committed behind that, which would be lost: restore the \
+         database and its log from a backup; only to go on without all that stands behind it, cut the log there \
+         (truncate -s {place})",
+        path.display()
+    )))
+}
+
+/// The first bad frame, counted from 1, or 0 for the header, if a power cut cannot have spoilt it.
+fn damaged_frame(mut log: impl Read) -> std::io::Result<Option<u64>> {
+    let mut header = [0; HEADER];
+    if !fill(&mut log, &mut header)? {
+        return Ok(None);
+    }
+    let sums = Sums { big: word(&header, 0) == MAGIC_BIG };
+    let told = (word(&header, 24), word(&header, 28));
+    let reckoned = sums.of((0, 0), &header[..24]);
+    let salts = (word(&header, 16), word(&header, 20));
+    let mut frame = Frame::default();
+    if told != reckoned {
+        // The header is one sector. If the first frame was made to follow it, it was sound then.
+        let follows = frame.read(&mut log)? && [told, reckoned].into_iter().any(|seed| frame.follows(sums, seed));
+        return Ok(follows.then_some(0));
+    }
+    let (mut number, mut sum) = (0, told);
+    let bad = loop {
+        if !frame.read(&mut log)? {
+            return Ok(None);
+        }
+        number += 1;
+        if !frame.follows(sums, sum) {
+            break number;
+        }
+        if frame.salts() != salts {
+            // Made to follow this log's last frame, so it is no left-over of an earlier one.
+            return Ok(Some(number));
+        }
+        sum = frame.sum();
+    };
+    // Whether a transaction that ends here or later is followed by another.
+    let mut seeds = vec![frame.reckon(sums, sum), frame.sum()];
+    let mut ends = frame.ends_transaction();
+    while frame.read(&mut log)? {
+        if ends && frame.salts() == salts && seeds.iter().any(|seed| frame.follows(sums, *seed)) {
+            return Ok(Some(bad));
+        }
+        ends = frame.ends_transaction();
+        seeds = vec![frame.sum()];
+    }
+    Ok(None)
+}
+
+/// A page with what stands before it in the log.
+struct Frame(Box<[u8]>);
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self(vec![0; FRAME_HEADER + PAGE].into())
+    }
+}
+
+impl Frame {
+    /// Reads the next one; false if there is none that is whole.
+    fn read(&mut self, log: &mut impl Read) -> std::io::Result<bool> {
+        fill(log, &mut self.0)
+    }
+
+    /// It is the last one of a transaction: it says how large the database is then.
+    fn ends_transaction(&self) -> bool {
+        word(&self.0, 4) != 0
+    }
+
+    fn salts(&self) -> (u32, u32) {
+        (word(&self.0, 8), word(&self.0, 12))
+    }
+
+    fn sum(&self) -> (u32, u32) {
+        (word(&self.0, 16), word(&self.0, 20))
+    }
+
+    fn reckon(&self, sums: Sums, seed: (u32, u32)) -> (u32, u32) {
+        sums.of(sums.of(seed, &self.0[..8]), &self.0[FRAME_HEADER..])
+    }
+
+    /// Its checksum is right behind a frame with that one.
+    fn follows(&self, sums: Sums, seed: (u32, u32)) -> bool {
+        self.reckon(sums, seed) == self.sum()
+    }
+}
+
+/// How a log's checksums are made.
+#[derive(Clone, Copy)]
+struct Sums {
+    big: bool,
+}
+
+impl Sums {
+    fn of(self, seed: (u32, u32), bytes: &[u8]) -> (u32, u32) {
+        let word = |bytes: [u8; 4]| if self.big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        let (mut first, mut second) = seed;
+        for [a, b, c, d, e, f, g, h] in bytes.as_chunks::<8>().0 {
+            first = first.wrapping_add(word([*a, *b, *c, *d])).wrapping_add(second);
+            second = second.wrapping_add(word([*e, *f, *g, *h])).wrapping_add(first);
+        }
+        (first, second)
+    }
+}
+
+/// A number in a header: big-endian in any case. Zero beyond the end, which no caller asks for.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_be_bytes)
+}
+
+/// Fills the buffer; false if there is too little left.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<bool> {
+    match from.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
