@@ -118,7 +118,7 @@ impl Inspector {
         let is_newer = |tried: Option<Duration>, since: Duration| tried.is_some_and(|started_at| started_at >= since);
         while let Some(since) = newest(&examined)
             && !is_newer(tried, since)
-            && let Some(snapshot) = self.keys.after(tried, since, deadline).await
+            && let Some(snapshot) = self.keys.after(tried, since, arrived_at.mono, deadline).await
         {
             tried = Some(snapshot.started_at);
             let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);
