@@ -220,7 +220,7 @@ const AGE_MAX: f64 = 30.0 * DAY;
 fn age(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     let Some(date) = date(claims, "iat") else { return Ok(()) };
     // By the time that is believed, which the memory goes by too.
-    if date - millis(context.now.wall) >= -AGE_MAX {
+    if date - millis(believed(context)) >= -AGE_MAX {
         return not_ahead(date, "claim `iat` lies ahead of our clock by more than a day", context);
     }
     late("claim `iat` is more than 30 days ago", context)
@@ -230,7 +230,7 @@ fn age(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
 fn expired(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     shape::date(claims, "exp").map_err(malformed)?;
     match date(claims, "exp") {
-        Some(date) if date - millis(context.now.wall) < -LEEWAY => {
+        Some(date) if date - millis(believed(context)) < -LEEWAY => {
             late("the SET has expired by its claim `exp`", context)
         }
         _ => Ok(()),
@@ -246,6 +246,11 @@ fn not_before(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
 /// In milliseconds since the epoch.
 fn date(claims: &Object, name: &str) -> Option<f64> {
     Some(claims.get(name)?.as_f64()? * 1000.0)
+}
+
+/// What tells how old something is.
+fn believed(context: &Context<'_>) -> Wall {
+    if planted::is(Bug::RefuseBySuspectClock) { context.now.shown } else { context.now.wall }
 }
 
 fn millis(wall: Wall) -> f64 {

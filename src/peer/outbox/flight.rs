@@ -209,7 +209,8 @@ impl Outbox {
 
     /// For how long the SET has been unsettled.
     fn age(&self, seq: u64, now: Timestamp) -> Duration {
-        let age = self.entries.get(&seq).map_or(Duration::ZERO, |entry| now.wall.since(entry.accepted_at));
+        let wall = if planted::is(Bug::DeadByWallClock) { now.shown } else { now.wall };
+        let age = self.entries.get(&seq).map_or(Duration::ZERO, |entry| wall.since(entry.accepted_at));
         if planted::is(Bug::DeadByWallClock) {
             return age;
         }

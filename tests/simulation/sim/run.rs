@@ -182,7 +182,15 @@ async fn damage_is_told(world: &Arc<World>) {
     for member in world.members().iter().filter(|member| member.is_real()) {
         let Some(life) = member.life() else { continue };
         for (other, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
-            let Ok(stats) = partner.handle().stats().await else { continue };
+            let Ok(mut stats) = partner.handle().stats().await else { continue };
+            // What waits for its retry is read again then, and no sooner.
+            let most = member.plan.peer.retry_max * 2;
+            let began = world.began.elapsed();
+            while stats.counts.queued > stats.damaged as u64 && world.began.elapsed() < began + most {
+                sleep(Duration::from_secs(5)).await;
+                let Ok(again) = partner.handle().stats().await else { break };
+                stats = again;
+            }
             let (queued, told) = (stats.counts.queued, stats.damaged as u64);
             if queued > told {
                 world.violate(format!(
