@@ -1,8 +1,8 @@
-//! Keys and tokens: made from numbers, so that every process makes the same ones, signed once and used by every seed; and
+//! Keys and tokens: made from numbers, so that every process makes the same ones, signed once and used by many seeds; and
 //! the truth about each of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -81,7 +81,7 @@ pub struct Order {
     pub key: u8,
 }
 
-/// Everything that was ever signed in this process.
+/// What was signed on this thread lately.
 #[derive(Default)]
 struct Mint {
     keys: HashMap<(Org, u8), Arc<SigningKey>>,
@@ -162,9 +162,23 @@ pub fn kid_of(digest: Digest) -> String {
     }
 }
 
+/// So many tokens are kept from one federation to the next.
+const TOKENS_MAX: usize = 50_000;
+
+/// A federation begins on this thread: it can do without the tokens of those before it.
+pub fn begin() {
+    let mut mint = mint();
+    if mint.tokens.len() > TOKENS_MAX {
+        (mint.tokens, mint.truths) = Default::default();
+    }
+}
+
+/// A federation has a thread to itself.
 fn mint() -> MutexGuard<'static, Mint> {
-    static MINT: OnceLock<Mutex<Mint>> = OnceLock::new();
-    MINT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+    thread_local! {
+        static MINT: &'static Mutex<Mint> = Box::leak(Box::default());
+    }
+    MINT.with(|mint| *mint).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Mint {

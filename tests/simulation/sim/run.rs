@@ -52,6 +52,7 @@ thread_local! {
 pub fn run<J: Watch + 'static>(options: Options, judge: J, trace: bool) -> Outcome<J> {
     listen();
     PANICS.with_borrow_mut(Vec::clear);
+    mint::begin();
     paths::lines();
     let recorder = Recorder::new(judge, trace);
     let runtime = tokio::runtime::Builder::new_current_thread()

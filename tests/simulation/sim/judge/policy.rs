@@ -6,6 +6,7 @@ use pushpull::peer::{DeathCause, Outcome};
 use pushpull::set::Jti;
 
 use super::Judge;
+use super::ghost::Track;
 use super::invariant::{Checked, Invariant};
 use crate::sim::event::{Org, Truth};
 
@@ -116,6 +117,18 @@ impl Judge {
         self.not_after_healing(from, to, jti, *cause, times_healed, since_healed)
     }
 
+    /// How long it may take to find out that a key is unknown: the keys of a partner are fetched twice in that time at most, and
+    /// each fetch decides only on what is there just then.
+    fn decided_within(&self, from: Org, to: Org) -> Duration {
+        let is_open = |track: &&Track| {
+            let got = &track.got;
+            let decided_late = self.healed.is_some_and(|healed| got.decided_at >= healed);
+            (got.decision.is_none() || decided_late) && got.came.iter().any(|(_, truth)| *truth == Truth::Unsound)
+        };
+        let open = self.lanes.get(&(from, to)).map_or(0, |lane| lane.sets.values().filter(is_open).count());
+        self.bounds.decide_within * u32::try_from(open.div_ceil(2)).unwrap_or(u32::MAX)
+    }
+
     /// L1: when all is well nothing is given up but what had used up its attempts before. One transmission may have been
     /// under way as a link broke.
     fn not_after_healing(
@@ -137,7 +150,7 @@ impl Judge {
             let came = &track.got.came;
             !came.is_empty() && came.iter().all(|(_, truth)| *truth == Truth::Unsound)
         });
-        if times_healed > 1 && is_unsound && since_healed < self.bounds.decide_within {
+        if times_healed > 1 && is_unsound && since_healed < self.decided_within(from, to) {
             self.tally.excuse("given up before its partner had the keys to refuse it");
             return Ok(());
         }

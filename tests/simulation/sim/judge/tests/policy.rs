@@ -148,3 +148,12 @@ fn l1_a_set_is_given_up_before_its_unknown_key_could_be_asked_for() {
     gives_up_an_unknown_key(Truth::Unsound, 45).breaks(L1);
     gives_up_an_unknown_key(Truth::Sound, 30).breaks(L1);
 }
+
+#[test]
+fn l1_several_unknown_keys_are_asked_for_one_after_the_other() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").note(Event::Healed).after(100).left("a").came("a", Truth::Unsound).attempts(1, 2);
+    scene.came("b", Truth::Unsound).came("c", Truth::Unsound).after(30).left("a").after(60);
+    gives_up(&mut scene, DeathCause::Attempts, 3);
+    assert_eq!(scene.excused("the keys to refuse it"), 1);
+}
