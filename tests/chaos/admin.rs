@@ -1,5 +1,6 @@
 //! A client of a daemon's admin API that takes it in its stride when the daemon is dead.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     token: String,
     /// And when it was last used.
     connection: Option<(SendRequest<Full<Bytes>>, Instant)>,
+    /// What a call waits for.
+    phase: Mutex<&'static str>,
 }
 
 /// An answer, whatever its status.
@@ -32,12 +35,16 @@ pub(crate) struct NoAnswer;
 /// A connection that was not used for so long is not used again: the daemon may just be closing it.
 const IDLE: Duration = Duration::from_secs(2);
 
+/// A call that takes longer is worth a line: every call to a live daemon is answered long before, and a dead one's
+/// connections are reset.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// Longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Client {
     pub(crate) fn new(address: String, token: String) -> Self {
-        Self { address, token, connection: None }
+        Self { address, token, connection: None, phase: Mutex::new("") }
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, NoAnswer> {
@@ -64,11 +71,13 @@ impl Client {
     async fn call(&mut self, method: Method, path: &str, media: &str, body: Bytes) -> Result<Answer, NoAnswer> {
         // A connection whose last request was given up must not be used again.
         let connection = self.connection.take();
-        let calling = async {
+        let what = format!("{method} {path}");
+        let mut calling = Box::pin(async {
             let mut connection = match connection {
                 Some((connection, used)) if !connection.is_closed() && used.elapsed() < IDLE => connection,
                 _ => self.connect().await?,
             };
+            self.waits_for("the connection to be ready");
             connection.ready().await.map_err(|_| NoAnswer)?;
             let request = Request::builder()
                 .method(method)
@@ -78,17 +87,45 @@ impl Client {
                 .header(CONTENT_TYPE, media)
                 .body(Full::new(body))
                 .expect("the request is well-formed");
+            self.waits_for("the head of the answer");
             let response = connection.send_request(request).await.map_err(|_| NoAnswer)?;
             let status = response.status().as_u16();
+            self.waits_for("the body of the answer");
             let body = response.into_body().collect().await.map_err(|_| NoAnswer)?.to_bytes();
             Ok((connection, Answer { status, body }))
+        });
+        let called = match timeout(SLOW, &mut calling).await {
+            Ok(called) => called,
+            Err(_) => {
+                self.tell_slow(&what);
+                timeout(PATIENCE, &mut calling).await.map_err(|_| NoAnswer)?
+            }
         };
-        let (connection, answer) = timeout(PATIENCE, calling).await.map_err(|_| NoAnswer)??;
+        drop(calling);
+        let (connection, answer) = called?;
         self.connection = Some((connection, Instant::now()));
         Ok(answer)
     }
 
+    fn waits_for(&self, phase: &'static str) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    /// What a call waits for, and what the system knows of the connections to this daemon: state 01 is established, 02 a SYN
+    /// without an answer, 0A a listener with the length of its queue.
+    fn tell_slow(&self, what: &str) {
+        let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("  {} {what}: waits for {phase} since {SLOW:?}", self.address);
+        let port = self.address.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).unwrap_or_default();
+        let port = format!(":{port:04X} ");
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        for socket in sockets.lines().filter(|line| line.contains(&port)) {
+            println!("    {}", socket.trim());
+        }
+    }
+
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
+        self.waits_for("a connection");
         let stream = TcpStream::connect(&self.address).await.map_err(|_| NoAnswer)?;
         stream.set_nodelay(true).map_err(|_| NoAnswer)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| NoAnswer)?;
