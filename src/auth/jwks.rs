@@ -187,25 +187,23 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         self.held(&self.state())
     }
 
-    /// Keys to try for a SET whose first copy came at `since` and the present one at `arrival` (monotonic times) when those
-    /// whose fetch started at `tried` do not verify it: the next ones to be had, fetching them if need be. Only keys whose
-    /// fetch started after the first copy came prove that the SET's key is not published; until then ask again, with the
-    /// ones just tried.
+    /// Keys to try for a SET that arrived at `arrival` (monotonic time) when those whose fetch started at `tried` do not
+    /// verify it: the next ones to be had, fetching them if need be. Only keys whose fetch started after it came prove that
+    /// its key is not published; until then ask again, with the ones just tried.
     ///
-    /// `None` means no verdict: a fetch since this copy came has failed, it was not over by `give_up`, or two fetches on
+    /// `None` means no verdict: a fetch since the arrival has failed, it was not over by `give_up`, or two fetches on
     /// demand were made in the last minute. Whoever waits at the same time shares one fetch. Safe to cancel: the fetch goes
     /// on for the others.
     pub async fn after(
         self: &Arc<Self>,
         tried: Option<Duration>,
-        since: Duration,
         arrival: Duration,
         give_up: Instant,
     ) -> Option<Snapshot<K>> {
         loop {
             // Made before looking, so that no end is missed.
             let ended = self.ended.notified();
-            match self.plan(tried, since, arrival) {
+            match self.plan(tried, arrival) {
                 Plan::Have(snapshot) => return Some(snapshot),
                 Plan::GiveUp => return None,
                 Plan::Wait => timeout_at(give_up, ended).await.ok()?,
@@ -247,10 +245,10 @@ impl<K: Send + Sync + 'static> PartnerKeys<K> {
         self.state().trouble.clone()
     }
 
-    fn plan(self: &Arc<Self>, tried: Option<Duration>, since: Duration, arrival: Duration) -> Plan<K> {
+    fn plan(self: &Arc<Self>, tried: Option<Duration>, arrival: Duration) -> Plan<K> {
         let mut state = self.state();
         let is_news = |snapshot: &Snapshot<K>| {
-            snapshot.started_at >= since || tried.is_none_or(|tried| snapshot.started_at > tried)
+            snapshot.started_at >= arrival || tried.is_none_or(|tried| snapshot.started_at > tried)
         };
         if let Some(snapshot) = self.held(&state).filter(is_news) {
             return Plan::Have(snapshot);

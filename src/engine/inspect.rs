@@ -114,11 +114,11 @@ impl Inspector {
         let mut examined = self.examine(fresh, keys).await;
         let in_doubt = |set: &Examined| matches!(set.opinion, Opinion::UnlessNewerKeys(_));
         let since = |set: &Examined| self.doubts.since(&set.digest, arrived_at.mono);
-        let newest = |examined: &[Examined]| examined.iter().filter(|set| in_doubt(set)).map(since).max();
         let is_newer = |tried: Option<Duration>, since: Duration| tried.is_some_and(|started_at| started_at >= since);
-        while let Some(since) = newest(&examined)
-            && !is_newer(tried, since)
-            && let Some(snapshot) = self.keys.after(tried, since, arrived_at.mono, deadline).await
+        // Keys as new as this copy are asked for first: its key may have been published since the first copy came.
+        while examined.iter().any(in_doubt)
+            && !is_newer(tried, arrived_at.mono)
+            && let Some(snapshot) = self.keys.after(tried, arrived_at.mono, deadline).await
         {
             tried = Some(snapshot.started_at);
             let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);

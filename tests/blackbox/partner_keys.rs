@@ -185,9 +185,32 @@ async fn a_set_of_an_unknown_key_is_refused_however_slow_the_key_server_is() {
     tokio::time::sleep(SLOW).await;
     let second = verdict(&link.say(&refused).await, "m");
     assert_eq!(second.as_deref(), Some("invalid_key"), "the keys that were fetched for the first copy decide");
-    // They say nothing about a SET that came after they had been asked for.
+}
+
+#[tokio::test]
+async fn keys_that_came_too_late_for_one_copy_verify_the_next() {
+    let scene = Scene::new("10m").await;
+    let mut link = Link::http(&scene.daemon, &scene.partner);
+    link.say(&scene.object(&["a"], &[])).await;
+    scene.publisher.publish_slowly(SLOW);
     scene.publish(&[&scene.partner.key, &scene.next]);
+    let taken = scene.object(&[], &["n"]);
     assert_eq!(verdict(&link.say(&taken).await, "n"), None);
     tokio::time::sleep(SLOW).await;
     assert_eq!(verdict(&link.say(&taken).await, "n").as_deref(), Some("ack"));
+}
+
+#[tokio::test]
+async fn a_key_that_is_published_between_two_copies_is_asked_for_before_anything_is_refused() {
+    let scene = Scene::new("1s").await;
+    let mut link = Link::http(&scene.daemon, &scene.partner);
+    link.say(&scene.object(&["a"], &[])).await;
+    let early = scene.object(&[], &["m"]);
+    scene.publisher.publish(None);
+    assert_eq!(verdict(&link.say(&early).await, "m"), None, "nobody knows yet");
+    // A refresh brings keys that are newer than the first copy, and its key is published only then.
+    scene.publish(&[&scene.partner.key]);
+    scene.refreshed().await;
+    scene.publish(&[&scene.partner.key, &scene.next]);
+    assert_eq!(verdict(&link.say(&early).await, "m").as_deref(), Some("ack"));
 }

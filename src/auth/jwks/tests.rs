@@ -77,7 +77,7 @@ impl Fixture {
     }
 
     async fn after(&self, tried: Option<Duration>, arrival: Duration) -> Option<Snapshot<Vec<String>>> {
-        self.keys.after(tried, arrival, arrival, Instant::now() + Duration::from_secs(5)).await
+        self.keys.after(tried, arrival, Instant::now() + Duration::from_secs(5)).await
     }
 
     fn current(&self) -> Option<Vec<String>> {
@@ -151,7 +151,7 @@ async fn a_caller_that_gives_up_does_not_end_the_fetch() {
     let fixture = fixture(&[(OK, "keys: a")]).await;
     fixture.answers.forget_permits(1_000);
     let arrival = fixture.advance(1);
-    assert!(fixture.keys.after(None, arrival, arrival, Instant::now() + Duration::from_millis(20)).await.is_none());
+    assert!(fixture.keys.after(None, arrival, Instant::now() + Duration::from_millis(20)).await.is_none());
     fixture.answers.add_permits(1);
     assert_eq!(fixture.newer_than(arrival).await, words("a"));
     assert_eq!(fixture.requests(), 1);
@@ -206,7 +206,7 @@ async fn a_fetch_that_failed_for_one_copy_is_made_again_for_the_next() {
     assert_eq!(fixture.newer_than(since).await, None);
     let arrival = fixture.advance(100);
     let tried = fixture.keys.current().map(|snapshot| snapshot.started_at);
-    let snapshot = fixture.keys.after(tried, since, arrival, Instant::now() + Duration::from_secs(5)).await;
+    let snapshot = fixture.keys.after(tried, arrival, Instant::now() + Duration::from_secs(5)).await;
     assert_eq!(snapshot.map(|snapshot| snapshot.keys.to_vec()), words("a b"));
 }
 
@@ -235,7 +235,7 @@ async fn a_file_is_always_fresh_and_a_bad_one_changes_nothing() {
     let keys = PartnerKeys::from_file("globex", &path, parse, clock.clone()).unwrap();
     clock.0.lock().unwrap().mono = Duration::from_secs(99);
     let arrival = Duration::from_secs(99);
-    let snapshot = keys.after(None, arrival, arrival, Instant::now()).await.unwrap();
+    let snapshot = keys.after(None, arrival, Instant::now()).await.unwrap();
     assert_eq!((snapshot.keys.len(), snapshot.started_at), (1, Duration::from_secs(99)));
     std::fs::write(&path, "garbage").unwrap();
     assert!(keys.reread().unwrap_err().contains("the keys cannot be read"));
