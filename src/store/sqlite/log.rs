@@ -14,15 +14,42 @@ const FRAME_HEADER: usize = 24;
 /// The first bytes of a log whose checksums are made of big-endian words; one less where they are little-endian.
 const MAGIC_BIG: u32 = 0x377f_0683;
 
+/// Refuses to begin where the log stands without its database, or a killed process's index without the log: something was
+/// removed, and with it what was committed. To be called before the file is made.
+///
+/// SQLite writes the first page of the database before the first frame of a log, and removes the index before the log.
+pub(super) fn check_company(database: &Path) -> Result<(), Error> {
+    let size = |suffix| {
+        let path = beside(database, suffix);
+        std::fs::metadata(&path).map_or(None, |found| Some(found.len()))
+    };
+    let (name, log, index) = (database.display(), size("-wal"), size("-shm"));
+    match size("") {
+        None | Some(0) if log.is_some_and(|length| length > HEADER as u64) => Err(Error::Fatal(format!(
+            "the database {name} is missing or empty, and its log {name}-wal is there: restore both from a backup; only to \
+             begin with nothing, remove the log as well"
+        ))),
+        Some(1..) if index.is_some() && log.is_none() => Err(Error::Fatal(format!(
+            "the log {name}-wal is missing, and {name}-shm was left by a process that was killed: what was committed last may \
+             have been in that log: restore the database and its log from a backup; only to go on without, remove {name}-shm"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// Refuses a log in which something is damaged that was synced: nobody may start with what is left of it.
 ///
 /// A power cut can only spoil frames of the last transaction, as each one is synced before the next is written. So a bad
 /// frame is damage when a transaction that ends at it or later is followed by another one. Damage within the last
 /// transaction alone looks like a power cut, and is taken for one.
 pub(super) fn check(database: &Path) -> Result<(), Error> {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
-    let path = PathBuf::from(name);
+    let path = beside(database, "-wal");
     let unreadable = |error| Error::Fatal(format!("cannot read the log {}: {error}", path.display()));
     let file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

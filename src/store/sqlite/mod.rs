@@ -146,6 +146,7 @@ impl Sqlite {
 }
 
 fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
+    log::check_company(path)?;
     let (path, lock) = file::claim(path)?;
     log::check(&path)?;
     let conn = file::connect(&path, Use::Write)?;

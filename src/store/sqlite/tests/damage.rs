@@ -239,3 +239,41 @@ async fn a_page_that_has_lost_a_row_keeps_the_store_shut() {
     }
     assert!(pages > 4, "{pages} pages were tried");
 }
+
+#[tokio::test]
+async fn a_file_that_has_lost_its_company_is_said_and_not_begun_anew() {
+    let killed = Folder::new();
+    let store = killed.open().await;
+    commit(&store, (1..=4).map(|seq| Write::Enqueue(row(seq, 100)))).await.unwrap();
+    let beside = |folder: &Folder, suffix: &str| PathBuf::from(format!("{}{suffix}", folder.path().display()));
+    let files = ["", "-wal", "-shm"].map(|suffix| (suffix, std::fs::read(beside(&killed, suffix)).unwrap()));
+    // What a kill leaves, but for one thing.
+    type Change = dyn Fn(&Folder);
+    let left = |change: &Change| {
+        let folder = Folder::new();
+        for (suffix, bytes) in &files {
+            let path = beside(&folder, suffix);
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        change(&folder);
+        let opened = folder.try_open();
+        (folder, opened)
+    };
+    let (_folder, whole) = left(&|_| ());
+    assert_eq!(outbox(&whole.unwrap()).await.0, [1, 2, 3, 4]);
+    let changes: [(&Change, &str); 3] = [
+        (&|folder| std::fs::remove_file(folder.path()).unwrap(), "is missing or empty, and its log"),
+        (&|folder| std::fs::write(folder.path(), "").unwrap(), "is missing or empty, and its log"),
+        (&|folder| std::fs::remove_file(beside(folder, "-wal")).unwrap(), "-wal is missing, and"),
+    ];
+    for (change, told) in changes {
+        let (folder, opened) = left(change);
+        let Err(Error::Fatal(why)) = opened else { panic!("{told}: it was opened") };
+        assert!(why.contains(told) && why.contains("backup"), "{why}");
+        // Twice, so that the first refusal has made nothing.
+        assert!(folder.try_open().is_err(), "{told}");
+    }
+    let (_folder, without_index) = left(&|folder| std::fs::remove_file(beside(folder, "-shm")).unwrap());
+    assert_eq!(outbox(&without_index.unwrap()).await.0, [1, 2, 3, 4], "the index is made anew");
+}
