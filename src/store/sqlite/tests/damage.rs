@@ -248,8 +248,8 @@ async fn a_file_that_has_lost_its_company_is_said_and_not_begun_anew() {
     let beside = |folder: &Folder, suffix: &str| PathBuf::from(format!("{}{suffix}", folder.path().display()));
     let files = ["", "-wal", "-shm"].map(|suffix| (suffix, std::fs::read(beside(&killed, suffix)).unwrap()));
     // What a kill leaves, but for one thing.
-    type Change = dyn Fn(&Folder);
-    let left = |change: &Change| {
+    type Change<'a> = dyn Fn(&Folder) + 'a;
+    let left = |change: &Change<'_>| {
         let folder = Folder::new();
         for (suffix, bytes) in &files {
             let path = beside(&folder, suffix);
@@ -262,7 +262,7 @@ async fn a_file_that_has_lost_its_company_is_said_and_not_begun_anew() {
     };
     let (_folder, whole) = left(&|_| ());
     assert_eq!(outbox(&whole.unwrap()).await.0, [1, 2, 3, 4]);
-    let changes: [(&Change, &str); 3] = [
+    let changes: [(&Change<'_>, &str); 3] = [
         (&|folder| std::fs::remove_file(folder.path()).unwrap(), "is missing or empty, and its log"),
         (&|folder| std::fs::write(folder.path(), "").unwrap(), "is missing or empty, and its log"),
         (&|folder| std::fs::remove_file(beside(folder, "-wal")).unwrap(), "-wal is missing, and"),
