@@ -9,8 +9,9 @@ use crate::store::Horizon;
 /// How often what is no longer needed is looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
-/// How long seen jtis are remembered, at least (30 days): older SETs are refused by their `iat`.
-const MEMORY: Duration = Duration::from_secs(30 * 86_400);
+/// How long seen jtis are remembered, at least: older SETs are refused by their `iat`, which may be 30 days ago. A day longer,
+/// since a copy may wait from the look at its `iat` to the look at the memory, and a clock go back by what is no jump yet.
+const MEMORY: Duration = Duration::from_secs(31 * 86_400);
 
 /// For as long as the process runs.
 pub(super) async fn tidy(inner: Arc<Inner>) {
@@ -41,6 +42,7 @@ mod tests {
     use crate::transceiver::Transceiver;
 
     const START: u64 = 1_700_000_000_000;
+    const HOUR: Duration = Duration::from_secs(3_600);
     const DAY: Duration = Duration::from_secs(86_400);
 
     /// Shows what it is set to.
@@ -59,8 +61,8 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_came_lately_is_remembered_although_the_clock_was_a_year_ahead_and_believed() {
+    /// With a SET that was seen at the beginning of time.
+    async fn one_seen() -> (Arc<Set>, Arc<Memory>, Transceiver, Jti) {
         let clock = Arc::new(Set(Mutex::default()));
         clock.to(Duration::ZERO, Duration::ZERO);
         let store = Arc::new(Memory::new());
@@ -68,17 +70,32 @@ mod tests {
         let builder = Transceiver::builder("https://us.example").signing_key(key).clock(Arc::clone(&clock) as _);
         let transceiver = builder.store(Arc::clone(&store) as _).start().await.unwrap();
         let peer = store.peer_id("them".to_owned()).await.unwrap();
-        let jti = Jti::from("seen");
-        let at = Wall(START);
+        let (jti, at) = (Jti::from("seen"), Wall(START));
         let answer = Write::Answer { jti: jti.clone(), digest: Digest::default(), verdict: Verdict::Acked, at };
         store.commit(peer, Epoch(1), Arc::new(vec![answer])).await.unwrap();
+        (clock, store, transceiver, jti)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_lately_is_remembered_although_the_clock_was_a_year_ahead_and_believed() {
+        let (clock, store, transceiver, jti) = one_seen().await;
         let mut remembered = Vec::new();
-        for (mono, wall) in [(1, 1), (2, 366), (3, 3), (29, 29), (31, 31)] {
+        for (mono, wall) in [(1, 1), (2, 366), (3, 3), (29, 29), (32, 32)] {
             clock.to(mono * DAY, wall * DAY);
             tokio::time::sleep(2 * TIDY_EVERY).await;
             remembered.push(!store.history(jti.clone()).await.unwrap().is_empty());
         }
         assert_eq!(remembered, [true, true, true, true, false], "and it is forgotten when its time has come");
+        drop(transceiver);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_was_just_young_enough_still_meets_the_memory_of_the_first_when_it_had_to_wait() {
+        let (clock, store, transceiver, jti) = one_seen().await;
+        // Its `iat` was looked at when it was exactly thirty days ago.
+        clock.to(30 * DAY + HOUR, 30 * DAY + HOUR);
+        tokio::time::sleep(2 * TIDY_EVERY).await;
+        assert!(!store.history(jti).await.unwrap().is_empty());
         drop(transceiver);
     }
 }

@@ -80,12 +80,10 @@ fn damaged_frame(mut log: impl Read) -> std::io::Result<Option<u64>> {
     let told = (word(&header, 24), word(&header, 28));
     let reckoned = sums.of((0, 0), &header[..24]);
     let salts = (word(&header, 16), word(&header, 20));
-    let mut frame = Frame::default();
-    if told != reckoned {
-        // The header is one sector. If the first frame was made to follow it, it was sound then.
-        let follows = frame.read(&mut log)? && [told, reckoned].into_iter().any(|seed| frame.follows(sums, seed));
-        return Ok(follows.then_some(0));
+    if told != reckoned || word(&header, 0) | 1 != MAGIC_BIG {
+        return Ok(is_followed(&mut log, &header, told)?.then_some(0));
     }
+    let mut frame = Frame::default();
     let (mut number, mut sum) = (0, told);
     let bad = loop {
         if !frame.read(&mut log)? {
@@ -112,6 +110,26 @@ fn damaged_frame(mut log: impl Read) -> std::io::Result<Option<u64>> {
         seeds = vec![frame.sum()];
     }
     Ok(None)
+}
+
+/// Whether behind a damaged header stands what SQLite would drop with it: a first frame that was made to follow the header,
+/// or a later one that ends a transaction and was made to follow its neighbour. A power cut cannot have spoilt the header
+/// then: it was synced before them. Its word for the order of bytes may be what is damaged, so both are tried.
+fn is_followed(log: &mut impl Read, header: &[u8; HEADER], told: (u32, u32)) -> std::io::Result<bool> {
+    let mut frame = Frame::default();
+    let mut before = None;
+    while frame.read(log)? {
+        let follows = [false, true].into_iter().map(|big| Sums { big }).any(|sums| match before {
+            None => [told, sums.of((0, 0), &header[..24])].into_iter().any(|seed| frame.follows(sums, seed)),
+            Some((salts, sum)) => frame.salts() == salts && frame.ends_transaction() && frame.follows(sums, sum),
+        });
+        // Where all is zero everything seems to follow.
+        if follows && frame.sum() != (0, 0) {
+            return Ok(true);
+        }
+        before = Some((frame.salts(), frame.sum()));
+    }
+    Ok(false)
 }
 
 /// A page with what stands before it in the log.

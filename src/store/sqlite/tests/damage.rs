@@ -202,6 +202,24 @@ async fn a_flipped_byte_in_the_log_costs_no_commit_in_silence_but_perhaps_the_la
 }
 
 #[tokio::test]
+async fn a_log_that_has_lost_its_beginning_is_told_of() {
+    let (folder, _store, log, _) = all_in_the_log().await;
+    // Its header, a sector, a block, and the first page as well; then the bit that tells the order of bytes.
+    for lost in [32, 512, 4_096, 32 + 24 + 16_384] {
+        for with in [0, 0xff] {
+            let mut damaged = log.clone();
+            damaged[..lost].fill(with);
+            let why = with_log(&folder, &damaged).refusal();
+            assert!(why.contains("store.db-wal is damaged from byte 0 on"), "{lost} bytes are {with}: {why}");
+        }
+    }
+    let mut flipped = log;
+    flipped[3] ^= 1;
+    let why = with_log(&folder, &flipped).refusal();
+    assert!(why.contains("store.db-wal is damaged from byte 0 on"), "{why}");
+}
+
+#[tokio::test]
 async fn a_last_commit_that_a_power_cut_has_torn_is_no_damage() {
     let (folder, _store, log, last) = all_in_the_log().await;
     let sectors: Vec<usize> = (last..log.len()).step_by(512).collect();
