@@ -67,6 +67,8 @@ enum Exchange {
     Done,
     /// The partner minds the batch; go on with smaller ones, soon.
     Rejected(String),
+    /// The answer was too large, and fewer SETs are asked for now; ask again, soon.
+    Oversized(String),
     /// Try again after a pause.
     Failed {
         why: String,
@@ -108,7 +110,7 @@ impl Initiator {
                 }
             };
             let exchange = self.exchange(&handle, slot, &object, &mut wanted).await;
-            overdue = matches!(exchange, Exchange::Failed { .. });
+            overdue = matches!(exchange, Exchange::Failed { .. } | Exchange::Oversized(_));
             let pause = match exchange {
                 Exchange::Done => {
                     failures.reset();
@@ -116,7 +118,7 @@ impl Initiator {
                     self.recovered();
                     continue;
                 }
-                Exchange::Rejected(why) => {
+                Exchange::Rejected(why) | Exchange::Oversized(why) => {
                     self.failed(&why);
                     rejections.pause()
                 }
@@ -157,7 +159,7 @@ impl Initiator {
             Ok(response) => response,
             Err(error @ net::Error::TooLarge { .. }) => {
                 wanted.too_large(self.partner.now());
-                return lose(slot, too_large(&error, asked), Duration::ZERO);
+                return too_large(slot, &error, asked, Duration::ZERO);
             }
             Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
         };
@@ -170,7 +172,7 @@ impl Initiator {
                 Ok(answer) => self.take_in(handle, slot, answer, response.body.len()).await,
                 Err(malformed) if malformed.kind.is_too_big() => {
                     wanted.too_large(self.partner.now());
-                    lose(slot, too_large(&malformed, asked), pause)
+                    too_large(slot, &malformed, asked, pause)
                 }
                 Err(malformed) => {
                     lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
@@ -248,10 +250,14 @@ fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
     Exchange::Failed { why, retry_after }
 }
 
-/// With the number of SETs that was asked for: one that is too large alone is for an operator to allow.
-fn too_large(error: &impl std::fmt::Display, asked: u64) -> String {
-    let remedy = if asked > 1 { "fewer SETs are asked for now" } else { "raise limits.object_bytes_max" };
-    format!("the partner's answer is too large: {error}; {asked} SETs were asked for ({remedy})")
+/// One SET that is too large alone is for an operator to allow, and no reason to hurry.
+fn too_large(slot: Slot, error: &impl std::fmt::Display, asked: u64, retry_after: Duration) -> Exchange {
+    let why = |remedy| format!("the partner's answer is too large: {error}; {asked} SETs were asked for ({remedy})");
+    if asked <= 1 {
+        return lose(slot, why("raise limits.object_bytes_max"), retry_after);
+    }
+    slot.close(Ending::Lost { retry_after: Duration::ZERO });
+    Exchange::Oversized(why("fewer are asked for now"))
 }
 
 fn explain(status: StatusCode) -> String {

@@ -37,6 +37,7 @@ const ASK_SOON: Duration = Duration::from_millis(100);
 enum Outcome {
     Done,
     Rejected,
+    Oversized,
     Failed(Duration),
 }
 
@@ -160,7 +161,7 @@ impl Dialler {
                 continue;
             };
             let outcome = self.exchange(&config, &handle, slot, object, link, &mut wanted).await;
-            overdue = matches!(outcome, Outcome::Failed(_));
+            overdue = matches!(outcome, Outcome::Failed(_) | Outcome::Oversized);
             let pause = match outcome {
                 Outcome::Done => {
                     failures.reset();
@@ -173,6 +174,7 @@ impl Dialler {
                     self.life.world.meet("object refused as a whole");
                     rejections.pause()
                 }
+                Outcome::Oversized => rejections.pause(),
                 Outcome::Failed(retry_after) => failures.pause().max(retry_after),
             };
             partner.update_link(|link| link.exchanged_at = None);
@@ -221,7 +223,13 @@ impl Dialler {
                 let answer = partner.inspector().read(body.bytes, config.limits).await;
                 if answer.as_ref().is_err_and(|malformed| malformed.kind.is_too_big()) {
                     self.life.world.meet("answer too large");
+                    let asked = wanted.ask(partner.now());
                     wanted.too_large(partner.now());
+                    if asked > 1 {
+                        objects::malformed(&self.life, self.to, link);
+                        slot.close(Ending::Lost { retry_after: Duration::ZERO });
+                        return Outcome::Oversized;
+                    }
                 }
                 let Ok(answer) = answer else {
                     objects::malformed(&self.life, self.to, link);

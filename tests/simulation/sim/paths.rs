@@ -64,6 +64,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: gave up after attempts", "settled: given up"),
     ("path: sent again", "sent again"),
     ("path: batch refused as a whole", "batch refused"),
+    ("path: answer too large to read", "answer too large"),
     ("path: known SET came again", "came again"),
     ("path: duplicate answered again", "answered again"),
     ("path: known jti with other content", "came with other content"),
