@@ -115,8 +115,11 @@ pub(crate) fn write(path: &Path, rows: &[Row], run: &Run) -> io::Result<()> {
     fs::write(path, text)
 }
 
-/// What cannot be planted before there is something to plant it in.
+/// What no hunt reaches, and what cannot be planted before there is something to plant it in.
 const LATER: &str = "\
+The hunt runs the simulated disk and no other store: what is planted in `src/store/` is for trials by hand with the
+program (`PUSHPULL_PLANTED_BUG`), and nothing here says that it is caught.
+
 Not applicable yet, and planted when what they need is built: 19, a lease without fencing (several nodes that share a
 store); verdicts of one stream that settle another's SETs (delivery by push and by poll, RFC 8935 and RFC 8936).
 ";

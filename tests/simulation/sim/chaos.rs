@@ -7,6 +7,7 @@ use pushpull::random::Random;
 use tokio::time::sleep;
 
 use super::event::{Death, Org};
+use super::judge::FAR;
 use super::member::Member;
 use super::options::Kind;
 use super::world::{World, pick, some_of};
@@ -102,7 +103,7 @@ async fn clock(world: &Arc<World>, member: &Arc<Member>, luck: &mut Random) {
         0 => {
             let sign = pick(luck, &[1, -1]);
             member.wall.jump(sign * luck.below(400 * DAY as u64) as i64);
-            (500, "clock jumped far")
+            (500, FAR)
         }
         1 | 2 => {
             let sign = pick(luck, &[1, -1]);

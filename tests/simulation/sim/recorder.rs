@@ -121,12 +121,14 @@ impl Hash {
                 self.digest(digest);
                 self.text(why);
             }
-            Event::Left { from, to, link, sets, acks, errors, bytes, .. } => {
+            Event::Left { from, to, link, sets, acks, errors, sets_max, bytes, bytes_max } => {
                 self.number(5);
                 self.org(*from);
                 self.org(*to);
                 self.number(*link);
-                self.number(*bytes as u64);
+                for size in [sets_max, bytes, bytes_max] {
+                    self.number(*size as u64);
+                }
                 sets.iter().for_each(|(jti, digest)| {
                     self.text(jti.as_str());
                     self.digest(digest);
@@ -151,8 +153,14 @@ impl Hash {
                 self.org(*partner);
                 writes.iter().for_each(|write| self.write(write));
             }
-            Event::Died { org, contents, .. } | Event::Started { org, contents } | Event::Ends { org, contents } => {
+            Event::Died { org, why, contents } => {
                 self.number(9);
+                self.number(*why as u64);
+                self.org(*org);
+                self.contents(contents);
+            }
+            Event::Started { org, contents } | Event::Ends { org, contents } => {
+                self.number(10 + u64::from(matches!(event, Event::Ends { .. })));
                 self.org(*org);
                 self.contents(contents);
             }
@@ -172,41 +180,57 @@ impl Hash {
     fn write(&mut self, write: &Write) {
         match write {
             Write::Enqueue(row) => {
+                self.number(1);
                 self.number(row.seq);
+                self.number(u64::from(row.attempts));
                 self.text(row.jti.as_str());
                 self.digest(&row.digest);
+                if !row.story.chapters().is_empty() {
+                    self.text(&format!("{:?}", row.story));
+                }
             }
             Write::Attempts { seq, attempts } => {
+                self.number(2);
                 self.number(*seq);
                 self.number(u64::from(*attempts));
             }
             Write::Receive(row) => {
+                self.number(3);
                 self.text(row.jti.as_str());
                 self.digest(&row.digest);
             }
             Write::Settle { seq, jti, outcome, attempts, .. } => {
+                self.number(4);
                 self.number(*seq);
                 self.text(jti.as_str());
                 self.number(u64::from(*attempts));
                 self.text(&format!("{outcome:?}"));
             }
-            Write::Lift { seq, jti, .. } => {
+            Write::Lift { seq, jti, memory } => {
+                self.number(5);
                 self.number(*seq);
                 self.text(jti.as_str());
+                self.text(&format!("{memory:?}"));
             }
             Write::Answer { jti, digest, verdict, .. } => {
+                self.number(6);
                 self.text(jti.as_str());
                 self.digest(digest);
                 self.text(&format!("{verdict:?}"));
             }
-            Write::Paused(paused) => self.number(u64::from(*paused)),
+            Write::Paused(paused) => {
+                self.number(7);
+                self.number(u64::from(*paused));
+            }
         }
     }
 
     fn contents(&mut self, contents: &Contents) {
         for rows in [&contents.outbox, &contents.dead, &contents.inbox] {
+            self.number(rows.len() as u64);
             for (org, rows) in rows {
                 self.org(*org);
+                self.number(rows.len() as u64);
                 rows.iter().for_each(|(jti, digest)| {
                     self.text(jti.as_str());
                     self.digest(digest);
@@ -215,13 +239,23 @@ impl Hash {
         }
         for (org, jtis) in &contents.answered {
             self.org(*org);
-            self.jtis(jtis.iter().map(|(jti, _)| jti));
+            for (jti, is_ack) in jtis {
+                self.text(jti.as_str());
+                self.number(u64::from(*is_ack));
+            }
         }
         for (org, jtis) in &contents.settled {
             self.org(*org);
-            self.jtis(jtis.iter().map(|(jti, _)| jti));
+            for (jti, how) in jtis {
+                self.text(jti.as_str());
+                self.text(how);
+            }
         }
-        contents.damaged.values().for_each(|jtis| self.jtis(jtis));
+        for (org, jtis) in &contents.damaged {
+            self.org(*org);
+            self.jtis(jtis);
+        }
+        self.text(&format!("{:?}", contents.counts));
     }
 }
 

@@ -87,7 +87,7 @@ impl Judge {
     fn look_at_sent(&mut self, org: Org, partner: Org, contents: &Contents) -> Checked {
         let case = self.case(org, partner, None);
         let (looks, now, memory) = (self.looks, self.now, self.bounds.memory);
-        let clock_was_wrong = self.member(org).clock_was_wrong;
+        let clock_was_far = self.member(org).clock_was_far;
         let damaged = self.damaged_of(org, partner, contents)?;
         let lane = self.lanes.entry((org, partner)).or_default();
         let mut look = Look { tally: &mut self.tally, case, looks };
@@ -113,14 +113,14 @@ impl Judge {
                 (format!("the end that it had: {word}"), (*how).to_owned())
             })?;
         }
-        if now < memory && !clock_was_wrong {
+        if now < memory && !clock_was_far {
             look.count(Invariant::I1, "ends remembered", lane.totals.ended, settled.len() as u64)?;
         } else {
             // The memory of what ended longest ago may be gone, by a clock that is wrong even sooner.
             let young = |track: &Track| {
                 let sent = &track.sent;
                 let kept = matches!(sent.standing, Standing::Dead | Standing::Refused) || now < sent.ended_at + memory;
-                sent.standing.has_ended() && kept && !clock_was_wrong && track.seen[Table::Settled as usize] != looks
+                sent.standing.has_ended() && kept && !clock_was_far && track.seen[Table::Settled as usize] != looks
             };
             let missing = lane.sets.iter().find(|(_, track)| young(track)).map(|(jti, _)| jti);
             look.tally.demand(Invariant::I1, case, missing.is_none(), || {
@@ -134,7 +134,7 @@ impl Judge {
     fn look_at_got(&mut self, org: Org, partner: Org, contents: &Contents) -> Checked {
         let case = self.case(org, partner, None);
         let (looks, now, memory) = (self.looks, self.now, self.bounds.memory);
-        let clock_was_wrong = self.member(org).clock_was_wrong;
+        let clock_was_far = self.member(org).clock_was_far;
         let lane = self.lanes.entry((partner, org)).or_default();
         let mut look = Look { tally: &mut self.tally, case, looks };
         let rows = contents.inbox.get(&partner).map_or(&[][..], Vec::as_slice);
@@ -163,12 +163,12 @@ impl Judge {
                 (format!("the verdict that stands: {decision:?}"), format!("ack: {is_ack}"))
             })?;
         }
-        if now < memory && !clock_was_wrong {
+        if now < memory && !clock_was_far {
             look.count(Invariant::I5, "verdicts remembered", lane.totals.answered, answered.len() as u64)?;
         } else {
             let young = |track: &Track| {
                 let got = &track.got;
-                let kept = got.decision.is_some() && now < got.decided_at + memory && !clock_was_wrong;
+                let kept = got.decision.is_some() && now < got.decided_at + memory && !clock_was_far;
                 kept && track.seen[Table::Answered as usize] != looks
             };
             let missing = lane.sets.iter().find(|(_, track)| young(track)).map(|(jti, _)| jti);

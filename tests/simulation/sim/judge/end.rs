@@ -81,7 +81,7 @@ impl Judge {
                     self.tally.excuse("accepted after all was quiet, and under way at the end");
                     continue;
                 }
-                let (expected, holds) = agreement(track);
+                let (expected, holds) = agreement(track, is_new);
                 unacknowledged += u64::from(matches!(track.sent.standing, Standing::Dead) && track.got.handed);
                 self.tally.demand(Invariant::End, case, holds, || (expected, both(track)))?;
                 if track.sent.is_accepted() && track.sent.damaged.is_none() {
@@ -95,20 +95,19 @@ impl Judge {
     }
 }
 
-/// What the sender's end of a SET demands of the receiver's.
-fn agreement(track: &Track) -> (&'static str, bool) {
+/// What the sender's end of a SET demands of the receiver's. One that is new was queued after all was quiet.
+fn agreement(track: &Track, is_new: bool) -> (&'static str, bool) {
     let (sent, got) = (&track.sent, &track.got);
     let came_sound = got.came.iter().any(|(_, truth)| *truth == Truth::Sound);
     match sent.standing {
         Standing::Acked => {
             let holds = match got.decision {
-                // Handed over and confirmed, or still kept for an application that has not read on: the look at the disk has
-                // counted the rows that are not confirmed.
-                Some(Decision::Received) => true,
+                // Nothing is quiet before every application has read on, past what is damaged.
+                Some(Decision::Received) => got.confirmed_at.is_some() || got.damaged_at.is_some() || is_new,
                 Some(Decision::Noted) => !came_sound,
                 _ => false,
             };
-            ("acked: received, and kept until it is confirmed", holds)
+            ("acked: received and confirmed", holds)
         }
         Standing::Refused | Standing::Closed(super::ghost::End::Refused) => {
             ("refused: refused there too, and never handed over", matches!(got.decision, Some(Decision::Refused(_))))

@@ -17,6 +17,8 @@ pub(super) struct Member {
     pub(super) forgot: bool,
     /// Its wall clock was wrong at some time.
     pub(super) clock_was_wrong: bool,
+    /// By so much that what it dated may look older than the memory of jtis.
+    pub(super) clock_was_far: bool,
     /// Kids of the keys that it publishes.
     pub(super) published: Vec<String>,
     /// By which keys it signed each jti; several when it said the same again to another partner.
@@ -34,6 +36,7 @@ impl Member {
             life: 0,
             forgot: false,
             clock_was_wrong: false,
+            clock_was_far: false,
             published: Vec::new(),
             signed: HashMap::new(),
             unconfirmed: 0,

@@ -121,11 +121,11 @@ impl Judge {
     fn first_time(&mut self, org: Org, from: Org, jti: &Jti) -> Checked {
         let case = self.case(org, from, Some(jti));
         let (now, memory) = (self.now, self.bounds.memory);
-        let clock_was_wrong = self.member(org).clock_was_wrong;
+        let clock_was_far = self.member(org).clock_was_far;
         let got = self.got(from, org, jti);
         // A refusal that was written by a clock which was behind by months looks old to whoever purges by the right one. A SET
         // that was taken cannot: to such a clock its `iat` lies ahead, and it gets no verdict.
-        if clock_was_wrong && matches!(got.decision, Some(Decision::Refused(_))) {
+        if clock_was_far && matches!(got.decision, Some(Decision::Refused(_))) {
             self.tally.excuse("a refusal was forgotten that had been written by a clock which was wrong");
             return Ok(());
         }

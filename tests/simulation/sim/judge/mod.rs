@@ -29,6 +29,9 @@ pub use invariant::{Invariant, Tally, Violation};
 pub use isolation::isolated;
 pub use limits::{Bounds, Limits};
 
+/// The one fault of a clock that is longer than the memory of jtis: the others come to hours.
+pub const FAR: &str = "clock jumped far";
+
 /// Looks at every event, and stops at the first breach.
 #[derive(Debug)]
 pub struct Judge {
@@ -217,7 +220,7 @@ impl Judge {
             }
             Event::Fault { org, what } => {
                 if what.contains("clock") {
-                    self.clock_is_wrong(*org);
+                    self.clock_is_wrong(*org, *what == FAR);
                 }
                 Ok(())
             }
@@ -261,9 +264,10 @@ impl Judge {
     }
 
     /// A wrong clock of one, or of all.
-    fn clock_is_wrong(&mut self, org: Option<Org>) {
-        for (member, state) in &mut self.members {
-            state.clock_was_wrong |= org.is_none_or(|org| org == *member);
+    fn clock_is_wrong(&mut self, org: Option<Org>, is_far: bool) {
+        for (_, state) in self.members.iter_mut().filter(|(member, _)| org.is_none_or(|org| org == **member)) {
+            state.clock_was_wrong = true;
+            state.clock_was_far |= is_far;
         }
     }
 }

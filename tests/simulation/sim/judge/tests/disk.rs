@@ -2,8 +2,8 @@ use pushpull::peer::{Counts, Outcome};
 
 use super::scene::{P, Q, Scene, disk, refused};
 use crate::sim::event::{Contents, Event, Role, Truth};
-use crate::sim::judge::Bounds;
 use crate::sim::judge::Invariant::{I1, I2, I5, I8, I18};
+use crate::sim::judge::{Bounds, FAR};
 
 fn received() -> Scene {
     let mut scene = Scene::new();
@@ -65,6 +65,18 @@ fn i5_a_crash_takes_what_was_acked() {
 #[test]
 fn i5_a_crash_takes_the_memory_of_what_was_acked() {
     received().died(Q, disk(P).inbox(&["a"]).done()).breaks(I5);
+}
+
+#[test]
+fn i5_a_clock_that_was_wrong_by_hours_takes_the_memory_of_what_was_acked() {
+    let confirmed = |what| {
+        let mut scene = received();
+        scene.note(Event::Fault { org: Some(Q), what }).handed("a", false).confirmed("a");
+        scene.died(Q, Contents::default());
+        scene
+    };
+    confirmed("clock ran wrong").breaks(I5);
+    confirmed(FAR).passes(I5);
 }
 
 #[test]

@@ -35,6 +35,14 @@ fn end_an_acked_set_was_never_received() {
 }
 
 #[test]
+fn end_an_acked_set_was_never_confirmed() {
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").came("a", Truth::Sound).received("a").handed("a", false).acks(&["a"]);
+    scene.verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).after(1).note(Event::Quiet);
+    ends(&mut scene, P, disk(Q).settled(&[("a", "acked")]).done()).breaks(End);
+}
+
+#[test]
 fn end_a_set_is_received_that_nobody_sent() {
     let mut scene = Scene::new();
     scene.submitted("a").came("a", Truth::Sound).received("a").acks(&["a"]).note(Event::Quiet);

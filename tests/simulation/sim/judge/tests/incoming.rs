@@ -4,8 +4,8 @@ use pushpull::peer::{Verdict, Write};
 
 use super::scene::{H, P, Q, Scene, digest, other};
 use crate::sim::event::{Event, Truth};
-use crate::sim::judge::Bounds;
 use crate::sim::judge::Invariant::{I5, I7, I8, I9, I11, I12, I15, I16, I18, I20};
+use crate::sim::judge::{Bounds, FAR};
 
 /// A SET of `P` is in the inbox of `Q`.
 fn received() -> Scene {
@@ -125,6 +125,26 @@ fn i9_what_came_from_one_is_answered_to_another() {
 #[test]
 fn i9_a_verdict_on_what_came() {
     received().acks(&["a"]).passes(I9);
+}
+
+/// Refused by a process whose clock was wrong like this, and after that decided again.
+fn refused_twice(what: &'static str) -> Scene {
+    let mut scene = Scene::new();
+    scene.note(Event::Fault { org: Some(Q), what }).sent("a").left("a").came("a", Truth::Unsound);
+    scene.answered("a", Scene::refusal()).answered("a", Scene::refusal());
+    scene
+}
+
+#[test]
+fn i8_a_refusal_is_decided_twice_by_a_clock_that_was_wrong_by_hours() {
+    refused_twice("clock jumped").breaks(I8);
+}
+
+#[test]
+fn i8_a_refusal_may_be_forgotten_by_a_clock_that_was_wrong_by_months() {
+    let scene = refused_twice(FAR);
+    scene.passes(I12);
+    assert_eq!(scene.excused("a refusal was forgotten"), 1);
 }
 
 #[test]
