@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::disk::Faults;
 use super::event::Role;
-use super::judge::{Bounds, Judge, Limits, Tally, isolated};
+use super::judge::{Bounds, Invariant, Judge, Limits, Tally, isolated};
 use super::options::{MemberPlan, Options, PairPlan, SMALL_MAX};
-use super::paths::{EXPECTED, Ear};
+use super::paths::{EXPECTED, Ear, SELDOM};
 use super::run::{self, Outcome};
 use super::world::luck;
 
@@ -238,9 +238,15 @@ impl Sum {
         failure
     }
 
-    /// What was expected and never met.
+    /// What was expected and never met, and what the judge never put to the test.
     pub fn unmet(&self) -> Vec<&'static str> {
-        EXPECTED.iter().filter(|(_, key)| !self.met.contains_key(key)).map(|(name, _)| *name).collect()
+        let paths = EXPECTED.iter().filter(|(_, key)| !self.met.contains_key(key)).map(|(name, _)| *name);
+        // I14 is put to the test by two runs of a seed.
+        let tested = |invariant: &Invariant| match invariant {
+            Invariant::I14 => self.isolated_sets > 0,
+            _ => self.tally.tested(*invariant) > 0,
+        };
+        paths.chain(Invariant::ALL.iter().filter(|invariant| !tested(invariant)).map(|i| i.name())).collect()
     }
 }
 
@@ -264,7 +270,7 @@ impl fmt::Display for Sum {
             self.delivered_unacknowledged
         )?;
         writeln!(f, "{:>9} {:>12}  met", "of seeds", "times")?;
-        for (name, key) in EXPECTED {
+        for (name, key) in EXPECTED.iter().chain(SELDOM) {
             let (seeds, all) = self.met.get(key).copied().unwrap_or_default();
             writeln!(f, "{:>8.2}% {all:>12}  {name}", 100.0 * per_seed(seeds))?;
         }

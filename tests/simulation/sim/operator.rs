@@ -72,8 +72,20 @@ async fn pause(life: &Arc<Life>, luck: &mut Random) {
 /// What the janitor does, a step of it.
 async fn purge(life: &Arc<Life>, before: Option<Wall>) {
     // As the janitor: nothing is forgotten by a clock that is not believed.
+    let remembered = || {
+        let contents = life.member.disk.contents();
+        let answered: usize = contents.answered.values().map(Vec::len).sum();
+        let settled: usize = contents.settled.values().map(Vec::len).sum();
+        answered + settled
+    };
+    let had = remembered();
     match life.store.purge(before.unwrap_or(Wall(0))).await {
-        Ok(_) => life.world.meet("purged"),
+        Ok(_) => {
+            life.world.meet("purged");
+            if remembered() < had {
+                life.world.meet("memory of a jti ended");
+            }
+        }
         Err(error) => life.supervisor.note_failure(&error),
     }
 }

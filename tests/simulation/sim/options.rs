@@ -133,6 +133,7 @@ impl Options {
             // Where patience or room ends it is time that decides, and any message more or less makes it another time.
             (member.peer.outbox_max, member.peer.attempts_max) = (1_000_000, 20);
             member.peer.give_up_after = Duration::from_secs(72 * 3600);
+            member.peer.age_max = Duration::from_secs(14 * 86_400);
             if member.role == Role::Forgetful {
                 member.role = Role::Honest;
             }
@@ -221,7 +222,11 @@ impl MemberPlan {
             outbox_max: pick(&mut random, &[20, 200, 1_000_000, 1_000_000]),
             owed_max: pick(&mut random, &[1000, 65_536]),
             refusals_per_second: if is_patient { pick(&mut random, &[1, 100]) } else { 100 },
-            age_max: secs(14 * 86_400),
+            age_max: secs(if is_patient {
+                14 * 86_400
+            } else {
+                pick(&mut random, &[14 * 86_400, 14 * 86_400, 300, 1800])
+            }),
         };
         let limits = pushpull::wire::Limits {
             // Everybody keeps to half of its own limit as the best guess at the partner's. An Initiator that takes less than

@@ -73,6 +73,8 @@ pub(super) struct Ram {
     /// Exactly how far each consumer was handed rows.
     pub(super) given: BTreeMap<String, u64>,
     pub(super) full: bool,
+    /// That its disk is slow has been told.
+    pub(super) slow: bool,
     pub(super) end: Option<End>,
     /// Those who will never be answered.
     pub(super) unanswered: Vec<Order>,

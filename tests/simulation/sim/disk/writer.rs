@@ -71,11 +71,15 @@ pub(super) async fn run(shared: Arc<Shared>, process: Arc<Process>) {
 
 /// Takes its time.
 pub(super) async fn pause(shared: &Shared) {
-    let wait = {
+    let (wait, is_news) = {
         let mut platter = shared.lock();
-        let Platter { luck, faults, .. } = &mut *platter;
-        luck.wait(faults)
+        let Platter { luck, faults, ram, .. } = &mut *platter;
+        let wait = luck.wait(faults);
+        (wait, !wait.is_zero() && !std::mem::replace(&mut ram.slow, true))
     };
+    if is_news {
+        shared.fault("disk slow");
+    }
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
