@@ -12,6 +12,8 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let edits_max = length.div_ceil(3).clamp(1, 4);
     candidates
         .into_iter()
+        // Each character more or less is an edit, and most candidates need no table to be told apart.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= edits_max)
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|&(edits, _)| edits <= edits_max)
         .min_by_key(|&(edits, _)| edits)
