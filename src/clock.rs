@@ -56,7 +56,8 @@ pub struct Timestamp {
     pub wall: Wall,
     /// What the wall clock shows, believed or not.
     pub shown: Wall,
-    /// The wall clock has lately jumped against the monotonic one by more than [`JUMP_MAX`].
+    /// The wall clock has lately jumped against the monotonic one by more than [`JUMP_MAX`], or its time when the process
+    /// started is not likely ([`Clock::resume`]).
     pub suspect: bool,
 }
 
@@ -71,6 +72,10 @@ impl Timestamp {
 pub trait Clock: Send + Sync + 'static {
     /// Reads both clocks at once.
     fn now(&self) -> Timestamp;
+
+    /// What a process before this one has written last was dated so: a wall clock that does not go on from there may be
+    /// wrong. To be called once, at the start. A clock of which that cannot be said need not listen.
+    fn resume(&self, _last: Wall) {}
 }
 
 /// A wall clock that moves this far against the monotonic clock has jumped.
@@ -78,6 +83,10 @@ pub const JUMP_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// After a jump the wall clock must run steadily for this long before it is believed again.
 pub const TRUST_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// A process that starts again so long after the one before is thought to have been away; if it seems longer, its clock may
+/// be wrong.
+pub const AWAY_MAX: Duration = Duration::from_secs(3600);
 
 /// A clock that shows less (2020) has never been set. When it jumps, the new time is the better one at once.
 const NEVER_SET: Wall = Wall(1_577_836_800_000);
@@ -98,6 +107,15 @@ pub struct Watch {
     offset: i64,
     /// Monotonic time of the last jump.
     jumped_at: Option<Duration>,
+    /// What is believed is only a guess until the clock is: none of a clock that was believed.
+    guess: Option<Guess>,
+}
+
+/// What is guessed at the start, when the clock does not go on from where the process before it ended.
+#[derive(Clone, Copy, Debug)]
+struct Guess {
+    /// Wall minus monotonic time, in milliseconds: the real one is not before this.
+    floor: i64,
 }
 
 impl SystemClock {
@@ -121,25 +139,50 @@ impl Clock for SystemClock {
         let mut watch = self.watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         watch.judge(mono, wall)
     }
+
+    fn resume(&self, last: Wall) {
+        let (mono, wall) = (self.started.elapsed(), read_wall());
+        self.watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner).resume(mono, wall, last);
+    }
 }
 
 impl Watch {
     /// A wall clock that is believed, and shows this when monotonic time begins.
     pub fn new(wall: Wall) -> Self {
-        Self { believed: millis(wall), offset: millis(wall), jumped_at: None }
+        Self { believed: millis(wall), offset: millis(wall), jumped_at: None, guess: None }
+    }
+
+    /// What was dated last before monotonic time began: see [`Clock::resume`]. A clock behind that is wrong, and dates go on
+    /// from there; one that is far ahead of it may be right, so dates go by it, but nothing is final.
+    pub fn resume(&mut self, mono: Duration, wall: Wall, last: Wall) {
+        let floor = millis(last).saturating_sub(elapsed(mono));
+        let offset = millis(wall).saturating_sub(elapsed(mono));
+        let (jump, away) = (JUMP_MAX.as_millis() as i64, AWAY_MAX.as_millis() as i64);
+        if (floor.saturating_sub(jump)..=floor.saturating_add(away)).contains(&offset) {
+            return;
+        }
+        (self.believed, self.offset, self.jumped_at) = (offset.max(floor), offset, Some(mono));
+        self.guess = Some(Guess { floor });
     }
 
     /// Looks at a reading of both clocks, in their order: what to think of it.
     pub fn judge(&mut self, mono: Duration, wall: Wall) -> Timestamp {
-        let elapsed = i64::try_from(mono.as_millis()).unwrap_or(i64::MAX);
+        let elapsed = elapsed(mono);
         let offset = millis(wall).saturating_sub(elapsed);
         if offset.abs_diff(self.offset) > JUMP_MAX.as_millis() as u64 {
             (self.offset, self.jumped_at) = (offset, Some(mono));
+            // The clock is being set: the new time is better than a guess, if it is nearer to what is known.
+            if let Some(Guess { floor }) = self.guess
+                && offset >= floor
+                && (self.believed == floor || offset < self.believed)
+            {
+                self.believed = offset;
+            }
         }
         let suspect = self.jumped_at.is_some_and(|at| mono.saturating_sub(at) < TRUST_AFTER);
         let as_before = self.believed.saturating_add(elapsed);
         if !suspect || as_before < millis(NEVER_SET) {
-            self.believed = offset;
+            (self.believed, self.guess) = (offset, None);
             return Timestamp { mono, wall, shown: wall, suspect };
         }
         Timestamp { mono, wall: Wall(u64::try_from(as_before).unwrap_or(0)), shown: wall, suspect }
@@ -167,6 +210,10 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 fn millis(wall: Wall) -> i64 {
     i64::try_from(wall.0).unwrap_or(i64::MAX)
+}
+
+fn elapsed(mono: Duration) -> i64 {
+    i64::try_from(mono.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -242,6 +289,65 @@ mod tests {
         let set = watch.judge(at(1), wall(1, 0));
         assert_eq!((set.wall, set.suspect), (wall(1, 0), true));
         assert_eq!(watch.judge(at(2), wall(2, 0)).wall, wall(2, 0));
+    }
+
+    const DAY: u64 = 24 * HOUR;
+
+    /// A process that starts at this time, after one that dated last an hour before the beginning of time.
+    fn resumed(shown: Wall) -> Watch {
+        let mut watch = Watch::new(shown);
+        watch.resume(Duration::ZERO, shown, Wall(wall(0, 0).0 - HOUR));
+        watch
+    }
+
+    #[test]
+    fn a_clock_that_goes_on_where_the_process_before_ended_is_believed() {
+        for shown in [wall(0, 0), Wall(wall(0, 0).0 - HOUR), Wall(wall(0, 0).0 - HOUR - 299_000)] {
+            let now = resumed(shown).judge(at(0), shown);
+            assert_eq!((now.wall, now.suspect), (shown, false));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_starts_far_ahead_dates_but_decides_nothing_for_ten_minutes() {
+        let mut watch = resumed(wall(0, 15 * DAY));
+        for minute in 0..10 {
+            let now = watch.judge(at(minute), wall(minute, 15 * DAY));
+            assert_eq!((now.wall, now.suspect), (wall(minute, 15 * DAY), true), "{minute}");
+        }
+        assert!(!watch.judge(at(10), wall(10, 15 * DAY)).suspect, "we were away for fifteen days");
+    }
+
+    #[test]
+    fn a_clock_that_starts_behind_dates_as_the_process_before_did() {
+        let year = 365 * DAY;
+        let mut watch = resumed(Wall(wall(0, 0).0 - 5 * year));
+        let behind = watch.judge(at(1), Wall(wall(1, 0).0 - 5 * year));
+        assert_eq!((behind.wall, behind.suspect), (Wall(wall(1, 0).0 - HOUR), true));
+        let set = watch.judge(at(2), wall(2, 0));
+        assert_eq!((set.wall, set.suspect), (wall(2, 0), true), "once it is set it is followed at once");
+        assert!(!watch.judge(at(12), wall(12, 0)).suspect);
+        // Nobody sets it: then it may be that the process before was ahead.
+        let mut watch = resumed(Wall(wall(0, 0).0 - DAY));
+        assert_eq!(watch.judge(at(9), Wall(wall(9, 0).0 - DAY)).wall, Wall(wall(9, 0).0 - HOUR));
+        let believed = watch.judge(at(10), Wall(wall(10, 0).0 - DAY));
+        assert_eq!((believed.wall.0, believed.suspect), (wall(10, 0).0 - DAY, false));
+    }
+
+    #[test]
+    fn what_was_guessed_at_the_start_is_followed_to_a_likelier_time_and_no_other() {
+        let mut watch = resumed(wall(0, 60 * DAY));
+        let back = watch.judge(at(1), wall(1, 0));
+        assert_eq!((back.wall, back.suspect), (wall(1, 0), true), "it was set right");
+        let mut watch = resumed(wall(0, 60 * DAY));
+        for (minute, shown) in [(1, wall(1, 600 * DAY)), (2, Wall(wall(2, 0).0 - 60 * DAY))] {
+            let now = watch.judge(at(minute), shown);
+            assert_eq!((now.wall, now.suspect), (wall(minute, 60 * DAY), true), "neither is likelier");
+        }
+        let mut watch = resumed(wall(0, 60 * DAY));
+        watch.judge(at(11), wall(11, 60 * DAY));
+        let jumped = watch.judge(at(12), wall(12, 0));
+        assert_eq!(jumped.wall, wall(12, 60 * DAY), "a clock that has been believed is not guessed any more");
     }
 
     fn at(minutes: u64) -> Duration {

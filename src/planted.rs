@@ -199,6 +199,8 @@ bugs! {
     StoreForgetsAttempts = 57,
     /// The store marks nothing as redelivered.
     StoreForgetsHandOuts = 58,
+    /// A clock is believed when the process starts, whatever was dated before.
+    ClockBelievedAtStart = 59,
 }
 
 #[cfg(all(test, feature = "planted-bugs"))]

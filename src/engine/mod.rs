@@ -14,6 +14,7 @@ mod pool;
 mod recent;
 mod redrive;
 mod restraint;
+mod resume;
 mod slot;
 mod supervisor;
 
@@ -25,5 +26,6 @@ pub use partner::{Link, Partner, Seat};
 pub use pool::{Pool, Queue};
 pub use recent::{Last, Recent, Refused};
 pub use redrive::{RedriveError, Redriving};
+pub use resume::resume;
 pub use slot::Slot;
 pub use supervisor::{Config, Supervisor};

@@ -64,6 +64,7 @@ struct State {
     purged: u64,
     /// Outgoing first.
     remembered: [HashMap<(PeerId, Jti), Remembered>; 2],
+    last_date: Option<Wall>,
     consumers: BTreeMap<String, Consumer>,
 }
 
@@ -151,6 +152,10 @@ impl Journal for Memory {
         self.answer(move |state| Ok(state.purge(memory_before)))
     }
 
+    fn last_date(&self) -> Pending<'_, Option<Wall>> {
+        self.answer(|state| Ok(state.last_date))
+    }
+
     fn probe(&self) -> Pending<'_, ()> {
         self.answer(|_| Ok(()))
     }
@@ -220,6 +225,7 @@ impl State {
             }
             saved.counts.apply(write);
             if let Some((direction, jti, remembered)) = remember::remembered(write) {
+                self.last_date = Some(remember::newest(&remembered));
                 self.remembered_mut(direction).insert((id, jti.clone()), remembered);
             }
         }

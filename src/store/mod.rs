@@ -117,6 +117,10 @@ pub trait Journal: Send + Sync + 'static {
     /// known of them, whatever is forgotten of their jtis.
     fn purge(&self, memory_before: Wall) -> Pending<'_, bool>;
 
+    /// How the last thing was dated that is remembered of any jti, as far as the store knows what came last: where the process
+    /// before this one stood in time. None if nothing is remembered.
+    fn last_date(&self) -> Pending<'_, Option<Wall>>;
+
     /// Writes something small durably, in the same way as a commit: it returns when the store still turns.
     ///
     /// # Errors

@@ -105,6 +105,10 @@ mod tests {
             self.inner.purge(memory_before)
         }
 
+        fn last_date(&self) -> Pending<'_, Option<Wall>> {
+            self.inner.last_date()
+        }
+
         fn probe(&self) -> Pending<'_, ()> {
             self.inner.probe()
         }

@@ -327,6 +327,8 @@ impl Inner {
     /// Starts what does not run for this peer.
     fn start(&self, entry: &Entry, keys: Arc<PartnerKeys<KeySet>>) {
         let partner = &entry.partner;
+        // What waits for it grows old, and is given up in time, whether or not it ever comes.
+        drop(partner.handle());
         let mut links = entry.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.refresh.get_or_insert_with(|| {
             Task::start(&partner.name, "the refresh of its keys", move |mut stop| {

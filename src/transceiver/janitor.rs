@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::{info, warn};
+
 use super::Inner;
+use crate::clock::Timestamp;
+use crate::codes::Code;
 use crate::store::Horizon;
 
 /// How often what is no longer needed is looked for.
@@ -16,10 +20,11 @@ const MEMORY: Duration = Duration::from_secs(31 * 86_400);
 /// For as long as the process runs.
 pub(super) async fn tidy(inner: Arc<Inner>) {
     let mut horizon = Horizon::new(MEMORY);
-    horizon.pass(inner.clock.now());
+    let mut doubted = false;
+    horizon.pass(look(&inner, &mut doubted));
     loop {
         tokio::time::sleep(TIDY_EVERY).await;
-        let Some(before) = horizon.pass(inner.clock.now()) else { continue };
+        let Some(before) = horizon.pass(look(&inner, &mut doubted)) else { continue };
         loop {
             match inner.journal.purge(before).await {
                 Ok(true) => tokio::task::yield_now().await,
@@ -30,12 +35,27 @@ pub(super) async fn tidy(inner: Arc<Inner>) {
     }
 }
 
+/// What time it is. Says when the clock is not believed any more, and when it is again.
+fn look(inner: &Inner, doubted: &mut bool) -> Timestamp {
+    let now = inner.clock.now();
+    let (shown, dated) = (now.shown.to_rfc3339(), now.wall.to_rfc3339());
+    match (std::mem::replace(doubted, now.suspect), now.suspect) {
+        (false, true) => warn!(
+            code = %Code::ClockSuspect, shown, dated,
+            "the clock is not believed for ten minutes: nothing is given up, refused for its date or forgotten by it"
+        ),
+        (true, false) => info!(shown, "the clock is believed again"),
+        _ => {}
+    }
+    now
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::clock::{Clock, Timestamp, Wall};
+    use crate::clock::{Clock, Wall};
     use crate::peer::{Verdict, Write};
     use crate::set::{Algorithm, Digest, Jti, SigningKey};
     use crate::store::{Epoch, Journal as _, Memory, Registry as _};

@@ -40,7 +40,7 @@ pub use submit::{Submission, SubmitError, SubmitFault};
 
 use crate::auth::{KeyRing, keyring};
 use crate::clock::Clock;
-use crate::engine::{Pool, Supervisor};
+use crate::engine::{self, Pool, Supervisor};
 use crate::metrics::Metrics;
 use crate::peer::PeerId;
 use crate::set::Jti;
@@ -113,6 +113,7 @@ impl Transceiver {
     async fn start(builder: Builder) -> Result<Self, Error> {
         let journal = builder.journal.ok_or(Error::Missing("a store"))?;
         let registry = builder.registry.ok_or(Error::Missing("a store"))?;
+        engine::resume(&*builder.clock, &*journal).await?;
         let keys = match builder.key_ring {
             Some(keys) => keys,
             None if builder.keys.is_empty() => return Err(Error::Missing("a signing key")),

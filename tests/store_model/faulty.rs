@@ -103,6 +103,10 @@ impl Journal for Faulty {
         self.store.purge(memory_before)
     }
 
+    fn last_date(&self) -> Pending<'_, Option<Wall>> {
+        self.store.last_date()
+    }
+
     fn probe(&self) -> Pending<'_, ()> {
         self.store.probe()
     }

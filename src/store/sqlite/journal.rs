@@ -77,6 +77,13 @@ impl Journal for Sqlite {
         Box::pin(self.purge_some(memory_before))
     }
 
+    fn last_date(&self) -> Pending<'_, Option<Wall>> {
+        Box::pin(async move {
+            self.shared.check()?;
+            Ok(self.shared.seen.last_date())
+        })
+    }
+
     fn probe(&self) -> Pending<'_, ()> {
         Box::pin(self.ask(1, |batch| schema::save_meta(batch.conn, Meta::Probe, &[])))
     }

@@ -167,3 +167,19 @@ pub(super) async fn a_waiting_set_is_remembered_although_the_clock_went_back_bef
         }
     }
 }
+
+pub(super) async fn the_last_date_is_that_of_the_last_write_and_not_the_latest(mut fixture: impl Fixture) {
+    assert_eq!(fixture.store().last_date().await.unwrap(), None);
+    let (a, b) = (peer(&fixture, "a").await, peer(&fixture, "b").await);
+    assert_eq!(fixture.store().last_date().await.unwrap(), None, "peers have no date");
+    commit(&fixture, a, [enqueue(7), receive(900)]).await;
+    let first = received(900).received_at;
+    commit(&fixture, b, [refuse(3)]).await;
+    commit(&fixture, a, [receive(900)]).await;
+    let last = received(3).received_at;
+    assert!(last < first, "the clock went back");
+    for _ in 0..2 {
+        assert_eq!(fixture.store().last_date().await.unwrap(), Some(last), "repeated writes count for nothing");
+        fixture.reopen().await;
+    }
+}

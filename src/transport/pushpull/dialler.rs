@@ -231,7 +231,7 @@ impl Dial {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(Error::Http(response))) => {
                 let why = format!("the partner answered {}", response.status().as_u16());
-                Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now().wall)) {
+                Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now().latest())) {
                     (429, Some(wait)) => Refused::Busy(why, wait),
                     _ => Refused::Handshake(why),
                 })

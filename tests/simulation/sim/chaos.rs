@@ -7,7 +7,7 @@ use pushpull::random::Random;
 use tokio::time::sleep;
 
 use super::event::{Death, Org};
-use super::judge::FAR;
+use super::judge::{FAR, FAR_LASTS};
 use super::member::Member;
 use super::options::Kind;
 use super::world::{World, pick, some_of};
@@ -102,8 +102,8 @@ async fn clock(world: &Arc<World>, member: &Arc<Member>, luck: &mut Random) {
     let (long, what) = match luck.below(6) {
         0 => {
             let sign = pick(luck, &[1, -1]);
-            member.wall.jump(sign * luck.below(400 * DAY as u64) as i64);
-            (500, FAR)
+            member.wall.jump(sign * (DAY + luck.below(400 * DAY as u64) as i64));
+            (FAR_LASTS.as_secs(), FAR)
         }
         1 | 2 => {
             let sign = pick(luck, &[1, -1]);
@@ -120,6 +120,10 @@ async fn clock(world: &Arc<World>, member: &Arc<Member>, luck: &mut Random) {
         }
     };
     world.fault(Some(member.org), what);
+    // It may be that the machine has started anew, and that its clock is wrong for that reason.
+    if what == FAR && world.options.faults.kills && luck.below(2) == 0 {
+        kill(world, member);
+    }
     let most = Duration::from_secs(long);
     sleep(some_of(luck, most)).await;
     member.wall.set_right();

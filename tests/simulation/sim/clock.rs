@@ -97,6 +97,11 @@ impl Clock for ProcessClock {
         let (mono, wall) = (self.started.elapsed(), self.wall.now());
         self.watch.lock().unwrap_or_else(PoisonError::into_inner).judge(mono, wall)
     }
+
+    fn resume(&self, last: Wall) {
+        let (mono, wall) = (self.started.elapsed(), self.wall.now());
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).resume(mono, wall, last);
+    }
 }
 
 /// Counts how often the product looks at its clocks, which it does at every step: whoever spins does so very often in little

@@ -61,6 +61,11 @@ impl Life {
     pub async fn new(world: &Arc<World>, member: &Arc<Member>, store: Arc<Store>, number: u64) -> Arc<Self> {
         let org = member.org;
         let clock = ProcessClock::new(Arc::clone(&member.wall), Arc::clone(&member.gauge));
+        // As the product's front door does. A store that may not be read at all is the end of this process anyway.
+        let _ = engine::resume(&*clock, &*store).await;
+        if clock.now().suspect {
+            world.meet("clock suspect at the start");
+        }
         let config = engine::Config {
             peer: Arc::new(member.plan.peer.clone()),
             inbox_max: member.plan.inbox_max,

@@ -42,6 +42,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("fault: WebSockets switched on and off", "WebSockets switched"),
     ("fault: clock jumped", "clock jumped"),
     ("fault: clock jumped by months", "clock jumped far"),
+    ("path: clock suspect at the start", "clock suspect at the start"),
     ("fault: clock stood still", "clock stood still"),
     ("fault: clock ran wrong", "clock ran wrong"),
     ("fault: key server down", "key server down"),

@@ -203,6 +203,10 @@ impl Journal for Store {
         Box::pin(self.flag(Change::Purge { memory_before }))
     }
 
+    fn last_date(&self) -> Pending<'_, Option<Wall>> {
+        Box::pin(self.look(|platter| Ok(platter.visible().last_date)))
+    }
+
     fn probe(&self) -> Pending<'_, ()> {
         Box::pin(async move { self.ask(Change::Probe).await.map(drop) })
     }

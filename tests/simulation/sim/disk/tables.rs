@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
+use pushpull::clock::Wall;
 use pushpull::peer::{
     DeadLetter, DeadPage, Direction, InboxRow, OutboxRow, Outcome, Page, PeerId, Place, Remembered, Saved, Select,
     Stretch, Write,
@@ -53,6 +54,8 @@ pub(super) struct Tables {
     pub(super) outbox: BTreeMap<(PeerId, u64), Row<OutboxRow>>,
     pub(super) dead: BTreeMap<Place, Row<DeadLetter>>,
     pub(super) inbox: BTreeMap<u64, Row<(PeerId, InboxRow)>>,
+    /// How what was remembered last is dated.
+    pub(super) last_date: Option<Wall>,
     /// The newest `seq` of the inbox.
     pub(super) tail: u64,
     /// Up to here the inbox was purged.
@@ -129,6 +132,7 @@ impl Tables {
     }
 
     fn remember(&mut self, peer: PeerId, direction: Direction, jti: Jti, memory: Remembered) {
+        self.last_date = Some(memory::age(&memory));
         let memories = match direction {
             Direction::Out => &mut self.sent,
             Direction::In => &mut self.received,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pushpull::set::{Digest, Jti};
 
+use super::FAR_LASTS;
 use crate::sim::event::{Org, Role, Truth};
 
 /// One organisation.
@@ -19,6 +20,10 @@ pub(super) struct Member {
     pub(super) clock_was_wrong: bool,
     /// By so much that what it dated may look older than the memory of jtis.
     pub(super) clock_was_far: bool,
+    /// The times at which it became so wrong.
+    pub(super) far_since: Vec<Duration>,
+    /// By less than that, but for so long that it had to be believed.
+    pub(super) clock_was_near: bool,
     /// Kids of the keys that it publishes.
     pub(super) published: Vec<String>,
     /// By which keys it signed each jti; several when it said the same again to another partner.
@@ -37,11 +42,22 @@ impl Member {
             forgot: false,
             clock_was_wrong: false,
             clock_was_far: false,
+            far_since: Vec::new(),
+            clock_was_near: false,
             published: Vec::new(),
             signed: HashMap::new(),
             unconfirmed: 0,
             full_at: None,
         }
+    }
+}
+
+impl Member {
+    /// Whether nobody can tell, after a restart, how old that is which it accepted at this time. A clock that is far off for a
+    /// short while is no excuse: it is suspect, also at the start. What was dated by it is another matter.
+    pub(super) fn cannot_tell_age(&self, accepted: Duration) -> bool {
+        let is_in = |since: &Duration| (*since..=*since + FAR_LASTS + Duration::from_secs(10)).contains(&accepted);
+        self.clock_was_near || self.far_since.iter().any(is_in)
     }
 }
 

@@ -32,6 +32,9 @@ pub use limits::{Bounds, Limits};
 /// The one fault of a clock that is longer than the memory of jtis: the others come to hours.
 pub const FAR: &str = "clock jumped far";
 
+/// After so much time at most it is set right again.
+pub const FAR_LASTS: Duration = Duration::from_secs(500);
+
 /// Looks at every event, and stops at the first breach.
 #[derive(Debug)]
 pub struct Judge {
@@ -265,9 +268,15 @@ impl Judge {
 
     /// A wrong clock of one, or of all.
     fn clock_is_wrong(&mut self, org: Option<Org>, is_far: bool) {
+        let now = self.now;
         for (_, state) in self.members.iter_mut().filter(|(member, _)| org.is_none_or(|org| org == **member)) {
             state.clock_was_wrong = true;
             state.clock_was_far |= is_far;
+            if is_far {
+                state.far_since.push(now);
+            } else {
+                state.clock_was_near = true;
+            }
         }
     }
 }

@@ -72,7 +72,9 @@ impl Judge {
         let (written, times, last) = (sent.attempts, sent.times, sent.last);
         let (elapsed, trying) = (now - sent.since, now.saturating_sub(sent.first_at));
         let same_life = sent.life == life;
+        let since = sent.since;
         let (times_healed, since_healed) = (sent.times_healed, now.saturating_sub(sent.healed_at));
+        let cannot_tell = self.member(from).cannot_tell_age(since);
         let tally = &mut self.tally;
         // From the second on each attempt is written when it is counted; the last one ends the SET instead.
         let unwritten = u32::from(matches!(outcome, Outcome::Dead(_)));
@@ -102,8 +104,8 @@ impl Judge {
         }
         let tally = &mut self.tally;
         // What this process accepted is never older than the monotonic clock says. Over a restart only the wall clock
-        // knows how old a row is; where that was wrong, and has run steadily since, nobody can tell.
-        if !same_life && clock_was_wrong {
+        // knows how old a row is; where that was wrong for long, and has run steadily since, nobody can tell.
+        if !same_life && cannot_tell {
             tally.excuse("given up by a wall clock that was wrong when the process started");
         } else {
             // A wall clock that runs wrong is not noticed before it is off by so much.

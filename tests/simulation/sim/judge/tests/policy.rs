@@ -4,6 +4,7 @@ use pushpull::peer::{DeathCause, Outcome};
 
 use super::scene::{P, Q, Scene, digest, disk, limits};
 use crate::sim::event::{Event, Truth};
+use crate::sim::judge::FAR;
 use crate::sim::judge::Invariant::{I13, L1};
 
 fn gives_up(scene: &mut Scene, cause: DeathCause, attempts: u32) -> &mut Scene {
@@ -66,6 +67,24 @@ fn i13_over_a_restart_nobody_knows_better_than_a_wall_clock_that_was_wrong() {
     scene.restarted(P, disk(Q).queued(&["a"]).done());
     gives_up(&mut scene, DeathCause::Age, 0).passes(I13);
     assert_eq!(scene.excused("wall clock"), 1);
+}
+
+#[test]
+fn i13_over_a_restart_a_clock_that_was_far_off_for_a_while_is_no_excuse() {
+    for (before, excused) in [(true, 0), (false, 1)] {
+        let mut scene = Scene::new();
+        let far = Event::Fault { org: Some(P), what: FAR };
+        if before {
+            scene.sent("a").after(20).note(far).after(40);
+            scene.restarted(P, disk(Q).queued(&["a"]).done());
+            gives_up(&mut scene, DeathCause::Age, 0).breaks(I13);
+        } else {
+            scene.note(far).after(20).sent("a").after(40);
+            scene.restarted(P, disk(Q).queued(&["a"]).done());
+            gives_up(&mut scene, DeathCause::Age, 0).passes(I13);
+        }
+        assert_eq!(scene.excused("wall clock"), excused, "it was dated by that clock");
+    }
 }
 
 #[test]
