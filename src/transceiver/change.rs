@@ -12,7 +12,7 @@ use super::{Inner, SubmitFault, Transceiver};
 use crate::auth::keyring;
 use crate::auth::{PartnerKeys, Reread, Secret, TokenTaken};
 use crate::engine::{Inspector, Partner};
-use crate::peer::PeerId;
+use crate::peer::{PeerId, Select};
 use crate::set::{KeySet, Policy, Profile};
 use crate::store;
 use crate::transport::pushpull;
@@ -249,6 +249,7 @@ impl Inner {
         join_all(ending.into_iter().map(Task::end)).await;
         for (entry, keys) in starting {
             self.start(&entry, keys);
+            self.wake(&entry.partner).await;
         }
         join_all(leaving.iter().map(|entry| entry.partner.retire(LAST_WORDS))).await;
         drop(departing);
@@ -324,11 +325,21 @@ impl Inner {
         (Arc::new(Entry { config, partner, links, closed }), keys)
     }
 
+    /// Starts the conversation with a partner for whom something waits: it grows old, and is given up in time, whether or not
+    /// the partner ever comes. With the others it starts when it is needed.
+    async fn wake(&self, partner: &Partner) {
+        let first = Select::After { after: 0, rows_max: 1, bytes_max: 0 };
+        let page = self.journal.read_outbox(partner.id, first).await;
+        if page.is_ok_and(|page| page.rows.is_empty() && page.damaged.is_empty()) {
+            return;
+        }
+        // Also if it cannot be read: the conversation says why.
+        drop(partner.handle());
+    }
+
     /// Starts what does not run for this peer.
     fn start(&self, entry: &Entry, keys: Arc<PartnerKeys<KeySet>>) {
         let partner = &entry.partner;
-        // What waits for it grows old, and is given up in time, whether or not it ever comes.
-        drop(partner.handle());
         let mut links = entry.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.refresh.get_or_insert_with(|| {
             Task::start(&partner.name, "the refresh of its keys", move |mut stop| {
