@@ -272,7 +272,7 @@ impl Dial {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(Error::Http(response))) => {
                 let why = format!("the partner answered {}", response.status().as_u16());
-                Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now().latest())) {
+                Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now())) {
                     (429, Some(wait)) => Refused::Busy(why, wait),
                     _ => Refused::Handshake(why),
                 })

@@ -127,7 +127,7 @@ impl Initiator {
         let metrics = &self.partner.metrics;
         metrics.sent(Transport::Http, object.sets.len(), sent);
         metrics.received_bytes(Transport::Http, response.body.len());
-        let pause = retry_after(&response.headers, self.clock.now().latest()).unwrap_or_default();
+        let pause = retry_after(&response.headers, self.clock.now()).unwrap_or_default();
         match response.status {
             StatusCode::OK => match self.partner.inspector().read(response.body.clone(), self.config.limits).await {
                 Ok(answer) => self.take_in(&handle, slot, answer, response.body.len()).await,
