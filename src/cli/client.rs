@@ -163,7 +163,7 @@ impl Response {
 
     /// How long the daemon asks us to stay away.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        crate::wire::net::retry_after(&self.headers, crate::clock::Wall(0))
+        crate::wire::net::retry_after(&self.headers, crate::clock::Timestamp::default())
     }
 
     /// The members of a problem document; empty when the answer is none.

@@ -163,7 +163,8 @@ impl Transceiver {
                 clock: Arc::clone(&this.0.clock),
                 stop: this.0.stop.subscribe(),
             };
-            let mut server = Server::new("partners", router(Arc::new(app), &metrics));
+            // A partner's request has its answer within a second or so.
+            let mut server = Server::new("partners", router(Arc::new(app), &metrics)).answering_half_closed();
             if let Some(tls) = &this.0.tls {
                 server = server.with_tls(Arc::clone(tls));
             }

@@ -75,6 +75,7 @@ pub struct Server {
     router: Router,
     tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
     limits: Arc<Limits>,
+    answers_half_closed: bool,
 }
 
 /// What the connections are told.
@@ -88,7 +89,7 @@ enum Stage {
 impl Server {
     /// A plaintext server with default limits; `name` is for the log.
     pub fn new(name: &'static str, router: Router) -> Self {
-        Self { name, router, tls: None, limits: Arc::default() }
+        Self { name, router, tls: None, limits: Arc::default(), answers_half_closed: false }
     }
 
     /// Speaks TLS. A configuration stored later is used from the next connection on.
@@ -100,6 +101,13 @@ impl Server {
     /// Uses these limits.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = Arc::new(limits);
+        self
+    }
+
+    /// Answers also clients that have shut down their side after a request. Only for handlers that soon have an answer: by
+    /// an orderly close whoever is gone looks the same, and is then waited for in vain.
+    pub fn answering_half_closed(mut self) -> Self {
+        self.answers_half_closed = true;
         self
     }
 

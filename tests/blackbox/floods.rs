@@ -68,6 +68,27 @@ async fn too_many_requests_are_answered_429_and_nothing_is_lost_by_coming_back()
 }
 
 #[tokio::test]
+async fn a_partner_may_have_eight_websockets_and_the_ninth_is_told_so() {
+    let (greedy, modest, daemon) = scene("").await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(Socket::open(&daemon, &greedy).await);
+    }
+    let bearer = greedy.bearer();
+    let ninth = async || Socket::knock(&daemon, &[("Authorization", &bearer)], &[]).await;
+    let Err(refusal) = ninth().await else { panic!("the ninth is open") };
+    assert_eq!((refusal.status(), refusal.header("retry-after")), (503, Some("1")));
+    assert!(
+        refusal.json()["description"].as_str().is_some_and(|why| why.contains("8 WebSockets")),
+        "{}",
+        refusal.text()
+    );
+    let _other = Socket::open(&daemon, &modest).await;
+    open.pop();
+    until("a place that has become free", async || ninth().await.ok().map(drop)).await;
+}
+
+#[tokio::test]
 async fn too_many_messages_are_slowed_down_then_closed_1013_and_nothing_is_lost() {
     let (loud, calm, daemon) = scene("[limits]\nmessages_per_second_max = 20\n").await;
     let (mut flood, mut other) = (Socket::open(&daemon, &loud).await, Socket::open(&daemon, &calm).await);

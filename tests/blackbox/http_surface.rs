@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::common::daemon::{Daemon, Plan, SMALL_LIMITS};
@@ -245,6 +246,22 @@ async fn a_binary_message_closes_the_websocket_without_effect() {
     socket.send(&object).await;
     socket.object_with(|object| verdict(object, "good")).await;
     daemon.settled("globex", "ours", "acked").await;
+}
+
+#[tokio::test]
+async fn a_request_whose_sender_then_shuts_its_side_down_is_answered() {
+    for tls in [false, true] {
+        let (partner, daemon) = scene(tls).await;
+        let object = json!({"sets": {"last": partner.set("last")}}).to_string();
+        let bearer = partner.bearer();
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        let mut wire = daemon.connect().await;
+        wire.write(&request("POST", "/pushpull", &headers, object.as_bytes())).await.unwrap();
+        wire.stream.shutdown().await.unwrap();
+        let answer = soon("an answer", wire.read()).await.unwrap_or_else(|| panic!("no answer, TLS {tls}"));
+        assert_eq!(verdict(&answer.json(), "last").as_deref(), Some("ack"), "TLS {tls}");
+        assert!(soon("the end", wire.ended()).await, "TLS {tls}");
+    }
 }
 
 #[tokio::test]

@@ -298,7 +298,7 @@ async fn sets_in_an_answer_are_answered_in_the_next_request() {
 }
 
 /// How many SETs the request allows in its answer.
-fn wanted(request: &Request) -> u64 {
+pub(super) fn wanted(request: &Request) -> u64 {
     request.object()["maxResponseEvents"].as_u64().unwrap()
 }
 

@@ -22,7 +22,7 @@ use crate::codes::Code;
 use crate::engine::{Partner, Seat};
 use crate::transport::{Pass, reply};
 
-/// WebSockets of one partner at the same time. Both of its nodes, and a few that it does not yet know to be dead.
+/// WebSockets of one partner at the same time, those that we dialled too (docs/configuration.md). Both of its nodes, and a few that it does not yet know to be dead.
 const SOCKETS_MAX: usize = 8;
 
 /// Answers `GET /pushpull` of a partner that has identified itself: 101 and a WebSocket, or why not.
@@ -39,7 +39,9 @@ pub fn upgrade(
     };
     // Taken before the 101, so that a burst of handshakes cannot get past the limit.
     let Some(seat) = partner.seat_among(SOCKETS_MAX) else {
-        return reply::overloaded("you have too many WebSocket connections open");
+        let why =
+            format!("{SOCKETS_MAX} WebSockets are open between us, and a partner may have no more: close one first");
+        return reply::overloaded(&why);
     };
     let upgraded = hyper::upgrade::on(&mut request);
     let told = partner.note_connection();

@@ -9,13 +9,15 @@ use http::header::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tracing::{info, warn};
 
-use super::initiator::{Failures, Initiator};
+use super::experience::{Exchange, Experience};
+use super::initiator::Initiator;
 use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::auth::Secret;
@@ -66,13 +68,33 @@ const BROKEN_MAX: u32 = 4;
 /// The longest time for the opening handshake, TCP and TLS included.
 const OPENING: Duration = Duration::from_secs(10);
 
-/// Keeps the link until `stop` turns true.
-pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut stop: watch::Receiver<bool>) {
+/// Exchanges over HTTP that are not over, and need not be for a WebSocket to be used.
+type Overtaken = JoinSet<Exchange>;
+
+/// Keeps the link until `stop` turns true; exchanges under way are finished.
+pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, stop: watch::Receiver<bool>) {
     let seed = dial.clock.now().wall.0 ^ u64::from(partner.id.0);
-    let mut failures = Failures::new(seed);
+    let mut experience = Experience::new(seed, config.limits.sets_per_object_max);
     if dial.http_only {
-        return dial.initiator(&partner, &config).run(stop, seed, &mut failures).await;
+        if let Some(under_way) = dial.initiator(&partner, &config).run(stop, &mut experience).await {
+            under_way.await;
+        }
+        return;
     }
+    let mut overtaken = Overtaken::new();
+    keep(&dial, &partner, &config, stop, seed, &mut experience, &mut overtaken).await;
+    while overtaken.join_next().await.is_some() {}
+}
+
+async fn keep(
+    dial: &Dial,
+    partner: &Arc<Partner>,
+    config: &Arc<Config>,
+    mut stop: watch::Receiver<bool>,
+    seed: u64,
+    experience: &mut Experience,
+    overtaken: &mut Overtaken,
+) {
     let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), seed);
     let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
     let mut opened = None;
@@ -82,7 +104,7 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
         let attempt = match opened.take() {
             Some(opened) => opened,
             None => tokio::select! {
-                opened = dial.open(&config) => opened,
+                opened = dial.open(config) => opened,
                 _ = stop.wait_for(|stop| *stop) => return,
             },
         };
@@ -95,47 +117,47 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
-                let farewell = objects::run(socket, partner.seat(), Arc::clone(&config), stop.clone(), None).await;
+                let farewell = objects::run(socket, partner.seat(), Arc::clone(config), stop.clone(), None).await;
                 if *stop.borrow() || partner.is_retired() {
                     return;
                 }
                 if since.elapsed() >= GOOD && !farewell.overloaded {
                     reconnect.reset();
                     upgrade.reset();
-                    failures.reset();
+                    experience.reset();
                     broken = 0;
                 }
                 broken += u32::from(farewell.broke_off);
                 if broken < BROKEN_MAX {
-                    down(&partner, &farewell.why);
+                    down(partner, &farewell.why);
                     let least = if farewell.overloaded { OVERLOADED } else { Duration::ZERO };
                     reconnect.pause().max(least)
                 } else {
                     // Something on the way lets them open and then cuts them.
                     broken = 0;
-                    socketless(&partner, &format!("WebSockets do not last: {}", farewell.why));
-                    opened = dial.bridge(&partner, &config, &mut upgrade, &mut failures, stop.clone(), seed).await;
+                    socketless(partner, &format!("WebSockets do not last: {}", farewell.why));
+                    opened = dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone()).await;
                     Duration::ZERO
                 }
             }
             Err(Refused::Unreachable(why)) => {
-                down(&partner, &why);
+                down(partner, &why);
                 reconnect.pause()
             }
             Err(Refused::Busy(why, wait)) => {
-                socketless(&partner, &why);
+                socketless(partner, &why);
                 let pausing = tokio::time::sleep(wait);
                 tokio::select! {
                     () = pausing => {}
                     _ = stop.wait_for(|stop| *stop) => return,
                 }
-                opened = dial.bridge(&partner, &config, &mut upgrade, &mut failures, stop.clone(), seed).await;
+                opened = dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone()).await;
                 Duration::ZERO
             }
             Err(Refused::Handshake(why)) => {
-                socketless(&partner, &why);
-                opened = dial.bridge(&partner, &config, &mut upgrade, &mut failures, stop.clone(), seed).await;
-                if !failures.last_failed() {
+                socketless(partner, &why);
+                opened = dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone()).await;
+                if !experience.last_failed() {
                     // There was a partner: something that takes connections and resets them is none.
                     reconnect.reset();
                 }
@@ -151,19 +173,31 @@ pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, mut sto
 
 impl Dial {
     /// Uses HTTP until a WebSocket can be had again, or until the partner cannot be reached at all; `None` when it is
-    /// time to stop. An exchange under way is finished.
+    /// time to stop. An exchange under way is finished, beside the WebSocket if there is one.
     async fn bridge(
         &self,
         partner: &Arc<Partner>,
         config: &Arc<Config>,
         upgrade: &mut Backoff,
-        failures: &mut Failures,
+        experience: &mut Experience,
+        overtaken: &mut Overtaken,
         mut stop: watch::Receiver<bool>,
-        seed: u64,
     ) -> Option<Opened> {
-        let (enough, until) = watch::channel(false);
+        let (enough, mut until) = watch::channel(false);
         let initiator = self.initiator(partner, config);
-        let exchanges = initiator.run(until, seed, failures);
+        let exchanges = async {
+            // One exchange after the other, also after one that a WebSocket has overtaken.
+            let catching_up = async {
+                while let Some(exchange) = overtaken.join_next().await {
+                    let _ = exchange.map(|exchange| experience.learn(&exchange, partner.now()));
+                }
+            };
+            tokio::select! {
+                () = catching_up => {}
+                _ = until.wait_for(|enough| *enough) => return None,
+            }
+            initiator.run(until, experience).await
+        };
         // Beside the exchanges: an attempt may hang for long where WebSockets are swallowed without an answer.
         let attempts = async {
             let end = async {
@@ -188,17 +222,24 @@ impl Dial {
             let _ = enough.send(true);
             end
         };
-        tokio::join!(exchanges, attempts).1
+        let (under_way, end) = tokio::join!(exchanges, attempts);
+        match (under_way, &end) {
+            // It may take as long as `exchange_within`, and what it carries arrives. Nobody has to wait for that.
+            (Some(under_way), Some(Ok(_))) => drop(overtaken.spawn(under_way)),
+            (Some(under_way), _) => drop(initiator.conclude(&under_way.await, experience)),
+            (None, _) => {}
+        }
+        end
     }
 
-    fn initiator(&self, partner: &Arc<Partner>, config: &Arc<Config>) -> Initiator {
-        Initiator {
+    fn initiator(&self, partner: &Arc<Partner>, config: &Arc<Config>) -> Arc<Initiator> {
+        Arc::new(Initiator {
             partner: Arc::clone(partner),
             client: Client::new(Arc::clone(&self.dialer), self.target.clone(), self.pin),
             token: self.token.clone(),
             config: Arc::clone(config),
             clock: Arc::clone(&self.clock),
-        }
+        })
     }
 
     async fn open(&self, config: &Config) -> Opened {
@@ -231,7 +272,7 @@ impl Dial {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(Error::Http(response))) => {
                 let why = format!("the partner answered {}", response.status().as_u16());
-                Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now().latest())) {
+                Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now())) {
                     (429, Some(wait)) => Refused::Busy(why, wait),
                     _ => Refused::Handshake(why),
                 })

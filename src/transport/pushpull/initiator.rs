@@ -1,5 +1,6 @@
 //! The Initiator over HTTP: one exchange after the other, as often as there is something to say or to ask.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,15 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE, Header
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Config, Wanted, encode};
+use super::experience::{Exchange, Experience};
+use super::{Config, encode};
 use crate::auth::Secret;
 use crate::codes::Code;
 use crate::engine::{Handle, Partner, Slot};
 use crate::metrics::Transport;
 use crate::peer::{Ending, Transmission, WaitsFor};
 use crate::wire;
-use crate::wire::net::{self, Backoff, Client, retry_after};
+use crate::wire::net::{self, Client, retry_after};
 
 /// Exchanges objects with one partner until `stop` turns true.
 pub(super) struct Initiator {
@@ -32,64 +34,25 @@ const ASK_SOON: Duration = Duration::from_millis(100);
 /// How long until an actor that has ended is asked for anew.
 const SUCCESSOR: Duration = Duration::from_secs(1);
 
-/// Exchanges that failed in a row, and the pauses between them. They outlive a change from HTTP to attempts at a WebSocket
-/// and back: else each change would begin with short pauses again, and a partner that is down be dialled too often.
-pub(super) struct Failures {
-    pauses: Backoff,
-    last_failed: bool,
-}
-
-impl Failures {
-    pub(super) fn new(seed: u64) -> Self {
-        let pauses = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed);
-        Self { pauses, last_failed: false }
-    }
-
-    /// The partner is there.
-    pub(super) fn reset(&mut self) {
-        self.pauses.reset();
-        self.last_failed = false;
-    }
-
-    /// Whether the last exchange failed.
-    pub(super) fn last_failed(&self) -> bool {
-        self.last_failed
-    }
-
-    fn pause(&mut self) -> Duration {
-        self.last_failed = true;
-        self.pauses.pause()
-    }
-}
-
-/// How one exchange went.
-enum Exchange {
-    Done,
-    /// The partner minds the batch; go on with smaller ones, soon.
-    Rejected(String),
-    /// The answer was too large, and fewer SETs are asked for now; ask again, soon.
-    Oversized(String),
-    /// Try again after a pause.
-    Failed {
-        why: String,
-        retry_after: Duration,
-    },
-}
+/// An exchange that has begun.
+pub(super) type UnderWay = Pin<Box<dyn Future<Output = Exchange> + Send>>;
 
 impl Initiator {
-    /// Runs until `stop` turns true; the exchange under way is finished first.
-    pub(super) async fn run(&self, mut stop: watch::Receiver<bool>, seed: u64, failures: &mut Failures) {
-        if failures.last_failed() {
+    /// Runs until `stop` turns true; the exchange that is then under way is for the caller to finish.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        mut stop: watch::Receiver<bool>,
+        experience: &mut Experience,
+    ) -> Option<UnderWay> {
+        if let Some(pause) = experience.pause() {
             tokio::select! {
-                () = tokio::time::sleep(failures.pause()) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => return None,
             }
         }
-        let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), seed);
         // Whatever a partner that cannot dial has for us waits until we ask, so that is what to do first, and first again
         // after a failure.
         let mut overdue = true;
-        let mut wanted = Wanted::new(self.config.limits.sets_per_object_max);
         loop {
             let handle = self.partner.handle();
             let spec = self.config.exchange_spec(usize::MAX, WaitsFor::Anything);
@@ -100,38 +63,40 @@ impl Initiator {
             };
             let taken = tokio::select! {
                 taken = taking => taken,
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => return None,
             };
             let Some((slot, object)) = taken else {
                 // The actor has ended: for good if the process is stopping, else the next handle reaches a new one.
                 tokio::select! {
                     () = tokio::time::sleep(SUCCESSOR) => continue,
-                    _ = stop.wait_for(|stop| *stop) => return,
+                    _ = stop.wait_for(|stop| *stop) => return None,
                 }
             };
-            let exchange = self.exchange(&handle, slot, &object, &mut wanted).await;
-            overdue = matches!(exchange, Exchange::Failed { .. } | Exchange::Oversized(_));
-            let pause = match exchange {
-                Exchange::Done => {
-                    failures.reset();
-                    rejections.reset();
-                    self.recovered();
-                    continue;
-                }
-                Exchange::Rejected(why) | Exchange::Oversized(why) => {
-                    self.failed(&why);
-                    rejections.pause()
-                }
-                Exchange::Failed { why, retry_after } => {
-                    self.failed(&why);
-                    failures.pause().max(retry_after)
-                }
+            let asked = experience.ask(self.partner.now());
+            let mut under_way: UnderWay = Box::pin(Arc::clone(self).exchange(handle, slot, object, asked));
+            let exchange = tokio::select! {
+                biased;
+                exchange = &mut under_way => exchange,
+                _ = stop.wait_for(|stop| *stop) => return Some(under_way),
             };
+            overdue = matches!(exchange, Exchange::Failed { .. } | Exchange::Oversized { .. });
+            let Some(pause) = self.conclude(&exchange, experience) else { continue };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => return None,
             }
         }
+    }
+
+    /// Says how the link fares after this exchange, and learns from it: the pause before the next.
+    pub(super) fn conclude(&self, exchange: &Exchange, experience: &mut Experience) -> Option<Duration> {
+        match exchange {
+            Exchange::Done => self.recovered(),
+            Exchange::Rejected(why) | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+                self.failed(why)
+            }
+        }
+        experience.learn(exchange, self.partner.now())
     }
 
     /// When to ask although there is nothing to say. A partner that has just been here by itself needs no asking yet.
@@ -149,31 +114,24 @@ impl Initiator {
         })
     }
 
-    async fn exchange(&self, handle: &Handle, slot: Slot, object: &Transmission, wanted: &mut Wanted) -> Exchange {
-        let asked = wanted.ask(self.partner.now());
-        let body = encode(object, Some(asked));
+    async fn exchange(self: Arc<Self>, handle: Handle, slot: Slot, object: Transmission, asked: u64) -> Exchange {
+        let body = encode(&object, Some(asked));
         let sent = body.len();
         let limits =
             net::Limits { body_bytes_max: self.config.limits.object_bytes_max, timeout: self.config.exchange_within };
-        let response = match self.client.post(self.headers(object), body, limits).await {
+        let response = match self.client.post(self.headers(&object), body, limits).await {
             Ok(response) => response,
-            Err(error @ net::Error::TooLarge { .. }) => {
-                wanted.too_large(self.partner.now());
-                return too_large(slot, &error, asked, Duration::ZERO);
-            }
+            Err(error @ net::Error::TooLarge { .. }) => return too_large(slot, &error, asked, Duration::ZERO),
             Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
         };
         let metrics = &self.partner.metrics;
         metrics.sent(Transport::Http, object.sets.len(), sent);
         metrics.received_bytes(Transport::Http, response.body.len());
-        let pause = retry_after(&response.headers, self.clock.now().latest()).unwrap_or_default();
+        let pause = retry_after(&response.headers, self.clock.now()).unwrap_or_default();
         match response.status {
             StatusCode::OK => match self.partner.inspector().read(response.body.clone(), self.config.limits).await {
-                Ok(answer) => self.take_in(handle, slot, answer, response.body.len()).await,
-                Err(malformed) if malformed.kind.is_too_big() => {
-                    wanted.too_large(self.partner.now());
-                    too_large(slot, &malformed, asked, pause)
-                }
+                Ok(answer) => self.take_in(&handle, slot, answer, response.body.len()).await,
+                Err(malformed) if malformed.kind.is_too_big() => too_large(slot, &malformed, asked, pause),
                 Err(malformed) => {
                     lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
                 }
@@ -250,14 +208,14 @@ fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
     Exchange::Failed { why, retry_after }
 }
 
-/// One SET that is too large alone is for an operator to allow, and no reason to hurry.
 fn too_large(slot: Slot, error: &impl std::fmt::Display, asked: u64, retry_after: Duration) -> Exchange {
-    let why = |remedy| format!("the partner's answer is too large: {error}; {asked} SETs were asked for ({remedy})");
-    if asked <= 1 {
-        return lose(slot, why("raise limits.object_bytes_max"), retry_after);
-    }
-    slot.close(Ending::Lost { retry_after: Duration::ZERO });
-    Exchange::Oversized(why("fewer are asked for now"))
+    let (remedy, retry_after) = match asked {
+        ..=1 => ("raise limits.object_bytes_max", retry_after),
+        _ => ("fewer are asked for now", Duration::ZERO),
+    };
+    let why = format!("the partner's answer is too large: {error}; {asked} SETs were asked for ({remedy})");
+    slot.close(Ending::Lost { retry_after });
+    Exchange::Oversized { why, asked, retry_after }
 }
 
 fn explain(status: StatusCode) -> String {

@@ -5,6 +5,7 @@
 mod accept;
 mod dialler;
 pub mod echo;
+mod experience;
 mod frames;
 mod initiator;
 mod objects;

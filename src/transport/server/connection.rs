@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -81,8 +80,13 @@ async fn handshake(server: &Server, tcp: TcpStream, remote: Remote) -> Option<St
 async fn converse(server: &Server, stream: Stream, remote: Remote, ticket: Ticket, mut stages: watch::Receiver<Stage>) {
     let limits = &server.limits;
     let activity = Arc::new(Activity::new());
-    let socket = Socket::new(stream, activity.clone(), limits.write_timeout, ticket);
-    let service = service_fn(|request: Request<Incoming>| answer(server, remote, activity.clone(), request));
+    let socket = Socket::new(stream, activity.clone(), limits.write_timeout, ticket, server.answers_half_closed);
+    let service = service_fn(|request: Request<Incoming>| {
+        // At once, and not when the answer is first asked for: the engine reads on before that.
+        activity.enter(Phase::Busy);
+        let request = request.map(|body| Paced::new(body, &server.limits, activity.clone()));
+        answer(server, remote, activity.clone(), request)
+    });
     let mut builder = hyper::server::conn::http1::Builder::new();
     let buffer = BUFFER_BYTES_MAX.max(limits.header_bytes_max);
     // The engine's own timeout cannot tell an idle connection from a slow head; `Activity` can.
@@ -119,14 +123,11 @@ async fn answer(
     server: &Server,
     remote: Remote,
     activity: Arc<Activity>,
-    request: Request<Incoming>,
+    request: Request<Paced>,
 ) -> Result<Response<Answer>, Infallible> {
-    activity.enter(Phase::Busy);
-    let request = request.map(|body| Paced::new(body, &server.limits));
-    let complete = request.body().complete();
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(remote);
-    let busy = Busy(activity);
+    let busy = Busy(Arc::clone(&activity));
     if is_ambiguous(request.version(), request.headers()) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -136,7 +137,7 @@ async fn answer(
     let mut response = server.router.clone().oneshot(request).await?;
     // With a body that nobody has read the engine closes the connection. A client that is not told so sends its next
     // request into the void.
-    if !complete.load(Ordering::Relaxed) {
+    if !activity.is_answering() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, _busy: busy }))

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Limits;
+use super::socket::Activity;
 use crate::transport::patience::Patience;
 
 /// The body came too slowly. Handlers find it as the source of the error with which reading the body fails.
@@ -24,19 +24,16 @@ pub(super) struct Paced {
     inner: Incoming,
     patience: Patience,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
-    complete: Arc<AtomicBool>,
+    activity: Arc<Activity>,
 }
 
 impl Paced {
-    pub(super) fn new(inner: Incoming, limits: &Limits) -> Self {
+    pub(super) fn new(inner: Incoming, limits: &Limits, activity: Arc<Activity>) -> Self {
         let patience = Patience::new(limits.body_patience, limits.body_rate_min);
-        let complete = Arc::new(AtomicBool::new(inner.is_end_stream()));
-        Self { inner, patience, waiting: None, complete }
-    }
-
-    /// Turns true when the body has been read to its end.
-    pub(super) fn complete(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.complete)
+        if inner.is_end_stream() {
+            activity.request_ended();
+        }
+        Self { inner, patience, waiting: None, activity }
     }
 }
 
@@ -54,10 +51,11 @@ impl Body for Paced {
                 this.patience.earn(data.len());
             }
             if frame.is_none() || this.inner.is_end_stream() {
-                this.complete.store(true, Ordering::Relaxed);
+                this.activity.request_ended();
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
+        this.activity.body_wanted(cx.waker());
         let left = this.patience.left();
         let (_, until) = this.waiting.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
         ready!(until.as_mut().poll(cx));

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,38 +21,100 @@ pub(super) enum Phase {
     Idle,
     /// In a request's head, or before the first byte.
     Head,
-    /// In a request's body, its handler or its answer. These have their own limits.
+    /// In a request whose body is not read to its end, or its handler or its answer. These have their own limits.
     Busy,
+    /// The same, and the whole request is there.
+    Answering,
 }
 
 /// What a connection is doing, and since when.
 #[derive(Debug)]
-pub(super) struct Activity(Mutex<(Phase, Instant)>);
+pub(super) struct Activity(Mutex<Doing>);
+
+#[derive(Debug)]
+struct Doing {
+    phase: Phase,
+    since: Instant,
+    /// The other side has ended, of which the engine, here, has yet to hear.
+    ended: Option<Waker>,
+    /// The reader of the body, while it waits for more.
+    wanting: Option<Waker>,
+    /// The body is not complete and cannot become so.
+    cut: bool,
+}
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Mutex::new((Phase::Head, Instant::now())))
+        let (phase, since) = (Phase::Head, Instant::now());
+        Self(Mutex::new(Doing { phase, since, ended: None, wanting: None, cut: false }))
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (phase, Instant::now());
+        self.lock().enter(phase);
+    }
+
+    /// The request has been read to its end.
+    pub(super) fn request_ended(&self) {
+        let mut doing = self.lock();
+        if doing.phase == Phase::Busy {
+            doing.enter(Phase::Answering);
+        }
+    }
+
+    /// Nothing of the request's body is there at the moment, and more is wanted.
+    pub(super) fn body_wanted(&self, waker: &Waker) {
+        let mut doing = self.lock();
+        match doing.ended.take() {
+            Some(engine) if doing.phase == Phase::Busy => {
+                doing.cut = true;
+                engine.wake();
+            }
+            ended => (doing.ended, doing.wanting) = (ended, Some(waker.clone())),
+        }
+    }
+
+    /// Whether the whole request is there, and its answer not yet gone.
+    pub(super) fn is_answering(&self) -> bool {
+        self.lock().phase == Phase::Answering
     }
 
     fn bytes_came(&self) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.0 == Phase::Idle {
-            *now = (Phase::Head, Instant::now());
+        let mut doing = self.lock();
+        if doing.phase == Phase::Idle {
+            doing.enter(Phase::Head);
         }
+    }
+
+    /// The other side has ended: whether it may have done so after its request, and waits for the answer. Wakes when the
+    /// engine has to hear of it.
+    fn hears_out(&self, engine: &Waker) -> bool {
+        let mut doing = self.lock();
+        let may_be_whole = doing.phase == Phase::Answering || (doing.phase == Phase::Busy && !doing.cut);
+        if may_be_whole {
+            doing.ended = Some(engine.clone());
+            // Only the body's reader can tell, by what it has already been given.
+            if let Some(wanting) = doing.wanting.take() {
+                wanting.wake();
+            }
+        }
+        may_be_whole
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Doing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a phase has lasted too long, and says which.
     pub(super) async fn overdue(&self, limits: &Limits) -> Phase {
         loop {
-            let (phase, since) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (phase, since) = {
+                let doing = self.lock();
+                (doing.phase, doing.since)
+            };
             let allowed = match phase {
                 Phase::Idle => limits.idle_timeout,
                 Phase::Head => limits.header_timeout,
-                Phase::Busy => Duration::MAX,
+                Phase::Busy | Phase::Answering => Duration::MAX,
             };
             let left = allowed.saturating_sub(since.elapsed());
             if left.is_zero() {
@@ -60,6 +122,16 @@ impl Activity {
             }
             // A head that begins during this sleep cannot be overdue before its end, so nobody needs to wake us.
             sleep(left.min(limits.header_timeout)).await;
+        }
+    }
+}
+
+impl Doing {
+    fn enter(&mut self, phase: Phase) {
+        (self.phase, self.since) = (phase, Instant::now());
+        (self.wanting, self.cut) = (None, false);
+        if let Some(engine) = self.ended.take() {
+            engine.wake();
         }
     }
 }
@@ -72,6 +144,7 @@ pub(super) struct Socket {
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<Linger>,
+    answers_half_closed: bool,
     _ticket: Ticket,
 }
 
@@ -101,8 +174,14 @@ impl Linger {
 }
 
 impl Socket {
-    pub(super) fn new(stream: Stream, activity: Arc<Activity>, write_timeout: Duration, ticket: Ticket) -> Self {
-        Self { stream, activity, write_timeout, stalled: None, lingering: None, _ticket: ticket }
+    pub(super) fn new(
+        stream: Stream,
+        activity: Arc<Activity>,
+        write_timeout: Duration,
+        ticket: Ticket,
+        answers_half_closed: bool,
+    ) -> Self {
+        Self { stream, activity, write_timeout, stalled: None, lingering: None, answers_half_closed, _ticket: ticket }
     }
 
     /// Turns a write that has been waiting for too long into an error.
@@ -127,6 +206,14 @@ impl AsyncRead for Socket {
         let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             this.activity.bytes_came();
+        } else if this.answers_half_closed
+            && matches!(outcome, Poll::Ready(Ok(())))
+            && this.activity.hears_out(cx.waker())
+        {
+            // The engine would take it for the end of the connection, and there is still an answer to come. (Its own
+            // `half_close` reads nothing at all meanwhile: a reset, or TLS cut short, would not be noticed before the
+            // answer has been given for delivered.)
+            return Poll::Pending;
         }
         outcome
     }

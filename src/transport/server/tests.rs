@@ -278,7 +278,9 @@ async fn what_is_not_over_by_the_grace_is_dropped() {
 #[tokio::test]
 async fn an_upgraded_connection_passes_through_and_keeps_its_place() {
     let limits = Limits { connections_max: 1, header_timeout: SHORT, idle_timeout: SHORT, ..Limits::default() };
-    let mut fixture = Fixture::with(limits).await;
+    // Its handler hears its end, however half-closed connections are treated.
+    let server = Server::new("test", router()).with_limits(limits).answering_half_closed();
+    let mut fixture = start(server, GRACE).await;
     let mut tcp = fixture.connect().await;
     let request = "GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
     assert!(ask(&mut tcp, request, "\r\n\r\n").await.starts_with("HTTP/1.1 101 "));
@@ -352,4 +354,73 @@ async fn a_client_that_never_reads_its_answer_is_cut_off() {
     tokio::time::sleep(SHORT * 5).await;
     fixture.stop();
     timeout(GRACE / 2, &mut fixture.task).await.expect("the connection is gone").unwrap();
+}
+
+/// Shuts the client's side down behind this request; what then comes.
+async fn half_closed(fixture: &Fixture, request: &str) -> String {
+    let mut tcp = fixture.connect().await;
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    tcp.shutdown().await.unwrap();
+    closed(&mut tcp).await.0
+}
+
+#[tokio::test]
+async fn whoever_shuts_its_side_down_after_a_request_is_answered_where_that_is_asked_for() {
+    let patient = start(Server::new("test", router()).answering_half_closed(), GRACE).await;
+    let slowly = "GET /slowly HTTP/1.1\r\nhost: x\r\n\r\n";
+    let echo = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi";
+    let chunks = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    let single = [slowly, echo, chunks].map(|request| (request.to_owned(), 1));
+    let pairs = [(format!("{echo}{slowly}"), 2), (format!("{slowly}{echo}"), 2)];
+    for (request, answers) in single.into_iter().chain(pairs) {
+        let answer = half_closed(&patient, &request).await;
+        assert_eq!(answer.matches("HTTP/1.1 200 ").count(), answers, "{request}: {answer}");
+    }
+    for cut in [echo.replace("length: 2", "length: 3"), chunks.replace("0\r\n\r\n", "0\r\n")] {
+        for late in [false, true] {
+            let mut tcp = patient.connect().await;
+            tcp.write_all(cut.as_bytes()).await.unwrap();
+            if late {
+                tokio::time::sleep(SHORT).await;
+            }
+            tcp.shutdown().await.unwrap();
+            let (answer, after) = closed(&mut tcp).await;
+            assert!(!answer.contains(" 200 "), "that was not the whole request: {cut}: {answer}");
+            assert!(after < Duration::from_secs(5), "nobody waits for the rest of it: {cut}");
+        }
+    }
+    // Whoever waits for longer, as for the inbox, wants to know at once that nobody is there any more.
+    let strict = Fixture::with(Limits::default()).await;
+    assert_eq!(half_closed(&strict, slowly).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_off_while_it_waits_is_noticed_where_half_closed_ones_are_answered() {
+    let (_, config, pin) = minted();
+    let tls = Arc::new(ArcSwap::new(config));
+    for server in [Server::new("test", router()), Server::new("test", router()).with_tls(tls)] {
+        let is_tls = server.tls.is_some();
+        let mut fixture = start(server.answering_half_closed(), GRACE).await;
+        let tcp = fixture.connect().await;
+        let request = b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n";
+        if is_tls {
+            let connector = tokio_rustls::TlsConnector::from(crate::wire::net::pinned_config(pin).unwrap());
+            let mut stream = connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+            stream.write_all(request).await.unwrap();
+            stream.flush().await.unwrap();
+            tokio::time::sleep(SHORT).await;
+            // Without a close_notify, as by a process that was killed.
+            stream.get_mut().0.shutdown().await.unwrap();
+        } else {
+            let mut tcp = tcp;
+            tcp.write_all(request).await.unwrap();
+            tokio::time::sleep(SHORT).await;
+            tcp.set_zero_linger().unwrap();
+        }
+        tokio::time::sleep(SHORT).await;
+        let since = Instant::now();
+        fixture.stop();
+        (&mut fixture.task).await.unwrap();
+        assert!(since.elapsed() < GRACE / 2, "TLS {is_tls}: the request is still waited for");
+    }
 }

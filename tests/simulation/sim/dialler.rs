@@ -256,7 +256,7 @@ impl Dialler {
     fn believed(&self, pause: Duration) -> Duration {
         let value = http::HeaderValue::from(pause.as_secs());
         let headers = http::HeaderMap::from_iter([(http::header::RETRY_AFTER, value)]);
-        wire::net::retry_after(&headers, self.life.clock.now().latest()).unwrap_or_default()
+        wire::net::retry_after(&headers, self.life.clock.now()).unwrap_or_default()
     }
 
     async fn take_in(

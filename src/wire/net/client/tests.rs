@@ -123,7 +123,7 @@ async fn redirects_and_failures_are_answers() {
     let server = server(vec![vec![redirect, busy]]).await;
     assert_eq!(server.post().await.unwrap().status, StatusCode::FOUND);
     let response = server.post().await.unwrap();
-    let after = super::super::retry_after(&response.headers, crate::clock::Wall(0));
+    let after = super::super::retry_after(&response.headers, crate::clock::Timestamp::default());
     assert_eq!((response.status, after), (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(7))));
 }
 

@@ -1,0 +1,144 @@
+//! What exchanges with a partner have taught: how soon to try again, and how many SETs to ask for.
+
+use std::time::Duration;
+
+use super::Wanted;
+use crate::wire::net::Backoff;
+
+/// How one exchange went.
+#[derive(Debug)]
+pub(super) enum Exchange {
+    Done,
+    /// The partner minds the batch; go on with smaller ones, soon.
+    Rejected(String),
+    /// The answer to a request for so many SETs was too large; ask for fewer.
+    Oversized {
+        why: String,
+        asked: u64,
+        retry_after: Duration,
+    },
+    /// Try again after a pause.
+    Failed {
+        why: String,
+        retry_after: Duration,
+    },
+}
+
+/// Outlives a change from HTTP to attempts at a WebSocket and back: else each change would begin with short pauses again,
+/// and a partner that is down be dialled too often; and with an answer again that is known to be too large.
+#[derive(Debug)]
+pub(super) struct Experience {
+    /// Pauses after exchanges that failed.
+    failures: Backoff,
+    last_failed: bool,
+    /// Pauses after exchanges that were in vain although the partner is there.
+    rejections: Backoff,
+    wanted: Wanted,
+}
+
+impl Experience {
+    /// None yet. `sets_max` is as many as we take at once.
+    pub(super) fn new(seed: u64, sets_max: usize) -> Self {
+        Self {
+            failures: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed),
+            last_failed: false,
+            rejections: Backoff::new(Duration::from_millis(20), Duration::from_secs(60), seed),
+            wanted: Wanted::new(sets_max),
+        }
+    }
+
+    /// The partner is there.
+    pub(super) fn reset(&mut self) {
+        self.failures.reset();
+        self.last_failed = false;
+    }
+
+    /// Whether the last exchange failed.
+    pub(super) fn last_failed(&self) -> bool {
+        self.last_failed
+    }
+
+    /// How many SETs to ask for at this time of the monotonic clock.
+    pub(super) fn ask(&mut self, at: Duration) -> u64 {
+        self.wanted.ask(at)
+    }
+
+    /// The pause before the first exchange of a series.
+    pub(super) fn pause(&mut self) -> Option<Duration> {
+        self.last_failed.then(|| self.failures.pause())
+    }
+
+    /// Learns from an exchange that ended at this time of the monotonic clock: the pause before the next.
+    pub(super) fn learn(&mut self, exchange: &Exchange, at: Duration) -> Option<Duration> {
+        if matches!(exchange, Exchange::Oversized { .. }) {
+            self.wanted.too_large(at);
+        }
+        match exchange {
+            Exchange::Done => {
+                self.reset();
+                self.rejections.reset();
+                None
+            }
+            // One SET that is too large alone is for an operator to allow, and no reason to hurry.
+            Exchange::Oversized { asked: ..=1, retry_after, .. } | Exchange::Failed { retry_after, .. } => {
+                self.last_failed = true;
+                Some(self.failures.pause().max(*retry_after))
+            }
+            Exchange::Rejected(_) | Exchange::Oversized { .. } => Some(self.rejections.pause()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Duration = Duration::from_secs(1);
+
+    fn failed() -> Exchange {
+        Exchange::Failed { why: String::new(), retry_after: Duration::ZERO }
+    }
+
+    fn oversized(asked: u64, retry_after: Duration) -> Exchange {
+        Exchange::Oversized { why: String::new(), asked, retry_after }
+    }
+
+    #[test]
+    fn pauses_after_failures_grow_over_series_of_exchanges_and_end_with_success() {
+        for seed in 0..100 {
+            let mut experience = Experience::new(seed, 100);
+            assert_eq!(experience.pause(), None, "there is nothing to wait for yet");
+            for _ in 0..10 {
+                assert!(experience.learn(&failed(), AT) >= Some(Duration::from_millis(500)));
+            }
+            // Each next series begins where the one before had come to.
+            for _ in 0..10 {
+                assert!(experience.pause() >= Some(Duration::from_secs(4)), "{experience:?}");
+            }
+            assert_eq!(experience.learn(&Exchange::Done, AT), None);
+            assert_eq!(experience.pause(), None);
+            assert!(experience.learn(&failed(), AT) <= Some(Duration::from_millis(1500)));
+        }
+    }
+
+    #[test]
+    fn after_an_answer_that_is_too_large_fewer_are_asked_for_soon() {
+        let mut experience = Experience::new(1, 8);
+        for asked in [8, 4, 2] {
+            assert_eq!(experience.ask(AT), asked);
+            let pause = experience.learn(&oversized(asked, Duration::ZERO), AT);
+            assert!(pause > Some(Duration::ZERO) && pause < Some(Duration::from_millis(500)), "{pause:?}");
+            assert!(!experience.last_failed(), "the partner is there");
+        }
+    }
+
+    #[test]
+    fn one_set_that_is_too_large_alone_is_asked_for_as_seldom_as_a_partner_that_is_down() {
+        let mut experience = Experience::new(1, 1);
+        let pauses: Vec<_> = (0..30).filter_map(|_| experience.learn(&oversized(1, Duration::ZERO), AT)).collect();
+        assert!(pauses[0] >= Duration::from_millis(500) && pauses[20..].iter().all(|pause| pause.as_secs() >= 20));
+        assert_eq!(experience.ask(AT), 1);
+        let patience = Duration::from_secs(600);
+        assert!(experience.learn(&oversized(1, patience), AT) >= Some(patience), "as the partner asks for");
+    }
+}
