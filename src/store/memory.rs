@@ -173,6 +173,10 @@ impl Journal for Memory {
     fn healthy(&self) -> bool {
         true
     }
+
+    fn failed(&self) -> bool {
+        false
+    }
 }
 
 impl Registry for Memory {
