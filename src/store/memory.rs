@@ -229,7 +229,7 @@ impl State {
             }
             saved.counts.apply(write);
             if let Some((direction, jti, remembered)) = remember::remembered(write) {
-                self.last_date = Some(remember::newest(&remembered));
+                self.last_date = Some(remember::written(&remembered));
                 self.remembered_mut(direction).insert((id, jti.clone()), remembered);
             }
         }
