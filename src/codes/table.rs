@@ -126,6 +126,7 @@ codes! {
     // Storage and process.
     StorageFull = "storage_full", You, "The disk is full. Nothing is accepted or answered, and nothing is lost.", "Free some space; no restart is needed.";
     StorageFailed = "storage_failed", You, "The database cannot be opened or written. The daemon stops (exit code 70) to protect the data.", "See that the disk is sound and the file is not used by another process, then start again.";
+    DiskSlow = "disk_slow", You, "A commit to the database takes longer than two seconds. Nothing is lost: whoever sends, and every partner, waits for it.", "See whether the disk is sound (`dmesg`, SMART), and what else writes to it.";
     DataDamaged = "data_damaged", You, "Rows of the database are damaged. They are kept, and neither sent nor handed out.", "Check the disk; restore the database from a backup if the rows matter.";
     InternalFault = "internal_fault", You, "A part of the program ended by a fault of its own (panic) and was started again. What was not durable had no effect.", "Report it with the lines around it in the log.";
     ClockSuspect = "clock_suspect", You, "The clock has jumped by more than five minutes, or the process starts with one that shows less than the last entry here, or over an hour more. For ten minutes nothing is given up, refused for its date or forgotten.", "See that the clock is right, and kept so (NTP); after ten minutes it is believed.";

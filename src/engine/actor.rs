@@ -202,7 +202,8 @@ impl Actor {
         fresh: bool,
         reply: oneshot::Sender<Result<(), SendError>>,
     ) -> Result<(), store::Error> {
-        if !self.journal.healthy() {
+        // Of a store that has failed the next call tells.
+        if !self.journal.healthy() && !self.journal.failed() {
             let _ = reply.send(Err(SendError::StorageFull));
             return Ok(());
         }

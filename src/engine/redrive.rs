@@ -75,7 +75,7 @@ impl Actor {
         acts: Vec<Redriving>,
         reply: oneshot::Sender<Vec<Answer>>,
     ) -> Result<(), store::Error> {
-        if !self.journal.healthy() {
+        if !self.journal.healthy() && !self.journal.failed() {
             let _ = reply.send(acts.iter().map(|_| Err(RedriveError::StorageFull)).collect());
             return Ok(());
         }

@@ -24,6 +24,12 @@ impl Horizon {
         Self { keep, marks: VecDeque::new() }
     }
 
+    /// Before the first pass: a process before this one has dated so what it remembered last. Where the wall clock is ahead of
+    /// that, somebody was away, or it is wrong; as that cannot be told, memory is kept for its time from now on.
+    pub fn resume(&mut self, now: Timestamp, last: Wall) {
+        self.marks.push_front((now.mono, millis(last.0).saturating_sub(elapsed(now.mono))));
+    }
+
     /// What is dated before this may be forgotten; nothing while the wall clock is suspect. To be asked often: it knows the
     /// clocks from that alone.
     pub fn pass(&mut self, now: Timestamp) -> Option<Wall> {
@@ -102,6 +108,26 @@ mod tests {
         let gone = right.iter().position(|before| before.is_some_and(|before| before > dated)).unwrap() as u64 + 48;
         assert!((47 + 30 * 24..=48 + 31 * 24).contains(&gone), "{gone}");
         assert_eq!(right.last(), Some(&Some(START + 1_999 * HOUR - KEEP)), "and then it goes by the clock again");
+    }
+
+    #[test]
+    fn what_came_before_the_start_outlives_a_clock_that_is_a_year_ahead_from_the_start_on() {
+        let mut horizon = horizon();
+        let last = START - 5 * HOUR;
+        horizon.resume(Timestamp { wall: Wall(START + YEAR), ..Timestamp::default() }, Wall(last));
+        let ahead = run(&mut horizon, 0..700, YEAR as i64);
+        for (hour, before) in ahead.into_iter().enumerate() {
+            assert_eq!(before, Some(last + hour as u64 * HOUR - KEEP), "{hour}");
+        }
+        let later = run(&mut horizon, 700..900, YEAR as i64);
+        assert_eq!(later.last(), Some(&Some(START + YEAR + 899 * HOUR - KEEP)), "we were away for a year");
+    }
+
+    #[test]
+    fn what_the_process_before_has_dated_ahead_of_the_clock_changes_nothing() {
+        let mut horizon = horizon();
+        horizon.resume(Timestamp { wall: Wall(START), ..Timestamp::default() }, Wall(START + YEAR));
+        assert_eq!(run(&mut horizon, 0..1, 0), [Some(START - KEEP)]);
     }
 
     #[test]

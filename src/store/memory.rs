@@ -173,6 +173,10 @@ impl Journal for Memory {
     fn healthy(&self) -> bool {
         true
     }
+
+    fn failed(&self) -> bool {
+        false
+    }
 }
 
 impl Registry for Memory {
@@ -225,7 +229,7 @@ impl State {
             }
             saved.counts.apply(write);
             if let Some((direction, jti, remembered)) = remember::remembered(write) {
-                self.last_date = Some(remember::newest(&remembered));
+                self.last_date = Some(remember::written(&remembered));
                 self.remembered_mut(direction).insert((id, jti.clone()), remembered);
             }
         }

@@ -136,6 +136,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// False while the disk is full, until something could be written again, and for ever after a fatal error.
     fn healthy(&self) -> bool;
+
+    /// It has failed for good, or is closed: that is why [`Journal::healthy`] is false, and not a full disk.
+    fn failed(&self) -> bool;
 }
 
 /// A received SET as a consumer gets it.

@@ -18,7 +18,7 @@ impl Transceiver {
         let entry = self.0.find(peer)?;
         // It stands behind everything that is in the mailbox, and is answered when all of that is durable.
         entry.partner.handle().send(Vec::new(), true).await.map_err(|error| match error {
-            SendError::Stopped => entry.stopped(),
+            SendError::Stopped => self.0.stopped(&entry),
             error => error.into(),
         })?;
         let saved = self.0.journal.recover(entry.partner.id).await;
@@ -123,6 +123,10 @@ mod tests {
 
         fn healthy(&self) -> bool {
             self.inner.healthy()
+        }
+
+        fn failed(&self) -> bool {
+            self.inner.failed()
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::Inner;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Wall};
 use crate::codes::Code;
 use crate::store::Horizon;
 
@@ -17,9 +17,12 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// since a copy may wait from the look at its `iat` to the look at the memory, and a clock go back by what is no jump yet.
 const MEMORY: Duration = Duration::from_secs(31 * 86_400);
 
-/// For as long as the process runs.
-pub(super) async fn tidy(inner: Arc<Inner>) {
+/// For as long as the process runs. The one before has dated so what it wrote last.
+pub(super) async fn tidy(inner: Arc<Inner>, last: Option<Wall>) {
     let mut horizon = Horizon::new(MEMORY);
+    if let Some(last) = last {
+        horizon.resume(inner.clock.now(), last);
+    }
     let mut doubted = false;
     horizon.pass(look(&inner, &mut doubted));
     loop {
@@ -55,7 +58,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::clock::{Clock, Wall};
+    use crate::clock::Clock;
     use crate::peer::{Verdict, Write};
     use crate::set::{Algorithm, Digest, Jti, SigningKey};
     use crate::store::{Epoch, Journal as _, Memory, Registry as _};
@@ -81,14 +84,18 @@ mod tests {
         }
     }
 
+    async fn started(clock: &Arc<Set>, store: &Arc<Memory>) -> Transceiver {
+        let (key, _) = SigningKey::generate(Algorithm::EdDsa, "k").unwrap();
+        let builder = Transceiver::builder("https://us.example").signing_key(key).clock(Arc::clone(clock) as _);
+        builder.store(Arc::clone(store) as _).start().await.unwrap()
+    }
+
     /// With a SET that was seen at the beginning of time.
     async fn one_seen() -> (Arc<Set>, Arc<Memory>, Transceiver, Jti) {
         let clock = Arc::new(Set(Mutex::default()));
         clock.to(Duration::ZERO, Duration::ZERO);
         let store = Arc::new(Memory::new());
-        let (key, _) = SigningKey::generate(Algorithm::EdDsa, "k").unwrap();
-        let builder = Transceiver::builder("https://us.example").signing_key(key).clock(Arc::clone(&clock) as _);
-        let transceiver = builder.store(Arc::clone(&store) as _).start().await.unwrap();
+        let transceiver = started(&clock, &store).await;
         let peer = store.peer_id("them".to_owned()).await.unwrap();
         let (jti, at) = (Jti::from("seen"), Wall(START));
         let answer = Write::Answer { jti: jti.clone(), digest: Digest::default(), verdict: Verdict::Acked, at };
@@ -106,6 +113,22 @@ mod tests {
             remembered.push(!store.history(jti.clone()).await.unwrap().is_empty());
         }
         assert_eq!(remembered, [true, true, true, true, false], "and it is forgotten when its time has come");
+        drop(transceiver);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_before_a_restart_is_remembered_although_the_clock_starts_a_year_ahead_and_is_believed() {
+        let (clock, store, transceiver, jti) = one_seen().await;
+        transceiver.shutdown(Duration::ZERO).await;
+        clock.to(Duration::ZERO, 366 * DAY);
+        let transceiver = started(&clock, &store).await;
+        let mut remembered = Vec::new();
+        for (mono, wall) in [(1, 367), (2, 3), (29, 30), (34, 35)] {
+            clock.to(mono * DAY, wall * DAY);
+            tokio::time::sleep(2 * TIDY_EVERY).await;
+            remembered.push(!store.history(jti.clone()).await.unwrap().is_empty());
+        }
+        assert_eq!(remembered, [true, true, true, false]);
         drop(transceiver);
     }
 

@@ -113,7 +113,7 @@ impl Transceiver {
     async fn start(builder: Builder) -> Result<Self, Error> {
         let journal = builder.journal.ok_or(Error::Missing("a store"))?;
         let registry = builder.registry.ok_or(Error::Missing("a store"))?;
-        engine::resume(&*builder.clock, &*journal).await?;
+        let last = engine::resume(&*builder.clock, &*journal).await?;
         let keys = match builder.key_ring {
             Some(keys) => keys,
             None if builder.keys.is_empty() => return Err(Error::Missing("a signing key")),
@@ -180,7 +180,7 @@ impl Transceiver {
             };
             *lock(&this.0.server) = Some(tokio::spawn(serving));
         }
-        *lock(&this.0.janitor) = Some(tokio::spawn(janitor::tidy(Arc::clone(&this.0))));
+        *lock(&this.0.janitor) = Some(tokio::spawn(janitor::tidy(Arc::clone(&this.0), last)));
         *lock(&this.0.key_keeper) = Some(tokio::spawn(keys::tend(Arc::clone(&this.0))));
         Ok(this)
     }

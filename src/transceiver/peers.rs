@@ -15,7 +15,7 @@ use tracing::error;
 use super::builder::{KeySource, PeerConfig};
 use super::change::ChangeError;
 use super::event::Event;
-use super::submit::{Submission, SubmitError, SubmitFault};
+use super::submit::{Submission, SubmitError};
 use super::{Inner, Transceiver};
 use crate::auth::{Parsed, PartnerKeys};
 use crate::codes::Code;
@@ -77,7 +77,7 @@ impl Transceiver {
     /// Sends a signed verification event (SSF §8.1.4) and waits for its ack. It never reaches the partner's inbox.
     pub async fn verify(&self, peer: &str, patience: Duration) -> Result<Verified, VerifyError> {
         let entry = self.0.find(peer).map_err(|fault| SubmitError { index: 0, fault })?;
-        let stopped = |_| SubmitError { index: 0, fault: entry.stopped() };
+        let stopped = |_| SubmitError { index: 0, fault: self.0.stopped(&entry) };
         let jti = Jti::new();
         let started = self.0.clock.now().mono;
         let end = entry.partner.handle().watch(jti.clone()).await.map_err(stopped)?;
@@ -106,12 +106,12 @@ impl Transceiver {
     pub async fn pause(&self, peer: &str, paused: bool) -> Result<(), SubmitError> {
         let entry = self.0.find(peer).map_err(|fault| SubmitError { index: 0, fault })?;
         let act = if paused { Act::Pause } else { Act::Resume };
-        let stopped = |_| SubmitError { index: 0, fault: entry.stopped() };
+        let stopped = |_| SubmitError { index: 0, fault: self.0.stopped(&entry) };
         let handle = entry.partner.handle();
         tokio::select! {
             done = handle.operate(act) => done.map_err(stopped),
             // It waits there for room, and holds then.
-            () = self.0.disk_filled() => Err(SubmitError { index: 0, fault: SubmitFault::StorageFull }),
+            () = self.0.stuck() => Err(SubmitError { index: 0, fault: self.0.unwritable() }),
         }
     }
 

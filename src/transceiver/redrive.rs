@@ -372,7 +372,9 @@ impl Inner {
         };
         let done = tokio::select! {
             answers = handle.redrive(acts) => {
-                let answers = answers.map_err(|_| submit(SubmitFault::Stopped))?;
+                let failed = self.journal.failed();
+                let stopped = if failed { SubmitFault::StorageFailed } else { SubmitFault::Stopped };
+                let answers = answers.map_err(|_| submit(stopped))?;
                 // Who looks for the reason of a wave of SETs finds it here; which ones, `event show` tells.
                 for (done, kind) in [(Redriven::Resent, "resent"), (Redriven::Discarded, "discarded")] {
                     told(&self.name_of(id), kind, answers.iter().flatten().filter(|answer| **answer == done).count());
@@ -381,7 +383,7 @@ impl Inner {
                 told(&self.name_of(id), "reissued", reissued.count());
                 Ok(answers)
             }
-            () = self.disk_filled() => Err(submit(SubmitFault::StorageFull)),
+            () = self.stuck() => Err(submit(self.unwritable())),
         };
         if entry.is_none() && self.find(&name).is_err() {
             self.supervisor.retire(id, &retired, super::LAST_WORDS).await;

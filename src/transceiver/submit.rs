@@ -97,7 +97,7 @@ impl Transceiver {
             return Err(SubmitError { index: 0, fault: SubmitFault::Stopped });
         }
         if !inner.journal.healthy() {
-            return Err(SubmitError { index: 0, fault: SubmitFault::StorageFull });
+            return Err(SubmitError { index: 0, fault: inner.unwritable() });
         }
         let mut checked = Vec::with_capacity(submissions.len());
         for (index, submission) in submissions.into_iter().enumerate() {
@@ -128,7 +128,7 @@ impl Transceiver {
             let handle = entries[first].0.partner.handle();
             let sent = tokio::select! {
                 sent = handle.send(batch, fresh) => sent,
-                () = inner.disk_filled() => Err(SendError::StorageFull),
+                () = inner.stuck() => Err(SendError::StorageFull),
             };
             sent.map_err(|error| {
                 let index = match &error {
@@ -138,7 +138,8 @@ impl Transceiver {
                     _ => first,
                 };
                 let fault = match error {
-                    SendError::Stopped => entries[first].0.stopped(),
+                    SendError::Stopped => inner.stopped(&entries[first].0),
+                    SendError::StorageFull => inner.unwritable(),
                     error => error.into(),
                 };
                 SubmitError { index, fault }
@@ -150,9 +151,19 @@ impl Transceiver {
 }
 
 impl Inner {
-    /// Ends when the disk is full. What was handed to an actor before is not lost then: it waits there for room, and
+    /// Why nothing can be written.
+    pub(super) fn unwritable(&self) -> SubmitFault {
+        if self.journal.failed() { SubmitFault::StorageFailed } else { SubmitFault::StorageFull }
+    }
+
+    /// Why the actor of this peer has ended.
+    pub(super) fn stopped(&self, entry: &Entry) -> SubmitFault {
+        if self.journal.failed() { SubmitFault::StorageFailed } else { entry.stopped() }
+    }
+
+    /// Ends when nothing can be written. What was handed to an actor before is not lost then: it waits there for room, and
     /// whoever submitted it under a jti of its own may do so again.
-    pub(super) async fn disk_filled(&self) {
+    pub(super) async fn stuck(&self) {
         while self.journal.healthy() {
             tokio::time::sleep(HEALTH_EVERY).await;
         }
@@ -243,7 +254,7 @@ impl Inner {
             let index = group.first().copied().unwrap_or_default();
             let entry = &checked[index].entry;
             let stats = entry.partner.handle().stats().await;
-            let stats = stats.map_err(|_| SubmitError { index, fault: entry.stopped() })?;
+            let stats = stats.map_err(|_| SubmitError { index, fault: self.stopped(entry) })?;
             if group.len() as u64 > stats.room {
                 let max = stats.counts.queued + stats.room;
                 return Err(SubmitError { index, fault: SubmitFault::OutboxFull { max } });
@@ -324,5 +335,54 @@ impl From<store::Error> for SubmitFault {
             store::Error::Full => Self::StorageFull,
             _ => Self::StorageFailed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::set::events::Filter;
+    use crate::set::{Algorithm, KeySet, SigningKey};
+    use crate::store::{Options, Sqlite};
+    use crate::transceiver::{KeySource, PeerConfig};
+
+    fn event() -> Event {
+        Event::new("caep:session-revoked", json!({"format": "opaque", "id": "someone"}))
+    }
+
+    #[tokio::test]
+    async fn a_store_that_has_failed_is_not_taken_for_a_full_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, _) = SigningKey::generate(Algorithm::EdDsa, "k").unwrap();
+        let keys = folder.path().join("keys");
+        std::fs::write(&keys, KeySet::of([key.public_jwk()]).to_json().to_string()).unwrap();
+        let store = Arc::new(Sqlite::open(folder.path().join("store.db"), Options::default()).unwrap());
+        let builder = Transceiver::builder("https://us.example").signing_key(key).store(Arc::clone(&store));
+        let transceiver = builder.start().await.unwrap();
+        let peer = PeerConfig {
+            name: "them".to_owned(),
+            issuer: "https://them.example".to_owned(),
+            keys: KeySource::File(keys),
+            audience: None,
+            dial: None,
+            accept_tokens: Vec::new(),
+            send: Filter::all(),
+            accept: Filter::all(),
+        };
+        transceiver.add_peer(peer).await.unwrap();
+        transceiver.send("them", event()).await.unwrap();
+        // Closed as well as failed: nothing can be asked of it any more.
+        store.close().await;
+        for _ in 0..2 {
+            let refused = transceiver.send("them", event()).await.unwrap_err();
+            assert!(matches!(refused.fault, SubmitFault::StorageFailed), "{refused}");
+            let refused = transceiver.pause("them", true).await.unwrap_err();
+            assert!(matches!(refused.fault, SubmitFault::StorageFailed), "{refused}");
+        }
+        transceiver.shutdown(Duration::ZERO).await;
     }
 }

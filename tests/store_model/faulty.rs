@@ -122,6 +122,10 @@ impl Journal for Faulty {
     fn healthy(&self) -> bool {
         self.store.healthy()
     }
+
+    fn failed(&self) -> bool {
+        self.store.failed()
+    }
 }
 
 impl Registry for Faulty {

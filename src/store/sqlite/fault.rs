@@ -14,6 +14,8 @@ impl From<rusqlite::Error> for Error {
             Some(ffi::Error { code: ffi::ErrorCode::DatabaseCorrupt | ffi::ErrorCode::NotADatabase, .. }) => {
                 damaged(error)
             }
+            // A page that the file is too short for.
+            Some(code) if code.extended_code == ffi::SQLITE_IOERR_SHORT_READ => damaged(error),
             // A column that holds something else than we ever write; or columns that our statements do not find.
             _ if lacks_a_table => damaged(error),
             _ if matches!(
@@ -46,7 +48,7 @@ mod tests {
         let meaning = |code| Error::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         assert!(matches!(meaning(ffi::SQLITE_FULL), Error::Full));
         assert!(matches!(meaning(ffi::SQLITE_IOERR_SHMSIZE), Error::Full));
-        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_IOERR_SHORT_READ] {
             assert!(meaning(code).to_string().contains("is damaged: restore a backup"), "{code}");
         }
         let other = rusqlite::Error::InvalidColumnType(1, "name".to_owned(), rusqlite::types::Type::Blob);

@@ -99,6 +99,10 @@ impl Journal for Sqlite {
     fn healthy(&self) -> bool {
         self.shared.healthy()
     }
+
+    fn failed(&self) -> bool {
+        self.shared.check().is_err()
+    }
 }
 
 impl Registry for Sqlite {

@@ -10,6 +10,7 @@ mod journal;
 mod kept;
 mod log;
 mod migrate;
+mod pace;
 mod purge;
 mod reader;
 mod rows;
@@ -34,6 +35,7 @@ use batch::Batch;
 use file::Use;
 pub use file::exposed as exposed_database;
 use kept::{Kept, Position, added};
+use pace::Pace;
 use reader::Readers;
 use schema::{Meta, State};
 use seen::Seen;
@@ -181,6 +183,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         orders: receiver,
         checkpoints: Checkpoints::default(),
         metrics: options.metrics.clone(),
+        pace: Pace::watch(shared.path.clone(), Arc::clone(&shared.slow_lines))?,
     };
     let thread = std::thread::Builder::new()
         .name("pushpull-store".to_owned())

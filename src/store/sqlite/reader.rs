@@ -17,7 +17,7 @@ use crate::store::{Error, INBOX_PAGE_BYTES_MAX};
 #[derive(Debug)]
 pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
+    pub(super) permits: Arc<Semaphore>,
     count: u32,
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) inbox_tail: watch::Sender<u64>,
     /// Transactions that wrote something.
     pub(super) transactions: AtomicU64,
+    /// Lines in the log about commits that take long.
+    pub(super) slow_lines: Arc<AtomicU64>,
     /// Rows a consumer may be ahead of its durable mark.
     pub(super) hand_ahead: u64,
     directory: Mutex<Directory>,
@@ -77,6 +79,7 @@ impl Shared {
             seen,
             inbox_tail: watch::Sender::new(ends.tail),
             transactions: AtomicU64::new(0),
+            slow_lines: Arc::default(),
             hand_ahead,
             directory: Mutex::new(directory),
             consumers: Mutex::new(consumers.collect()),

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Batch, Effects};
 use super::kept::Kept;
+use super::pace::Pace;
 use super::seen::Upkeep;
 use super::shared::Shared;
 use crate::metrics::Metrics;
@@ -87,6 +88,7 @@ pub(super) struct Writer {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) checkpoints: Checkpoints,
     pub(super) metrics: Metrics,
+    pub(super) pace: Pace,
 }
 
 /// How the last checkpoint went.
@@ -171,6 +173,7 @@ impl Writer {
     /// Does all of this, durably, or nothing of it.
     fn transact(&mut self, tasks: &mut [Box<dyn Task>], seal: usize) -> Result<(), Error> {
         let written = self.conn.total_changes();
+        let _working = self.pace.begin();
         match self.write(tasks, seal) {
             Ok(effects) => {
                 self.kept.peers.extend(effects.peers.iter().map(|(id, peer)| (*id, peer.clone())));
@@ -227,6 +230,7 @@ impl Writer {
             None => self.checkpoints.left + self.pages().clamp(CHECKPOINT_LEAST, limit),
         };
         if in_log >= due || (in_log > 0 && !self.shared.healthy()) {
+            let _working = self.pace.begin();
             self.checkpoints = match self.checkpoint("PASSIVE") {
                 Some(left) => Checkpoints { left, retry_at: None },
                 None => Checkpoints { retry_at: Some(in_log + CHECKPOINT_RETRY), ..self.checkpoints },

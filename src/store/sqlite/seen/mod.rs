@@ -154,7 +154,7 @@ impl Seen {
     pub(super) fn last_date(&self) -> Option<Wall> {
         let layers = self.read();
         let in_ram = layers.tail.last().or_else(|| layers.frozen.as_ref().and_then(|frozen| frozen.last()));
-        in_ram.map(|last| remember::newest(&last)).or_else(|| layers.segments.last().map(|segment| segment.newest))
+        in_ram.map(|last| remember::written(&last)).or_else(|| layers.segments.last().map(|segment| segment.newest))
     }
 
     fn append(&self, fresh: &Tail) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::peer::Verdict;
+use crate::peer::{Place, Stretch, Verdict};
 
 #[tokio::test]
 async fn a_damaged_outbox_row_is_reported_and_can_still_be_settled() {
@@ -233,6 +233,34 @@ async fn a_last_commit_that_a_power_cut_has_torn_is_no_damage() {
         let copy = with_log(&folder, &torn);
         let store = copy.open().await;
         assert_eq!(store.recover(A).await.unwrap().counts.received, 14, "sector {sector}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_cut_while_it_is_open_is_damaged_and_not_full() {
+    for size in [0, 16_384, 300_000, 2_000_000] {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        for first in (1..=300).step_by(10) {
+            commit(&store, (first..first + 10).map(|seq| Write::Enqueue(row(seq, 20_000)))).await.unwrap();
+        }
+        for first in (1..=200).step_by(10) {
+            commit(&store, (first..first + 10).map(|seq| settle(seq, Outcome::Dead(DeathCause::Age)))).await.unwrap();
+        }
+        let path = folder.path();
+        store
+            .at_rest(move || {
+                let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+                assert!(file.metadata().unwrap().len() > 3_000_000, "most of it has left the log");
+                file.set_len(size).unwrap();
+            })
+            .await;
+        let all = Stretch { after: Place::default(), up_to: Place::LAST, rows_max: 1_000, bytes_max: usize::MAX };
+        let write = commit(&store, [Write::Enqueue(row(301, 40_000)), settle(201, Outcome::Acked)]).await;
+        let read = store.read_dead_letters(all).await.map(|_| ());
+        let Err(Error::Fatal(why)) = write.and(read) else { panic!("cut to {size} bytes, and not noticed") };
+        assert!(why.contains("is damaged: restore a backup"), "cut to {size} bytes: {why}");
+        assert!(!store.healthy() && store.failed());
     }
 }
 

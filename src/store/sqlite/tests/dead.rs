@@ -46,6 +46,45 @@ async fn a_damaged_dead_letter_is_told_of_and_its_neighbours_are_read() {
     assert_eq!(store.recover(A).await.unwrap().counts.dead_letters, 4);
 }
 
+/// What is written to the log meanwhile, by this thread.
+fn logged(work: impl FnOnce()) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(file.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    std::fs::read_to_string(file.path()).unwrap()
+}
+
+#[tokio::test]
+async fn the_log_is_told_once_of_each_damaged_dead_letter_and_of_no_more_than_a_thousand() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, (1..=3).flat_map(|seq| [Write::Enqueue(row(seq, 100)), settle(seq, refused())])).await.unwrap();
+    store.close().await;
+    folder.flip("dead_letter", "row", outbox_key(A, 2));
+    let told = |store: &Sqlite, seqs: std::ops::RangeInclusive<u64>| {
+        let places: Vec<Place> = seqs.map(|seq| Place::of(A, seq)).collect();
+        logged(|| store.shared.report_damaged_letters(&places))
+    };
+    // However they are read. The line itself is another thread's.
+    let store = folder.open().await;
+    letters(&store).await;
+    assert_eq!(told(&store, 2..=2), "", "it has been told of");
+    store.close().await;
+    let store = folder.open().await;
+    store.dead_letters_at(A, vec![1, 2]).await.unwrap();
+    assert_eq!(told(&store, 2..=2), "");
+    let line = told(&store, 1..=3);
+    assert!(
+        line.contains("ERROR") && line.contains("code=data_damaged count=2 ") && line.contains("store.db"),
+        "{line}"
+    );
+    assert_eq!(told(&store, 1..=3), "");
+    let line = told(&store, 4..=5_000);
+    assert!(line.lines().count() == 1 && line.contains(" count=997 "), "a thousand in all: {line}");
+    assert_eq!(told(&store, 4..=10_000), "");
+}
+
 /// Another place's row, whole as it is, is not taken for this one's.
 #[tokio::test]
 async fn a_dead_letter_in_the_wrong_place_is_a_damaged_one() {

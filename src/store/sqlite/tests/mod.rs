@@ -307,6 +307,41 @@ async fn what_ram_knows_is_answered_at_once_though_every_reader_is_busy() {
 }
 
 #[tokio::test]
+async fn a_commit_that_takes_long_is_told_of_before_it_ends() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let told = |batch: &Batch<'_>| batch.shared.slow_lines.load(Ordering::Relaxed);
+    let stalled = store.ask(1, move |batch| {
+        let began = tokio::time::Instant::now();
+        while told(batch) == 0 && began.elapsed() < std::time::Duration::from_secs(60) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Ok((told(batch), began.elapsed().as_secs()))
+    });
+    let (lines, seconds) = stalled.await.unwrap();
+    assert!(lines == 1 && seconds >= 1, "{lines} lines after {seconds} seconds");
+}
+
+#[tokio::test]
+async fn purging_reads_nothing_when_no_memory_is_old_enough() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, (1..=20).map(receive)).await.unwrap();
+    while store.shared.seen.outdated(Wall(u64::MAX)).is_none() {
+        tokio::task::yield_now().await;
+    }
+    let all = Options::default().readers;
+    let readers = Arc::clone(&store.shared.readers.permits).acquire_many_owned(all).await.unwrap();
+    let idle = tokio::time::timeout(std::time::Duration::from_secs(60), store.purge(Wall(1))).await;
+    assert_eq!(idle, Ok(Ok(false)), "though every reader is busy");
+    let mut purge = store.purge(Wall(1_000));
+    assert!((&mut purge).now_or_never().is_none(), "what waits in outboxes is looked at");
+    drop(readers);
+    purge.await.unwrap();
+    assert!(store.shared.seen.outdated(Wall(1_000)).is_none(), "and it is purged");
+}
+
+#[tokio::test]
 async fn the_log_does_not_outgrow_a_small_database() {
     let folder = Folder::new();
     let store = folder.open().await;

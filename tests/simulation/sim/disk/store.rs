@@ -223,6 +223,10 @@ impl Journal for Store {
         let platter = self.shared.lock();
         !platter.ram.full && platter.ram.end.is_none()
     }
+
+    fn failed(&self) -> bool {
+        self.shared.lock().ram.end.is_some()
+    }
 }
 
 impl Registry for Store {

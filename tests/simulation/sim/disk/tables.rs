@@ -132,7 +132,7 @@ impl Tables {
     }
 
     fn remember(&mut self, peer: PeerId, direction: Direction, jti: Jti, memory: Remembered) {
-        self.last_date = Some(memory::age(&memory));
+        self.last_date = Some(memory::written(&memory));
         let memories = match direction {
             Direction::Out => &mut self.sent,
             Direction::In => &mut self.received,
