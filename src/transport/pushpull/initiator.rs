@@ -34,29 +34,32 @@ const SUCCESSOR: Duration = Duration::from_secs(1);
 
 /// Exchanges that failed in a row, and the pauses between them. They outlive a change from HTTP to attempts at a WebSocket
 /// and back: else each change would begin with short pauses again, and a partner that is down be dialled too often.
-pub(super) struct Failures {
+#[derive(Debug)]
+pub struct Failures {
     pauses: Backoff,
     last_failed: bool,
 }
 
 impl Failures {
-    pub(super) fn new(seed: u64) -> Self {
+    /// None yet.
+    pub fn new(seed: u64) -> Self {
         let pauses = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed);
         Self { pauses, last_failed: false }
     }
 
     /// The partner is there.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.pauses.reset();
         self.last_failed = false;
     }
 
     /// Whether the last exchange failed.
-    pub(super) fn last_failed(&self) -> bool {
+    pub fn last_failed(&self) -> bool {
         self.last_failed
     }
 
-    fn pause(&mut self) -> Duration {
+    /// One more has failed: how long to wait before the next.
+    pub fn pause(&mut self) -> Duration {
         self.last_failed = true;
         self.pauses.pause()
     }

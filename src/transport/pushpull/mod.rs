@@ -21,6 +21,8 @@ use bytes::Bytes;
 pub use accept::converse;
 pub use accept::upgrade;
 pub use dialler::{Dial, run as dial};
+#[doc(hidden)]
+pub use initiator::Failures;
 pub use responder::{admit, exchange};
 #[doc(hidden)]
 pub use wanted::Wanted;

@@ -11,6 +11,7 @@ use pushpull::clock::Clock as _;
 use pushpull::engine::Handle;
 use pushpull::peer::{Ending, WaitsFor};
 use pushpull::transport::pushpull as transport;
+use pushpull::transport::pushpull::Failures;
 use pushpull::wire;
 use pushpull::wire::net::Backoff;
 use tokio::sync::Notify;
@@ -19,9 +20,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::event::Org;
 use super::exchange::{self, Answer};
 use super::life::Life;
-use super::net::Refused;
+use super::net::{Refused, Wire};
 use super::options::Kind;
 use super::outgoing::{Leaving, Outgoing};
+use super::socket::End;
 use super::{objects, socket};
 
 /// A connection that lived this long was a good one.
@@ -29,6 +31,9 @@ const GOOD: Duration = Duration::from_secs(10);
 
 /// So many in a row that broke off sooner, and HTTP is used for a while.
 const BROKEN_MAX: u32 = 4;
+
+/// The least pause after a partner said that it is overloaded (1013).
+const OVERLOADED: Duration = Duration::from_secs(2);
 
 /// How soon to ask for what is overdue.
 const ASK_SOON: Duration = Duration::from_millis(100);
@@ -52,7 +57,8 @@ pub async fn run(life: Arc<Life>, to: Org) {
     let seed = life.world.luck(&[40, u64::from(life.org.0), u64::from(to.0), life.number]).next_u64();
     let dialler = Dialler { life, to, config_seed: seed };
     if http_only {
-        return dialler.exchanges(std::future::pending()).await;
+        let mut failures = Failures::new(seed);
+        return dialler.exchanges(std::future::pending(), &mut failures).await;
     }
     dialler.sockets().await;
 }
@@ -68,11 +74,14 @@ impl Dialler {
         let config = Arc::clone(self.life.config(self.to));
         let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), self.config_seed);
         let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, self.config_seed);
-        let (mut broken, mut connected_before) = (0, false);
+        let mut failures = Failures::new(self.config_seed);
+        let (mut broken, mut connected_before, mut opened) = (0, false, None);
         loop {
-            self.life.awake().await;
-            let net = &self.life.world.net;
-            match net.connect(&self.life.world, self.life.org, self.to).await {
+            let attempt = match opened.take() {
+                Some(opened) => opened,
+                None => self.open().await,
+            };
+            let pause = match attempt {
                 Ok(wire) => {
                     if std::mem::replace(&mut connected_before, true) {
                         self.life.world.meet("reconnected");
@@ -80,43 +89,78 @@ impl Dialler {
                     let since = Instant::now();
                     self.life.partner(self.to).update_link(|link| link.exchanged_at = None);
                     let end = socket::run(Arc::clone(&self.life), self.to, wire).await;
-                    if since.elapsed() >= GOOD {
+                    let overloaded = end == End::Theirs(Some(1013));
+                    if overloaded {
+                        self.life.world.meet("told to come back later");
+                    }
+                    if since.elapsed() >= GOOD && !overloaded {
                         reconnect.reset();
                         upgrade.reset();
+                        failures.reset();
                         broken = 0;
                     }
                     broken += u32::from(end.broke_off());
-                    if broken >= BROKEN_MAX {
+                    if broken < BROKEN_MAX {
+                        let least = if overloaded { OVERLOADED } else { Duration::ZERO };
+                        reconnect.pause().max(least)
+                    } else {
+                        self.life.world.meet("WebSockets do not last");
                         broken = 0;
-                        self.bridge(&mut upgrade).await;
+                        opened = Some(self.bridge(&mut upgrade, &mut failures).await);
+                        Duration::ZERO
                     }
                 }
-                Err(Refused::Unreachable) => {}
-                Err(Refused::Handshake) => {
+                Err(Refused::Unreachable) => reconnect.pause(),
+                Err(Refused::Handshake(status, wait)) => {
+                    let busy = self.is_busy(status, wait);
+                    if let Some(wait) = busy {
+                        self.life.world.meet("handshake answered 429, waited");
+                        sleep(wait).await;
+                    }
                     self.life.world.meet("fell back to HTTP");
-                    reconnect.reset();
-                    self.bridge(&mut upgrade).await;
+                    opened = Some(self.bridge(&mut upgrade, &mut failures).await);
+                    if busy.is_none() && !failures.last_failed() {
+                        reconnect.reset();
+                    }
+                    Duration::ZERO
                 }
-            }
-            sleep(reconnect.pause()).await;
+            };
+            sleep(pause).await;
         }
     }
 
-    /// Uses HTTP until it is time to try a WebSocket again.
-    async fn bridge(&self, upgrade: &mut Backoff) {
-        let until = async {
-            loop {
-                sleep(upgrade.pause()).await;
-                if self.life.world.net.takes_sockets(self.life.org, self.to) {
-                    return;
-                }
-            }
-        };
+    async fn open(&self) -> Result<Wire, Refused> {
+        self.life.awake().await;
+        self.life.world.net.connect(&self.life.world, self.life.org, self.to).await
+    }
+
+    /// For how long nothing at all is tried after this answer to a handshake.
+    fn is_busy(&self, status: u16, retry_after: Option<Duration>) -> Option<Duration> {
+        retry_after.filter(|_| status == 429).map(|wait| self.believed(wait))
+    }
+
+    /// Uses HTTP until a WebSocket can be had again, or until the partner cannot be reached at all.
+    async fn bridge(&self, upgrade: &mut Backoff, failures: &mut Failures) -> Result<Wire, Refused> {
         let (enough, over) = (AtomicBool::new(false), Notify::new());
-        let ending = async {
-            until.await;
+        // Beside the exchanges: an attempt may hang for long.
+        let attempts = async {
+            let mut least = Duration::ZERO;
+            let end = loop {
+                sleep(upgrade.pause().max(least)).await;
+                match self.open().await {
+                    Err(Refused::Handshake(status, wait)) => {
+                        let busy = self.is_busy(status, wait);
+                        if busy.is_some() {
+                            self.life.world.meet("handshake answered 429, HTTP went on");
+                        }
+                        least = busy.unwrap_or_default();
+                    }
+                    end => break end,
+                }
+            };
             enough.store(true, Ordering::Relaxed);
             over.notify_waiters();
+            end
         };
         // The exchange under way is finished.
         let stop = async {
@@ -124,14 +168,21 @@ impl Dialler {
                 over.notified().await;
             }
         };
-        tokio::join!(ending, self.exchanges(stop));
+        tokio::join!(attempts, self.exchanges(stop, failures)).0
     }
 
-    async fn exchanges(&self, stop: impl Future<Output = ()>) {
+    async fn exchanges(&self, stop: impl Future<Output = ()>, failures: &mut Failures) {
         let mut stop = pin!(stop);
+        if failures.last_failed() {
+            self.life.world.meet("pauses kept over a change to HTTP");
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                () = sleep(failures.pause()) => {}
+            }
+        }
         let partner = Arc::clone(self.life.partner(self.to));
         let config = Arc::clone(self.life.config(self.to));
-        let mut failures = Backoff::new(Duration::from_millis(500), Duration::from_secs(60), self.config_seed);
         let mut rejections = Backoff::new(Duration::from_millis(20), Duration::from_secs(60), self.config_seed);
         let mut overdue = true;
         let mut wanted = transport::Wanted::new(config.limits.sets_per_object_max);
@@ -142,9 +193,9 @@ impl Dialler {
             let taken = async {
                 let slot = handle.open_slot(spec, self.ask_after(&config, overdue)).await.ok()?;
                 let (net, org) = (&self.life.world.net, self.life.org);
-                let (link, asks_for) = (net.number(org, self.to), wanted.ask(partner.now()));
-                let mut slot = Outgoing::new(slot, &self.life, self.to, link, spec, Some(asks_for));
-                let object = slot.next().await?;
+                let link = net.number(org, self.to);
+                let mut slot = Outgoing::new(slot, &self.life, self.to, link, spec);
+                let object = slot.next_asking(|| Some(wanted.ask(partner.now()))).await?;
                 Some((slot, object, link))
             };
             let taken = tokio::select! {
@@ -223,9 +274,8 @@ impl Dialler {
                 let answer = partner.inspector().read(body.bytes, config.limits).await;
                 if answer.as_ref().is_err_and(|malformed| malformed.kind.is_too_big()) {
                     self.life.world.meet("answer too large");
-                    let asked = wanted.ask(partner.now());
                     wanted.too_large(partner.now());
-                    if asked > 1 {
+                    if object.asked_for.is_some_and(|asked| asked > 1) {
                         objects::malformed(&self.life, self.to, link);
                         slot.close(Ending::Lost { retry_after: Duration::ZERO });
                         return Outcome::Oversized;
@@ -242,6 +292,12 @@ impl Dialler {
                 self.take_in(config, handle, slot, answer, bytes).await
             }
             400 | 413 => {
+                let error = wire::parse_error_body(&body.bytes);
+                let code = error.as_ref().map_or("", |error| error.err.as_str());
+                if matches!(code, "authentication_failed" | "access_denied") {
+                    self.life.world.meet("refused for who we are");
+                    return lose(slot, pause);
+                }
                 if object.sets > 1 {
                     self.life.world.meet("batch refused");
                 }
