@@ -82,6 +82,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: inbox full", "no room for received SETs, they were neither stored nor acked: confirm the inbox"),
     ("path: refusals suppressed", "too many SETs to refuse; these got no verdict"),
     ("path: unknown verdicts ignored", "verdicts about SETs that are not under way"),
+    ("path: sent when all was well again", "sent after healing"),
     ("path: outbox full", "send: outbox full"),
     ("path: send declined by a full disk", "send: storage full"),
     ("path: send cut short by a stop", "send: stopped"),
