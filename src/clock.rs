@@ -84,9 +84,10 @@ pub const JUMP_MAX: Duration = Duration::from_secs(5 * 60);
 /// After a jump the wall clock must run steadily for this long before it is believed again.
 pub const TRUST_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// A process that starts again so long after the one before is thought to have been away; if it seems longer, its clock may
-/// be wrong.
-pub const AWAY_MAX: Duration = Duration::from_secs(3600);
+/// A process that starts so long after the last thing was written is thought to have been away, or to have had nothing to
+/// write; if it seems longer, its clock may be wrong. By less than this a clock does no harm that lasts: what a partner dates
+/// so far ahead, or we do, gets no verdict until the clock is right.
+pub const AWAY_MAX: Duration = Duration::from_secs(86_400);
 
 /// A clock that shows less (2020) has never been set. When it jumps, the new time is the better one at once.
 const NEVER_SET: Wall = Wall(1_577_836_800_000);
@@ -173,7 +174,7 @@ impl Watch {
             (self.offset, self.jumped_at) = (offset, Some(mono));
             // The clock is being set: the new time is better than a guess, if it is nearer to what is known.
             if let Some(Guess { floor }) = self.guess
-                && offset >= floor
+                && offset >= floor.saturating_sub(JUMP_MAX.as_millis() as i64)
                 && (self.believed == floor || offset < self.believed)
             {
                 self.believed = offset;

@@ -15,7 +15,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// How long seen jtis are remembered, at least: older SETs are refused by their `iat`, which may be 30 days ago. A day longer,
 /// since a copy may wait from the look at its `iat` to the look at the memory, and a clock go back by what is no jump yet.
-const MEMORY: Duration = Duration::from_secs(31 * 86_400);
+pub const MEMORY: Duration = Duration::from_secs(31 * 86_400);
 
 /// For as long as the process runs. The one before has dated so what it wrote last.
 pub(super) async fn tidy(inner: Arc<Inner>, last: Option<Wall>) {

@@ -31,6 +31,8 @@ pub use builder::{Builder, DialConfig, KeySource, PeerConfig};
 pub use change::{ChangeError, Changed, Changes, Closed, OwnKeys, Removed};
 pub use dead_letters::{Cursor, DeadLetter, DeadLetters, Group, Hindrance, Sieve};
 pub use event::Event;
+#[doc(hidden)]
+pub use janitor::MEMORY;
 pub use peers::{Verified, VerifyError};
 pub use received::{Inbox, Received};
 pub use redrive::{Bulk, Remedy};

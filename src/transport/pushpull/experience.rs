@@ -7,19 +7,25 @@ use crate::wire::net::Backoff;
 
 /// How one exchange went.
 #[derive(Debug)]
-pub(super) enum Exchange {
+pub enum Exchange {
+    /// It went well.
     Done,
     /// The partner minds the batch; go on with smaller ones, soon.
     Rejected(String),
     /// The answer to a request for so many SETs was too large; ask for fewer.
     Oversized {
+        /// What is too large.
         why: String,
+        /// What was asked for.
         asked: u64,
+        /// The partner's `Retry-After`.
         retry_after: Duration,
     },
     /// Try again after a pause.
     Failed {
+        /// What went wrong.
         why: String,
+        /// The partner's `Retry-After`.
         retry_after: Duration,
     },
 }
@@ -27,7 +33,7 @@ pub(super) enum Exchange {
 /// Outlives a change from HTTP to attempts at a WebSocket and back: else each change would begin with short pauses again,
 /// and a partner that is down be dialled too often; and with an answer again that is known to be too large.
 #[derive(Debug)]
-pub(super) struct Experience {
+pub struct Experience {
     /// Pauses after exchanges that failed.
     failures: Backoff,
     last_failed: bool,
@@ -38,7 +44,7 @@ pub(super) struct Experience {
 
 impl Experience {
     /// None yet. `sets_max` is as many as we take at once.
-    pub(super) fn new(seed: u64, sets_max: usize) -> Self {
+    pub fn new(seed: u64, sets_max: usize) -> Self {
         Self {
             failures: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed),
             last_failed: false,
@@ -48,28 +54,28 @@ impl Experience {
     }
 
     /// The partner is there.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures.reset();
         self.last_failed = false;
     }
 
     /// Whether the last exchange failed.
-    pub(super) fn last_failed(&self) -> bool {
+    pub fn last_failed(&self) -> bool {
         self.last_failed
     }
 
     /// How many SETs to ask for at this time of the monotonic clock.
-    pub(super) fn ask(&mut self, at: Duration) -> u64 {
+    pub fn ask(&mut self, at: Duration) -> u64 {
         self.wanted.ask(at)
     }
 
     /// The pause before the first exchange of a series.
-    pub(super) fn pause(&mut self) -> Option<Duration> {
+    pub fn pause(&mut self) -> Option<Duration> {
         self.last_failed.then(|| self.failures.pause())
     }
 
     /// Learns from an exchange that ended at this time of the monotonic clock: the pause before the next.
-    pub(super) fn learn(&mut self, exchange: &Exchange, at: Duration) -> Option<Duration> {
+    pub fn learn(&mut self, exchange: &Exchange, at: Duration) -> Option<Duration> {
         if matches!(exchange, Exchange::Oversized { .. }) {
             self.wanted.too_large(at);
         }

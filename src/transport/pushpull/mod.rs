@@ -22,9 +22,10 @@ use bytes::Bytes;
 pub use accept::converse;
 pub use accept::upgrade;
 pub use dialler::{Dial, run as dial};
-pub use responder::{admit, exchange};
 #[doc(hidden)]
-pub use wanted::Wanted;
+pub use experience::{Exchange, Experience};
+pub use responder::{admit, exchange};
+use wanted::Wanted;
 
 use crate::engine::Rate;
 use crate::peer::{SlotSpec, Transmission, Verdict, Verdicts, WaitsFor};

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The number to ask for next. A partner does not know how many bytes we read, and `maxResponseEvents` is the only thing
 /// that we can tell it: without it, whoever reads less than its partner writes would never get that partner's answers.
 #[derive(Debug)]
-pub struct Wanted {
+pub(super) struct Wanted {
     most: u64,
     now: u64,
     /// When the number last changed.
@@ -18,13 +18,13 @@ const DOUBLED_AFTER: Duration = Duration::from_secs(600);
 
 impl Wanted {
     /// As many as we take.
-    pub fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         let most = (most as u64).max(1);
         Self { most, now: most, since: Duration::ZERO }
     }
 
     /// What to ask for at this time of the monotonic clock.
-    pub fn ask(&mut self, at: Duration) -> u64 {
+    pub(super) fn ask(&mut self, at: Duration) -> u64 {
         if self.now < self.most && at.saturating_sub(self.since) >= DOUBLED_AFTER {
             (self.now, self.since) = (self.now.saturating_mul(2).min(self.most), at);
         }
@@ -32,7 +32,7 @@ impl Wanted {
     }
 
     /// The answer was too large.
-    pub fn too_large(&mut self, at: Duration) {
+    pub(super) fn too_large(&mut self, at: Duration) {
         (self.now, self.since) = ((self.now / 2).max(1), at);
     }
 }

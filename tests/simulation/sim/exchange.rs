@@ -32,6 +32,14 @@ impl Answer {
         let retry_after = matches!(status, 429 | 503).then(|| Duration::from_secs(1));
         Self { status, body: Bytes::new().into(), retry_after }
     }
+
+    /// A 400 that is about who asked, and not about what was in the request.
+    pub fn not_you() -> Self {
+        Self {
+            body: Bytes::from(wire::error_body("authentication_failed", "who are you?")).into(),
+            ..Self::status(400)
+        }
+    }
 }
 
 /// Where an answer goes, and what is to become of the slot that gave it.
@@ -54,18 +62,15 @@ pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Parcel) -> Op
         return None;
     }
     if strikes(faults.refuse) {
-        let status = [400, 401, 413, 429, 503][net.below(from, to, 5) as usize];
-        world.fault(
-            None,
-            ["answered 400", "answered 401", "answered 413", "answered 429", "answered 503"][match status {
-                400 => 0,
-                401 => 1,
-                413 => 2,
-                429 => 3,
-                _ => 4,
-            }],
-        );
-        let mut answer = Answer::status(status);
+        let (what, mut answer) = match net.below(from, to, 6) {
+            0 => ("answered 400", Answer::status(400)),
+            1 => ("answered 401", Answer::status(401)),
+            2 => ("answered 413", Answer::status(413)),
+            3 => ("answered 429", Answer::status(429)),
+            4 => ("answered 400 authentication_failed", Answer::not_you()),
+            _ => ("answered 503", Answer::status(503)),
+        };
+        world.fault(None, what);
         // Some ask for more than anybody grants.
         if answer.retry_after.is_some() && net.below(from, to, 2) == 0 {
             world.meet("absurd Retry-After");
@@ -174,7 +179,7 @@ async fn converse(
     let sets_max = object.max_response_events.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let spec = config.exchange_spec(sets_max, WaitsFor::Answers);
     let slot = handle.open_slot(spec, Some(config.hold())).await.ok()?;
-    let mut slot = Outgoing::new(slot, life, from, link, spec, None);
+    let mut slot = Outgoing::new(slot, life, from, link, spec);
     let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(life.partner(from)));
     let worker = Arc::clone(life);
     life.spawn(async move {

@@ -116,6 +116,11 @@ impl Hostile {
                     for _ in 0..flood {
                         out.send(Frame::Text(self.act(&world, to)));
                     }
+                    if self.strikes(10) {
+                        world.meet("hostile: closed 1013");
+                        out.send(Frame::Close(1013));
+                        return;
+                    }
                     if self.strikes(50) {
                         world.meet("hostile: two contents at once");
                         self.two_contents(to).into_iter().for_each(|parcel| out.send(Frame::Text(parcel)));
@@ -141,7 +146,12 @@ impl Hostile {
             return;
         }
         if self.strikes(100) {
-            drop(reply.send(Answer::status(pick(&mut self.state().luck, &[400, 401, 404, 413, 429, 500, 503]))));
+            let status = pick(&mut self.state().luck, &[400, 401, 404, 413, 429, 500, 503]);
+            let not_you = status == 400 && self.strikes(500);
+            if not_you {
+                world.meet("hostile: 400 authentication_failed");
+            }
+            drop(reply.send(if not_you { Answer::not_you() } else { Answer::status(status) }));
             return;
         }
         let body = self.act(&world, from);

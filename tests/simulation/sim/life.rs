@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pushpull::auth::{Parsed, PartnerKeys};
-use pushpull::clock::Clock;
+use pushpull::clock::{Clock, Wall};
 use pushpull::engine::{self, Inspector, Partner, Pool, Supervisor};
 use pushpull::peer::PeerId;
 use pushpull::random::Random;
@@ -37,6 +37,8 @@ pub struct Life {
     /// The how manyth process of its organisation.
     pub number: u64,
     pub clock: Arc<ProcessClock>,
+    /// How the process before dated what it wrote last.
+    pub last_date: Option<Wall>,
     pub store: Arc<Store>,
     pub supervisor: Arc<Supervisor>,
     pub partners: BTreeMap<Org, Arc<Partner>>,
@@ -62,7 +64,7 @@ impl Life {
         let org = member.org;
         let clock = ProcessClock::new(Arc::clone(&member.wall), Arc::clone(&member.gauge));
         // As the product's front door does. A store that may not be read at all is the end of this process anyway.
-        let _ = engine::resume(&*clock, &*store).await;
+        let last_date = engine::resume(&*clock, &*store).await.ok().flatten();
         if clock.now().suspect {
             world.meet("clock suspect at the start");
         }
@@ -102,6 +104,7 @@ impl Life {
             member: Arc::clone(member),
             number,
             clock,
+            last_date,
             store,
             supervisor,
             partners,

@@ -110,7 +110,8 @@ pub struct Inlet {
 #[derive(Debug)]
 pub enum Refused {
     Unreachable,
-    Handshake,
+    /// Answered with this instead, and with this `Retry-After`.
+    Handshake(u16, Option<Duration>),
 }
 
 /// What a slow organisation says takes so much longer at most.
@@ -216,7 +217,16 @@ impl Net {
             return Err(Refused::Unreachable);
         }
         if !self.takes_sockets(from, to) {
-            return Err(Refused::Handshake);
+            return Err(Refused::Handshake(403, None));
+        }
+        if self.is_busy(world, from, to) {
+            world.fault(None, "handshake answered 429");
+            let wait = match self.below(from, to, 8) {
+                0 => None,
+                1 => Some(Duration::from_secs(30 * 86_400)),
+                most => Some(Duration::from_secs(self.below(from, to, most * 10))),
+            };
+            return Err(Refused::Handshake(429, wait));
         }
         let life = Arc::new(Connection::default());
         let (there, here) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
@@ -237,6 +247,17 @@ impl Net {
         }
         world.member(to).accept(from, accepted);
         Ok(dialled)
+    }
+
+    /// Whether it lets nobody in just now. A hostile one does as it likes.
+    fn is_busy(&self, world: &World, from: Org, to: Org) -> bool {
+        let (options, is_real) = (&world.options, world.member(to).is_real());
+        let per_mille = match is_real {
+            true => options.faults.refuse,
+            false if options.mute => 0,
+            false => 100,
+        };
+        !world.is_healed() && self.strikes(from, to, per_mille)
     }
 
     /// The keys that `of` publishes, as `by` gets them.

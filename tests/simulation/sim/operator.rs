@@ -10,6 +10,7 @@ use pushpull::peer::{Act, Fate, Outcome, Place, Redrive, Redriven, Stretch};
 use pushpull::random::Random;
 use pushpull::set::{Digest, Jti};
 use pushpull::store::{Horizon, Journal as _};
+use pushpull::transceiver::MEMORY;
 use tokio::time::sleep;
 
 use super::event::{Death, Event, Org};
@@ -18,9 +19,6 @@ use super::life::Life;
 use super::mint::{self, Kind, Order};
 use super::world::{some_of, strikes};
 
-/// Memory is kept for thirty days.
-const KEPT: Duration = Duration::from_secs(30 * 86_400);
-
 /// Dead letters that are looked at at once.
 const LETTERS_MAX: usize = 8;
 
@@ -28,7 +26,10 @@ const LETTERS_MAX: usize = 8;
 pub async fn run(life: Arc<Life>) {
     let mut luck = life.world.luck(&[80, u64::from(life.org.0), life.number]);
     let span = life.world.options.chaos / 6;
-    let mut horizon = Horizon::new(KEPT);
+    let mut horizon = Horizon::new(MEMORY);
+    if let Some(last) = life.last_date {
+        horizon.resume(life.clock.now(), last);
+    }
     horizon.pass(life.clock.now());
     loop {
         sleep(Duration::from_secs(1) + some_of(&mut luck, span)).await;

@@ -21,19 +21,19 @@ pub struct Outgoing {
     spec: SlotSpec,
     /// It takes an object.
     is_free: bool,
-    /// `maxResponseEvents` of what leaves by it.
-    asks_for: Option<u64>,
 }
 
 /// An object that has to be sent.
 pub struct Leaving {
     pub bytes: Bytes,
     pub sets: usize,
+    /// Its `maxResponseEvents`.
+    pub asked_for: Option<u64>,
 }
 
 impl Outgoing {
-    pub fn new(slot: Slot, life: &Arc<Life>, to: Org, link: u64, spec: SlotSpec, asks_for: Option<u64>) -> Self {
-        Self { slot: Some(slot), life: Arc::clone(life), to, link, spec, is_free: true, asks_for }
+    pub fn new(slot: Slot, life: &Arc<Life>, to: Org, link: u64, spec: SlotSpec) -> Self {
+        Self { slot: Some(slot), life: Arc::clone(life), to, link, spec, is_free: true }
     }
 
     pub fn id(&self) -> SlotId {
@@ -42,10 +42,16 @@ impl Outgoing {
 
     /// The next object; none when the actor or the process has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<Leaving> {
+        self.next_asking(|| None).await
+    }
+
+    /// The same, with what `maxResponseEvents` is at the time when it leaves.
+    pub async fn next_asking(&mut self, ask: impl FnOnce() -> Option<u64>) -> Option<Leaving> {
         let mut object = self.slot.as_mut()?.next().await?;
         self.is_free = false;
-        let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, self.asks_for)?;
-        Some(Leaving { bytes, sets: object.sets.len() })
+        let asked_for = ask();
+        let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, asked_for)?;
+        Some(Leaving { bytes, sets: object.sets.len(), asked_for })
     }
 
     pub async fn ready(&mut self) {

@@ -35,6 +35,9 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("fault: 413 on the way", "answered 413"),
     ("fault: 429 on the way", "answered 429"),
     ("fault: 503 on the way", "answered 503"),
+    ("fault: 400 authentication_failed on the way", "answered 400 authentication_failed"),
+    ("fault: handshake of a WebSocket answered 429", "handshake answered 429"),
+    ("fault: WebSocket closed as overloaded (1013)", "closed 1013"),
     ("fault: Retry-After of a month", "absurd Retry-After"),
     ("fault: connection reset", "connection reset"),
     ("fault: blackhole", "blackhole"),
@@ -61,6 +64,8 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("hostile: guessed refusals", "hostile: guessed refusals"),
     ("hostile: another name", "hostile: another name"),
     ("hostile: malformed", "hostile: malformed"),
+    ("hostile: 400 authentication_failed", "hostile: 400 authentication_failed"),
+    ("hostile: WebSocket closed as overloaded (1013)", "hostile: closed 1013"),
     ("path: acked", "settled: acked"),
     ("path: refused by the partner", "settled: refused"),
     ("path: gave up after attempts", "settled: given up"),
@@ -77,6 +82,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: inbox full", "no room for received SETs, they were neither stored nor acked: confirm the inbox"),
     ("path: refusals suppressed", "too many SETs to refuse; these got no verdict"),
     ("path: unknown verdicts ignored", "verdicts about SETs that are not under way"),
+    ("path: sent when all was well again", "sent after healing"),
     ("path: outbox full", "send: outbox full"),
     ("path: send declined by a full disk", "send: storage full"),
     ("path: send cut short by a stop", "send: stopped"),
@@ -85,6 +91,13 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: silent link given up", "silent link given up"),
     ("path: fell back to HTTP", "fell back to HTTP"),
     ("path: reconnected", "reconnected"),
+    ("path: WebSockets do not last", "WebSockets do not last"),
+    ("path: pauses kept over a change to HTTP", "pauses kept over a change to HTTP"),
+    ("path: told to come back later (1013)", "told to come back later"),
+    ("path: waited after 429 to a handshake", "handshake answered 429, waited"),
+    ("path: HTTP went on beside 429 to a handshake", "handshake answered 429, HTTP went on"),
+    ("path: 400 for who we are, not for the object", "refused for who we are"),
+    ("path: a WebSocket overtook an exchange", "a WebSocket overtook an exchange"),
     ("path: no answer to a request within a second", "no answer within a second"),
     ("path: resend refused, its key has retired", "resend refused for its key"),
     ("path: drained too slowly", "drained too slowly"),
@@ -109,7 +122,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
 ];
 
 /// What is counted and need not have been met. Nobody should take the simulation for a proof about it: memory is kept for
-/// thirty days and no federation lasts a day, and hardly ever is so much of a partner's unfinished.
+/// a month and no federation lasts a day, and hardly ever is so much of a partner's unfinished.
 pub const SELDOM: &[(&str, &str)] = &[
     ("path: memory of a jti ended", "memory of a jti ended"),
     ("path: too much of a partner's unfinished", "too much of a partner's unfinished"),

@@ -53,7 +53,7 @@ pub async fn run(life: Arc<Life>, partner: Org, wire: Wire) -> End {
         return End::Ours(1001);
     };
     let link = life.world.net.number(life.org, partner);
-    let mut slot = Outgoing::new(slot, &life, partner, link, spec, None);
+    let mut slot = Outgoing::new(slot, &life, partner, link, spec);
     let (alive, heard) = mpsc::channel(1);
     let mut reader = Reader {
         life: Arc::clone(&life),
@@ -107,6 +107,9 @@ impl Reader {
             let _ = self.alive.try_send(());
             match frame {
                 Frame::Text(parcel) => {
+                    if self.is_overloaded() {
+                        return End::Ours(1013);
+                    }
                     objects::broken(&self.life, self.from, self.link, &parcel);
                     if let Err(end) = self.arrived(parcel.bytes).await {
                         return end;
@@ -122,6 +125,18 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Luck stands for the partner's rate, and for how long it has been too high.
+    fn is_overloaded(&self) -> bool {
+        let (world, way) = (&self.life.world, (self.from, self.life.org));
+        let strikes = !world.is_healed()
+            && world.net.strikes(way.0, way.1, world.options.faults.refuse)
+            && world.net.below(way.0, way.1, 4) == 0;
+        if strikes {
+            world.fault(None, "closed 1013");
+        }
+        strikes
     }
 
     async fn arrived(&mut self, text: bytes::Bytes) -> Result<(), End> {

@@ -23,12 +23,20 @@ struct Call {
 /// How often a call that failed for a passing reason is repeated.
 const REPEATS_MAX: u32 = 6;
 
+/// Some are handed in when all is well again, up to so long after that.
+const AFTERWARDS: Duration = Duration::from_secs(60);
+
 /// All calls for one partner.
 pub async fn run(world: Arc<World>, from: Org, to: Org) {
     let mut luck = world.luck(&[60, u64::from(from.0), u64::from(to.0)]);
+    // Nothing is quiet before the last of them.
+    world.count_call(true);
     for call in plan(&world, from, to, &mut luck) {
         sleep_until(world.began + call.after).await;
         let luck = world.luck(&[61, luck.next_u64()]);
+        if world.is_healed() {
+            world.meet("sent after healing");
+        }
         world.count_call(true);
         let world = Arc::clone(&world);
         tokio::spawn(async move {
@@ -36,6 +44,7 @@ pub async fn run(world: Arc<World>, from: Org, to: Org) {
             world.count_call(false);
         });
     }
+    world.count_call(false);
 }
 
 fn plan(world: &World, from: Org, to: Org, luck: &mut Random) -> Vec<Call> {
@@ -63,7 +72,11 @@ fn plan(world: &World, from: Org, to: Org, luck: &mut Random) -> Vec<Call> {
             items.push((jti, kind));
         }
         left -= size;
-        calls.push(Call { after: some_of(luck, world.options.chaos), items });
+        let after = match strikes(luck, 60) {
+            true => world.options.chaos + some_of(luck, AFTERWARDS),
+            false => some_of(luck, world.options.chaos),
+        };
+        calls.push(Call { after, items });
     }
     calls.sort_by_key(|call| call.after);
     calls

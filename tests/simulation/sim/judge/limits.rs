@@ -12,6 +12,8 @@ pub struct Limits {
     /// Received rows that are kept and not confirmed.
     pub inbox_max: u64,
     /// The receiver's actors look at the inbox one by one, so each of the others may add what it has in one step.
+    /// Not bounded by what they did add lately: room made by a confirmation shows in the store before the application has told
+    /// of it.
     pub inbox_slack: u64,
     /// How much faster than the federation's its monotonic clock may run.
     pub clock_rate_max: f64,
