@@ -20,6 +20,8 @@ pub(super) struct Member {
     pub(super) clock_was_wrong: bool,
     /// By so much that what it dated may look older than the memory of jtis.
     pub(super) clock_was_far: bool,
+    /// When its disk was last full.
+    pub(super) disk_full_at: Option<Duration>,
     /// The times at which it became so wrong.
     pub(super) far_since: Vec<Duration>,
     /// By less than that, but for so long that it had to be believed.
@@ -42,6 +44,7 @@ impl Member {
             forgot: false,
             clock_was_wrong: false,
             clock_was_far: false,
+            disk_full_at: None,
             far_since: Vec::new(),
             clock_was_near: false,
             published: Vec::new(),
@@ -73,6 +76,9 @@ pub(super) struct Lane {
     pub(super) parted_at: Option<Duration>,
     /// When the sender last heard the receiver, on whatever link.
     pub(super) heard_at: Option<Duration>,
+    /// When the sender last made something durable about it, and the time before.
+    pub(super) durable_at: Option<Duration>,
+    pub(super) durable_before: Option<Duration>,
     /// Totals at the sender, then at the receiver, counted from what became durable.
     pub(super) totals: Totals,
     /// Jtis in objects that had to be refused as a whole.

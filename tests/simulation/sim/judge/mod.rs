@@ -222,6 +222,9 @@ impl Judge {
                 Ok(())
             }
             Event::Fault { org, what } => {
+                if let Some(org) = org.filter(|_| *what == "disk full") {
+                    self.member(org).disk_full_at = Some(self.now);
+                }
                 if what.contains("clock") {
                     self.clock_is_wrong(*org, *what == FAR);
                 }
@@ -249,6 +252,9 @@ impl Judge {
     }
 
     fn durable(&mut self, org: Org, partner: Org, writes: &[Write]) -> Checked {
+        let now = self.now;
+        let lane = self.lane(org, partner);
+        (lane.durable_before, lane.durable_at) = (lane.durable_at, Some(now));
         for write in writes {
             match write {
                 Write::Enqueue(row) => self.enqueued(org, partner, row)?,

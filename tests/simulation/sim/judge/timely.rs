@@ -12,6 +12,9 @@ use crate::sim::event::Org;
 /// What a retry may be late for.
 const RETRY_SLACK: Duration = Duration::from_secs(3);
 
+/// A commit that met a full disk is done so long after that at most.
+const FULL_SLACK: Duration = Duration::from_secs(10);
+
 /// No token of a simulation is longer.
 const TOKEN_MAX: usize = 1024;
 
@@ -23,6 +26,16 @@ impl Judge {
         let sent = self.sent(from, to, jti);
         let told = sent.told.filter(|(_, in_life)| *in_life == life && sent.standing == Standing::Queued);
         let Some((told_at, _)) = told else { return Ok(()) };
+        let disk_full_at = self.member(from).disk_full_at;
+        let lane = self.lane(from, to);
+        // It was chosen in a step that could not be committed for so long, and the verdict waits behind that.
+        let was_chosen_before = lane.durable_at == Some(now)
+            && lane.durable_before.is_none_or(|before| before <= told_at)
+            && disk_full_at.is_some_and(|full_at| full_at + FULL_SLACK >= now);
+        if was_chosen_before {
+            self.tally.excuse("left after its verdict had come: chosen before a disk was full");
+            return Ok(());
+        }
         self.tally.demand(Invariant::I3, case, now <= told_at + within, || {
             (format!("silence: its verdict came at {:.6} s", told_at.as_secs_f64()), "it leaves again")
         })

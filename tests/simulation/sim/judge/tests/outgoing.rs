@@ -272,6 +272,18 @@ fn i3_a_verdict_is_not_heard_and_its_set_leaves_again() {
 }
 
 #[test]
+fn i3_what_was_chosen_before_a_disk_was_full_leaves_when_there_is_room_again() {
+    let full = || Event::Fault { org: Some(P), what: "disk full" };
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(1).verdict_came(Q, &["a"], &[]).note(full()).after(300).note(full());
+    scene.after(1).sent("b").left("a").passes(I3);
+    assert_eq!(scene.excused("disk was full"), 1);
+    let mut scene = Scene::new();
+    scene.sent("a").left("a").after(1).verdict_came(Q, &["a"], &[]).note(full()).after(300).note(full());
+    scene.after(1).sent("b").after(1).left("a").breaks(I3);
+}
+
+#[test]
 fn i3_what_a_process_before_this_one_sent_is_not_its_own_to_settle() {
     let mut scene = Scene::new();
     scene.sent("a").left("a").restarted(P, disk(Q).queued(&["a"]).done()).verdict_came(Q, &["a"], &[]);
