@@ -99,18 +99,18 @@ async fn pause(world: &Arc<World>, member: &Arc<Member>, luck: &mut Random) {
 /// The wall clock jumps, runs wrong, or stands still. What is wrong by more than a day is set right within ten minutes: a
 /// clock that has been off by months for longer is believed, which no program can help.
 async fn clock(world: &Arc<World>, member: &Arc<Member>, luck: &mut Random) {
-    let (long, what) = match luck.below(6) {
-        0 => {
+    let (long, what) = match luck.below(7) {
+        0 | 1 => {
             let sign = pick(luck, &[1, -1]);
             member.wall.jump(sign * (DAY + luck.below(400 * DAY as u64) as i64));
             (FAR_LASTS.as_secs(), FAR)
         }
-        1 | 2 => {
+        2 | 3 => {
             let sign = pick(luck, &[1, -1]);
             member.wall.jump(sign * luck.below(DAY as u64 / 2) as i64);
             (3600, "clock jumped")
         }
-        3 => {
+        4 => {
             member.wall.run_at(0.0);
             (1800, "clock stood still")
         }
@@ -121,7 +121,7 @@ async fn clock(world: &Arc<World>, member: &Arc<Member>, luck: &mut Random) {
     };
     world.fault(Some(member.org), what);
     // It may be that the machine has started anew, and that its clock is wrong for that reason.
-    if what == FAR && world.options.faults.kills && luck.below(2) == 0 {
+    if what == FAR && luck.below(2) == 0 {
         kill(world, member);
     }
     let most = Duration::from_secs(long);

@@ -79,6 +79,8 @@ pub(super) struct Lane {
     /// When the sender last made something durable about it, and the time before.
     pub(super) durable_at: Option<Duration>,
     pub(super) durable_before: Option<Duration>,
+    /// When more was last queued than may be retried at the same time.
+    pub(super) crowded_at: Option<Duration>,
     /// Totals at the sender, then at the receiver, counted from what became durable.
     pub(super) totals: Totals,
     /// Jtis in objects that had to be refused as a whole.

@@ -255,6 +255,7 @@ impl Judge {
         let now = self.now;
         let lane = self.lane(org, partner);
         (lane.durable_before, lane.durable_at) = (lane.durable_at, Some(now));
+        self.note_crowd(org, partner);
         for write in writes {
             match write {
                 Write::Enqueue(row) => self.enqueued(org, partner, row)?,

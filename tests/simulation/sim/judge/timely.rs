@@ -41,18 +41,26 @@ impl Judge {
         })
     }
 
+    /// To be called before the queue becomes shorter.
+    pub(super) fn note_crowd(&mut self, from: Org, to: Org) {
+        let limits = &self.limits(from).peer;
+        let (window, bytes, now) = (limits.window, limits.window_bytes, self.now);
+        let lane = self.lane(from, to);
+        let queued = usize::try_from(lane.totals.queued).unwrap_or(usize::MAX);
+        if queued > window / 2 || queued > bytes / TOKEN_MAX {
+            lane.crowded_at = Some(now);
+        }
+    }
+
     /// When all is well a retry comes when it is due: the answer is waited for no longer than the longest pause, and so is
-    /// the retry. Only where nothing but time keeps it from leaving: by the same link, and with room for all retries.
+    /// the retry. Only where nothing but time keeps it from leaving: by the same link, and with room for all retries since it last left.
     pub(super) fn is_no_late_retry(&mut self, from: Org, to: Org, link: u64, jti: &Jti) -> Checked {
         let healed = self.healed.map(|at| at + self.bounds.links_whole_within);
-        let limits = &self.limits(from).peer;
-        let (max, window, bytes) = (limits.retry_max * 2 + RETRY_SLACK, limits.window, limits.window_bytes);
+        let max = self.limits(from).peer.retry_max * 2 + RETRY_SLACK;
+        self.note_crowd(from, to);
         let now = self.now;
         let case = self.case(from, to, Some(jti));
-        let queued = usize::try_from(self.lane(from, to).totals.queued).unwrap_or(usize::MAX);
-        if queued > window / 2 || queued > bytes / TOKEN_MAX {
-            return Ok(());
-        }
+        let crowded_at = self.lane(from, to).crowded_at;
         let life = self.member(from).life;
         let Some((last_at, ..)) = self
             .sent(from, to, jti)
@@ -61,6 +69,9 @@ impl Judge {
         else {
             return Ok(());
         };
+        if crowded_at >= Some(last_at) {
+            return Ok(());
+        }
         self.tally.demand(Invariant::Retry, case, now <= last_at + max, || {
             (format!("a retry within {max:?} of {:.6} s", last_at.as_secs_f64()), "it leaves only now")
         })

@@ -306,6 +306,27 @@ fn a_retry_comes_late_although_all_is_well() {
 }
 
 #[test]
+fn a_retry_may_come_late_where_there_was_no_room_for_all_of_them() {
+    let longest = 2 * limits().peer.retry_max.as_secs();
+    let mut narrow = limits();
+    narrow.peer.window = 2;
+    for (crowded, breaks) in [(true, false), (false, true)] {
+        let mut scene = Scene::within(narrow.clone());
+        scene.sent("a").note(Event::Healed).after(100).left("a");
+        if crowded {
+            // Two wait, and one of them may be retried at a time, until it is settled.
+            scene.sent("b").left("b").after(1).verdict_came(Q, &["b"], &[]).settled(2, "b", Outcome::Acked);
+        }
+        scene.after(longest + 10).left("a");
+        if breaks {
+            scene.breaks(Retry)
+        } else {
+            scene.passes(Retry)
+        };
+    }
+}
+
+#[test]
 fn i1_of_a_call_a_part_is_durable() {
     let mut scene = Scene::new();
     scene.note(Event::Calling { from: P, to: Q, jtis: vec!["a".into(), "b".into()] });

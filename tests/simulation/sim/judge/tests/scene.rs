@@ -56,7 +56,16 @@ impl Scene {
     /// The same with `Q` like this.
     pub(super) fn of(role: Role) -> Self {
         let bounds = Bounds { repeat_objects: 3, empty_objects_per_minute: 5, ..Bounds::default() };
-        let mut scene = Self { judge: Judge::new(limits(), bounds), at: Duration::ZERO, seq: 0 };
+        Self::made(Judge::new(limits(), bounds), role)
+    }
+
+    /// All honest but the third, within other limits.
+    pub(super) fn within(limits: Limits) -> Self {
+        Self::made(Judge::new(limits, Bounds::default()), Role::Honest)
+    }
+
+    fn made(judge: Judge, role: Role) -> Self {
+        let mut scene = Self { judge, at: Duration::ZERO, seq: 0 };
         for (org, role) in [(P, Role::Honest), (Q, role), (H, Role::Hostile)] {
             scene.note(Event::Member { org, role });
             if role != Role::Hostile {
