@@ -73,7 +73,7 @@ pub trait Clock: Send + Sync + 'static {
     /// Reads both clocks at once.
     fn now(&self) -> Timestamp;
 
-    /// What a process before this one has written last was dated so: a wall clock that does not go on from there may be
+    /// This is when a process before this one last believed its clock: a wall clock that does not go on from there may be
     /// wrong. To be called once, at the start. A clock of which that cannot be said need not listen.
     fn resume(&self, _last: Wall) {}
 }
@@ -84,8 +84,7 @@ pub const JUMP_MAX: Duration = Duration::from_secs(5 * 60);
 /// After a jump the wall clock must run steadily for this long before it is believed again.
 pub const TRUST_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// A process that starts so long after the last thing was written is thought to have been away, or to have had nothing to
-/// write; if it seems longer, its clock may be wrong. By less than this a clock does no harm that lasts: what a partner dates
+/// A process that starts so long after the one before it is thought to have been away; if it seems longer, its clock may be wrong. By less than this a clock does no harm that lasts: what a partner dates
 /// so far ahead, or we do, gets no verdict until the clock is right.
 pub const AWAY_MAX: Duration = Duration::from_secs(86_400);
 
@@ -153,7 +152,7 @@ impl Watch {
         Self { believed: millis(wall), offset: millis(wall), jumped_at: None, guess: None }
     }
 
-    /// What was dated last before monotonic time began: see [`Clock::resume`]. A clock behind that is wrong, and dates go on
+    /// When a clock was last believed before monotonic time began: see [`Clock::resume`]. A clock behind that is wrong, and dates go on
     /// from there; one that is far ahead of it may be right, so dates go by it, but nothing is final.
     pub fn resume(&mut self, mono: Duration, wall: Wall, last: Wall) {
         let floor = millis(last).saturating_sub(elapsed(mono));

@@ -12,7 +12,7 @@ use pushpull::clock::{Clock, Timestamp, Wall, Watch};
 use pushpull::engine;
 use pushpull::set::events::Filter;
 use pushpull::set::{Algorithm, KeySet, SigningKey};
-use pushpull::store::Memory;
+use pushpull::store::{Journal as _, Memory};
 use pushpull::transceiver::{DialConfig, Event, KeySource, PeerConfig, Transceiver};
 use pushpull::wire::net::{Allow, Target};
 use serde_json::json;
@@ -139,6 +139,13 @@ fn event(id: &str) -> Event {
     Event::new("caep:session-revoked", json!({"format": "opaque", "id": id}))
 }
 
+/// Waits until the store keeps when the clock was believed.
+async fn noted(store: &Memory) {
+    while store.last_time().await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// How many wait for the partner, and how many were given up.
 async fn standing(transceiver: &Transceiver) -> (u64, u64) {
     let status = transceiver.peer("b").await.unwrap();
@@ -150,6 +157,7 @@ async fn what_is_queued_outlives_a_start_by_a_clock_that_is_weeks_ahead() {
     let (place, store, began) = (Place::new(), Arc::new(Memory::new()), Instant::now());
     let first = place.transceiver(0, &store, &Machine::start(began, 0), None, None).await;
     first.send("b", event("queued")).await.unwrap();
+    noted(&store).await;
     first.shutdown(Duration::from_secs(1)).await;
 
     let clock = Machine::start(began, 20 * DAY);
@@ -176,9 +184,10 @@ async fn nothing_is_refused_by_a_clock_that_is_months_off_at_the_start() {
     ] {
         let (place, began) = (Place::new(), Instant::now());
         let stores = [Arc::new(Memory::new()), Arc::new(Memory::new())];
-        // The first life of `b`, which leaves something behind that is dated.
+        // The first life of `b`.
         let before = place.transceiver(1, &stores[1], &Machine::start(began, 0), None, None).await;
         before.send("a", event("before")).await.unwrap();
+        noted(&stores[1]).await;
         before.shutdown(Duration::from_secs(1)).await;
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -26,6 +26,6 @@ pub use partner::{Link, Partner, Seat};
 pub use pool::{Pool, Queue};
 pub use recent::{Last, Recent, Refused};
 pub use redrive::{RedriveError, Redriving};
-pub use resume::resume;
+pub use resume::{Timekeeper, resume};
 pub use slot::Slot;
 pub use supervisor::{Config, Supervisor};

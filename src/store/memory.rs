@@ -64,7 +64,7 @@ struct State {
     purged: u64,
     /// Outgoing first.
     remembered: [HashMap<(PeerId, Jti), Remembered>; 2],
-    last_date: Option<Wall>,
+    last_time: Option<Wall>,
     consumers: BTreeMap<String, Consumer>,
 }
 
@@ -152,8 +152,15 @@ impl Journal for Memory {
         self.answer(move |state| Ok(state.purge(memory_before)))
     }
 
-    fn last_date(&self) -> Pending<'_, Option<Wall>> {
-        self.answer(|state| Ok(state.last_date))
+    fn last_time(&self) -> Pending<'_, Option<Wall>> {
+        self.answer(|state| Ok(state.last_time))
+    }
+
+    fn note_time(&self, at: Wall) -> Pending<'_, ()> {
+        self.answer(move |state| {
+            state.last_time = Some(at);
+            Ok(())
+        })
     }
 
     fn probe(&self) -> Pending<'_, ()> {
@@ -229,7 +236,6 @@ impl State {
             }
             saved.counts.apply(write);
             if let Some((direction, jti, remembered)) = remember::remembered(write) {
-                self.last_date = Some(remember::written(&remembered));
                 self.remembered_mut(direction).insert((id, jti.clone()), remembered);
             }
         }

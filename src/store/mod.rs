@@ -117,9 +117,12 @@ pub trait Journal: Send + Sync + 'static {
     /// known of them, whatever is forgotten of their jtis.
     fn purge(&self, memory_before: Wall) -> Pending<'_, bool>;
 
-    /// How the last thing was dated that is remembered of any jti, as far as the store knows what came last: where the process
-    /// before this one stood in time. None if nothing is remembered.
-    fn last_date(&self) -> Pending<'_, Option<Wall>>;
+    /// The time that was noted last ([`Journal::note_time`]); none if none ever was.
+    fn last_time(&self) -> Pending<'_, Option<Wall>>;
+
+    /// Notes durably that the clock was believed, and showed this. A process that starts by a clock which does not go on from
+    /// here knows that one of the two was wrong. Also back: the newest note counts, and not the latest.
+    fn note_time(&self, at: Wall) -> Pending<'_, ()>;
 
     /// Writes something small durably, in the same way as a commit: it returns when the store still turns.
     ///

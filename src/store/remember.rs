@@ -1,7 +1,7 @@
 //! What a write leaves in the memory of jtis: the same for every store, so that they answer alike.
 
 use crate::clock::Wall;
-use crate::peer::{Chapter, Direction, Fate, Outcome, Remembered, Story, Verdict, Write};
+use crate::peer::{Direction, Fate, Outcome, Remembered, Story, Verdict, Write};
 use crate::set::{Digest, Jti, Refusal, SetErr};
 
 /// A remembered `description` is cut to so many bytes, at a character's edge. What is to be repeated for ever the same
@@ -47,17 +47,6 @@ pub(crate) fn newest(remembered: &Remembered) -> Wall {
     };
     // An operator's act counts too: who asks again for a month is told what was done.
     remembered.since.max(ended).max(remembered.story.newest().unwrap_or_default())
-}
-
-/// How the clock dated the moment when this was remembered. What it tells of may be dated later, by a clock that was ahead
-/// for a while.
-pub(crate) fn written(remembered: &Remembered) -> Wall {
-    match (&remembered.fate, remembered.story.chapters().last()) {
-        // An operator has closed it since.
-        (_, Some(Chapter::ReissuedAs { at, .. } | Chapter::Discarded { at })) => *at,
-        (Fate::Settled { at, .. }, _) => *at,
-        (Fate::Queued | Fate::Answered(_), _) => remembered.since,
-    }
 }
 
 fn answered(digest: Digest, since: Wall, verdict: Verdict) -> Remembered {

@@ -58,8 +58,6 @@ against_every_store! {
         other_content_under_a_known_jti_shows_by_its_digest
         the_newest_of_many_memories_survives_sealing_and_restarts
         the_history_of_a_jti_spans_peers_and_directions
-        the_last_date_is_that_of_the_last_write_and_not_the_latest
-        the_last_date_is_when_a_set_was_settled_or_closed_and_not_what_it_was_accepted_by
         purging_forgets_what_is_old_but_never_a_waiting_set
         a_waiting_set_is_remembered_although_the_clock_went_back_before_it_was_accepted
     }
@@ -80,6 +78,7 @@ against_every_store! {
     registry {
         a_name_has_one_number_for_ever
         definitions_are_added_once_and_removed_once
+        the_time_that_was_noted_last_is_kept
     }
 }
 

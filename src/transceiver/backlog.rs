@@ -105,8 +105,12 @@ mod tests {
             self.inner.purge(memory_before)
         }
 
-        fn last_date(&self) -> Pending<'_, Option<Wall>> {
-            self.inner.last_date()
+        fn last_time(&self) -> Pending<'_, Option<Wall>> {
+            self.inner.last_time()
+        }
+
+        fn note_time(&self, at: Wall) -> Pending<'_, ()> {
+            self.inner.note_time(at)
         }
 
         fn probe(&self) -> Pending<'_, ()> {

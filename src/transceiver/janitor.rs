@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::Inner;
 use crate::clock::{Timestamp, Wall};
 use crate::codes::Code;
+use crate::engine::Timekeeper;
 use crate::store::Horizon;
 
 /// How often what is no longer needed is looked for.
@@ -17,17 +18,21 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// since a copy may wait from the look at its `iat` to the look at the memory, and a clock go back by what is no jump yet.
 pub const MEMORY: Duration = Duration::from_secs(31 * 86_400);
 
-/// For as long as the process runs. The one before has dated so what it wrote last.
+/// For as long as the process runs. Its clock was last believed at that time by one before.
 pub(super) async fn tidy(inner: Arc<Inner>, last: Option<Wall>) {
     let mut horizon = Horizon::new(MEMORY);
     if let Some(last) = last {
         horizon.resume(inner.clock.now(), last);
     }
-    let mut doubted = false;
-    horizon.pass(look(&inner, &mut doubted));
+    let (mut doubted, mut timekeeper) = (false, Timekeeper::default());
     loop {
+        let now = look(&inner, &mut doubted);
+        if let Err(error) = timekeeper.keep(now, &*inner.journal).await {
+            inner.supervisor.note_failure(&error);
+        }
+        horizon.pass(now);
         tokio::time::sleep(TIDY_EVERY).await;
-        let Some(before) = horizon.pass(look(&inner, &mut doubted)) else { continue };
+        let Some(before) = horizon.pass(inner.clock.now()) else { continue };
         loop {
             match inner.journal.purge(before).await {
                 Ok(true) => tokio::task::yield_now().await,
@@ -119,6 +124,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_came_before_a_restart_is_remembered_although_the_clock_starts_a_year_ahead_and_is_believed() {
         let (clock, store, transceiver, jti) = one_seen().await;
+        tokio::time::sleep(2 * TIDY_EVERY).await;
         transceiver.shutdown(Duration::ZERO).await;
         clock.to(Duration::ZERO, 366 * DAY);
         let transceiver = started(&clock, &store).await;

@@ -103,8 +103,12 @@ impl Journal for Faulty {
         self.store.purge(memory_before)
     }
 
-    fn last_date(&self) -> Pending<'_, Option<Wall>> {
-        self.store.last_date()
+    fn last_time(&self) -> Pending<'_, Option<Wall>> {
+        self.store.last_time()
+    }
+
+    fn note_time(&self, at: Wall) -> Pending<'_, ()> {
+        self.store.note_time(at)
     }
 
     fn probe(&self) -> Pending<'_, ()> {

@@ -77,11 +77,15 @@ impl Journal for Sqlite {
         Box::pin(self.purge_some(memory_before))
     }
 
-    fn last_date(&self) -> Pending<'_, Option<Wall>> {
-        Box::pin(async move {
-            self.shared.check()?;
-            Ok(self.shared.seen.last_date())
-        })
+    fn last_time(&self) -> Pending<'_, Option<Wall>> {
+        Box::pin(reader::read(&self.shared, |conn, _| {
+            let noted = schema::load_meta(conn, Meta::Time)?;
+            Ok(noted.and_then(|bytes| bytes.try_into().ok()).map(|bytes| Wall(u64::from_le_bytes(bytes))))
+        }))
+    }
+
+    fn note_time(&self, at: Wall) -> Pending<'_, ()> {
+        Box::pin(self.ask(1, move |batch| schema::save_meta(batch.conn, Meta::Time, &at.0.to_le_bytes())))
     }
 
     fn probe(&self) -> Pending<'_, ()> {

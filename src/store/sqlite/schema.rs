@@ -42,6 +42,8 @@ pub(super) enum Meta {
     Inbox = 2,
     /// Nothing: it is written to see that the store still writes.
     Probe = 3,
+    /// When the clock was last believed.
+    Time = 4,
 }
 
 /// What a file is to us.

@@ -1,7 +1,7 @@
 //! What is remembered of jtis.
 
 use super::*;
-use crate::peer::{Chapter, DeathCause, Direction, Fate, Remembered};
+use crate::peer::{DeathCause, Direction, Fate, Remembered};
 use crate::set::{Jti, SetErr};
 
 async fn known(
@@ -165,51 +165,5 @@ pub(super) async fn a_waiting_set_is_remembered_although_the_clock_went_back_bef
             let known = known(&fixture, a, Direction::Out, format!("out-{number}")).await;
             assert!(known.is_some(), "out-{number} waits in the outbox");
         }
-    }
-}
-
-pub(super) async fn the_last_date_is_that_of_the_last_write_and_not_the_latest(mut fixture: impl Fixture) {
-    assert_eq!(fixture.store().last_date().await.unwrap(), None);
-    let (a, b) = (peer(&fixture, "a").await, peer(&fixture, "b").await);
-    assert_eq!(fixture.store().last_date().await.unwrap(), None, "peers have no date");
-    commit(&fixture, a, [enqueue(7), receive(900)]).await;
-    let first = received(900).received_at;
-    commit(&fixture, b, [refuse(3)]).await;
-    commit(&fixture, a, [receive(900)]).await;
-    let last = received(3).received_at;
-    assert!(last < first, "the clock went back");
-    for _ in 0..2 {
-        assert_eq!(fixture.store().last_date().await.unwrap(), Some(last), "repeated writes count for nothing");
-        fixture.reopen().await;
-    }
-}
-
-pub(super) async fn the_last_date_is_when_a_set_was_settled_or_closed_and_not_what_it_was_accepted_by(
-    mut fixture: impl Fixture,
-) {
-    let a = peer(&fixture, "a").await;
-    // Accepted, and given up once, by a clock that was far ahead, and was set right since.
-    let (ahead, digest, jti) = (Wall(9_000_000), queued(1).digest, queued(1).jti);
-    let series = Chapter::Series { since: ahead, cause: DeathCause::Age, at: ahead, attempts: 3 };
-    let (story, outcome) = (Story::of(vec![series]), Outcome::Dead(DeathCause::Attempts));
-    let end = |at| Write::Settle {
-        seq: 1,
-        jti: jti.clone(),
-        digest,
-        accepted_at: ahead,
-        outcome: outcome.clone(),
-        at,
-        attempts: 2,
-        story: story.clone(),
-    };
-    let fate = Fate::Settled { outcome: outcome.clone(), at: Wall(2_001), attempts: 2 };
-    let closed = story.clone().and(Chapter::Discarded { at: Wall(2_002) });
-    let memory = Remembered { digest, seq: 1, since: ahead, fate, story: closed };
-    let lift = Write::Lift { seq: 1, jti: jti.clone(), memory: Some(memory) };
-    let accepted = Write::Enqueue(OutboxRow { accepted_at: ahead, story: story.clone(), ..queued(1) });
-    for (write, last) in [(accepted, ahead), (end(Wall(2_001)), Wall(2_001)), (lift, Wall(2_002))] {
-        commit(&fixture, a, [write]).await;
-        fixture.reopen().await;
-        assert_eq!(fixture.store().last_date().await.unwrap(), Some(last));
     }
 }

@@ -27,3 +27,13 @@ pub(super) async fn definitions_are_added_once_and_removed_once(mut fixture: imp
     assert_eq!(fixture.store().added_peers().await.unwrap(), [add("a", "")]);
     assert_eq!(fixture.store().add_peer("b".to_owned(), "url = 3".to_owned()).await, Ok(true));
 }
+
+pub(super) async fn the_time_that_was_noted_last_is_kept(mut fixture: impl Fixture) {
+    assert_eq!(fixture.store().last_time().await.unwrap(), None);
+    for time in [Wall(2_000), Wall(1_000), Wall(u64::MAX)] {
+        fixture.store().note_time(time).await.unwrap();
+        assert_eq!(fixture.store().last_time().await.unwrap(), Some(time));
+        fixture.reopen().await;
+        assert_eq!(fixture.store().last_time().await.unwrap(), Some(time), "the newest, and not the latest");
+    }
+}

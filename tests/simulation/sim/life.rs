@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pushpull::auth::{Parsed, PartnerKeys};
 use pushpull::clock::{Clock, Wall};
-use pushpull::engine::{self, Inspector, Partner, Pool, Supervisor};
+use pushpull::engine::{self, Inspector, Partner, Pool, Supervisor, Timekeeper};
 use pushpull::peer::PeerId;
 use pushpull::random::Random;
 use pushpull::set::events::Filter;
@@ -37,8 +37,8 @@ pub struct Life {
     /// The how manyth process of its organisation.
     pub number: u64,
     pub clock: Arc<ProcessClock>,
-    /// How the process before dated what it wrote last.
-    pub last_date: Option<Wall>,
+    /// When a process before last believed its clock.
+    pub last_time: Option<Wall>,
     pub store: Arc<Store>,
     pub supervisor: Arc<Supervisor>,
     pub partners: BTreeMap<Org, Arc<Partner>>,
@@ -56,6 +56,9 @@ pub struct Life {
 /// So often a process is killed and started again.
 const LIVES_MAX: u64 = 40;
 
+/// How often the time is looked at to note it: the janitor does more often, but a spin shall be told from that.
+const KEEP_EVERY: Duration = Duration::from_secs(30);
+
 /// How often the partners' keys are fetched anew.
 const JWKS_REFRESH: Duration = Duration::from_secs(600);
 
@@ -64,7 +67,7 @@ impl Life {
         let org = member.org;
         let clock = ProcessClock::new(Arc::clone(&member.wall), Arc::clone(&member.gauge));
         // As the product's front door does. A store that may not be read at all is the end of this process anyway.
-        let last_date = engine::resume(&*clock, &*store).await.ok().flatten();
+        let last_time = engine::resume(&*clock, &*store).await.ok().flatten();
         if clock.now().suspect {
             world.meet("clock suspect at the start");
         }
@@ -104,7 +107,7 @@ impl Life {
             member: Arc::clone(member),
             number,
             clock,
-            last_date,
+            last_time,
             store,
             supervisor,
             partners,
@@ -116,6 +119,18 @@ impl Life {
             goes_on: Notify::new(),
             luck: Mutex::new(world.luck(&[21, u64::from(org.0), number])),
         })
+    }
+
+    /// As the janitor does, which does more besides.
+    async fn keep_time(self: Arc<Self>) {
+        let mut timekeeper = Timekeeper::default();
+        loop {
+            self.awake().await;
+            if let Err(error) = timekeeper.keep(self.clock.now(), &*self.store).await {
+                self.supervisor.note_failure(&error);
+            }
+            tokio::time::sleep(KEEP_EVERY).await;
+        }
     }
 
     /// Starts everything that a process does by itself.
@@ -130,6 +145,7 @@ impl Life {
         }
         self.spawn(application::run(Arc::clone(self)));
         self.spawn(keys::tend(Arc::clone(self)));
+        self.spawn(Arc::clone(self).keep_time());
         self.spawn(operator::run(Arc::clone(self)));
         if self.world.is_healed() {
             self.spawn(operator::resume(Arc::clone(self)));

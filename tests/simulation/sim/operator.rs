@@ -27,7 +27,7 @@ pub async fn run(life: Arc<Life>) {
     let mut luck = life.world.luck(&[80, u64::from(life.org.0), life.number]);
     let span = life.world.options.chaos / 6;
     let mut horizon = Horizon::new(MEMORY);
-    if let Some(last) = life.last_date {
+    if let Some(last) = life.last_time {
         horizon.resume(life.clock.now(), last);
     }
     horizon.pass(life.clock.now());

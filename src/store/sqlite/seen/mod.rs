@@ -18,7 +18,7 @@ use crate::clock::Wall;
 use crate::peer::{Direction, PeerId, Remembered};
 use crate::planted::{self, Bug};
 use crate::set::Jti;
-use crate::store::{Error, remember};
+use crate::store::Error;
 use segment::Segment;
 pub(super) use tail::Tail;
 pub(super) use upkeep::Upkeep;
@@ -148,13 +148,6 @@ impl Seen {
             layers.segments.iter().take_while(|segment| segment.newest < before).map(|segment| segment.id);
         let first = outdated.next()?;
         Some((first, outdated.next().is_some()))
-    }
-
-    /// How the entry that was written last is dated; once it is in a segment, the latest date of that.
-    pub(super) fn last_date(&self) -> Option<Wall> {
-        let layers = self.read();
-        let in_ram = layers.tail.last().or_else(|| layers.frozen.as_ref().and_then(|frozen| frozen.last()));
-        in_ram.map(|last| remember::written(&last)).or_else(|| layers.segments.last().map(|segment| segment.newest))
     }
 
     fn append(&self, fresh: &Tail) {

@@ -49,13 +49,6 @@ impl Tail {
         self.whole(key).and_then(|(_, contents)| entry::decode(contents))
     }
 
-    /// The entry that was added last.
-    pub(super) fn last(&self) -> Option<Remembered> {
-        let mut cursor = Cursor(&self.stream);
-        let last = std::iter::from_fn(|| entry::next(&mut cursor)).last();
-        last.and_then(|(_, _, contents)| entry::decode(contents))
-    }
-
     /// The newest entry of this key: the whole of its bytes, and its contents.
     pub(super) fn whole(&self, key: Key) -> Option<(&[u8], &[u8])> {
         let place = usize::try_from(*self.places.get(&key)?).ok()?;

@@ -5,7 +5,6 @@ use rusqlite::Connection;
 use super::*;
 use crate::peer::{Fate, Story, Verdict};
 use crate::set::Digest;
-use crate::store::remember;
 use crate::store::sqlite::schema;
 
 const SALT: [u8; 32] = [7; 32];
@@ -204,17 +203,4 @@ fn ten_million_memories_fit_in_128_mebibytes() {
     // Two tails, the second while it is sealed with its keys dealt into buckets, and everything else in segments.
     let total = 2 * tail.size() + entries * size_of::<Key>() + sealed * all / 10_000;
     assert!(total < 64 << 20, "{} MiB", total >> 20);
-}
-
-#[test]
-fn the_last_date_is_known_after_sealing_and_restarts() {
-    let conn = database();
-    let (seen, mut upkeep) = load(&conn);
-    assert_eq!(seen.last_date(), None);
-    log(&conn, &seen, &mut upkeep, 0..250, 1, 100);
-    let last = remember::newest(&memory(249, 1));
-    assert_eq!(seen.last_date(), Some(last));
-    settle_down(&conn, &seen, &mut upkeep);
-    assert_eq!(seen.last_date(), Some(last));
-    assert_eq!(load(&conn).0.last_date(), Some(last));
 }

@@ -37,6 +37,9 @@ pub(super) enum Change {
         memory_before: Wall,
     },
     Probe,
+    NoteTime {
+        at: Wall,
+    },
     NamePeer {
         name: String,
     },
@@ -59,7 +62,7 @@ impl Change {
             Self::Commit { writes, .. } => writes.iter().map(weight).sum(),
             Self::MakeConsumer { name } | Self::NamePeer { name } => 32 + len(name),
             Self::AddPeer { name, definition } => 32 + len(name) + len(definition),
-            Self::Mark { .. } | Self::Confirm { .. } | Self::Probe => 16,
+            Self::Mark { .. } | Self::Confirm { .. } | Self::Probe | Self::NoteTime { .. } => 16,
             Self::ForgetConsumer { .. } | Self::Purge { .. } | Self::RemovePeer { .. } | Self::Settle => 0,
         }
     }

@@ -1,7 +1,7 @@
 //! What a write leaves in the memory of jtis, by the contract of [`pushpull::store`].
 
 use pushpull::clock::Wall;
-use pushpull::peer::{Chapter, Direction, Fate, Outcome, Remembered, Story, Verdict, Write};
+use pushpull::peer::{Direction, Fate, Outcome, Remembered, Story, Verdict, Write};
 use pushpull::set::{Jti, Refusal, SetErr};
 use pushpull::store::{DESCRIPTION_MAX, ERR_MAX};
 
@@ -44,15 +44,6 @@ pub(super) fn age(memory: &Remembered) -> Wall {
     match memory.fate {
         Fate::Settled { at, .. } => told.max(at),
         Fate::Queued | Fate::Answered(_) => told,
-    }
-}
-
-/// How the clock dated the moment when it was remembered.
-pub(super) fn written(memory: &Remembered) -> Wall {
-    match (&memory.fate, memory.story.chapters().last()) {
-        (_, Some(Chapter::ReissuedAs { at, .. } | Chapter::Discarded { at })) => *at,
-        (Fate::Settled { at, .. }, _) => *at,
-        (Fate::Queued | Fate::Answered(_), _) => memory.since,
     }
 }
 

@@ -203,8 +203,12 @@ impl Journal for Store {
         Box::pin(self.flag(Change::Purge { memory_before }))
     }
 
-    fn last_date(&self) -> Pending<'_, Option<Wall>> {
-        Box::pin(self.look(|platter| Ok(platter.visible().last_date)))
+    fn last_time(&self) -> Pending<'_, Option<Wall>> {
+        Box::pin(self.look(|platter| Ok(platter.visible().last_time)))
+    }
+
+    fn note_time(&self, at: Wall) -> Pending<'_, ()> {
+        Box::pin(async move { self.ask(Change::NoteTime { at }).await.map(drop) })
     }
 
     fn probe(&self) -> Pending<'_, ()> {

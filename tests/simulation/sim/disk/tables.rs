@@ -54,8 +54,8 @@ pub(super) struct Tables {
     pub(super) outbox: BTreeMap<(PeerId, u64), Row<OutboxRow>>,
     pub(super) dead: BTreeMap<Place, Row<DeadLetter>>,
     pub(super) inbox: BTreeMap<u64, Row<(PeerId, InboxRow)>>,
-    /// How what was remembered last is dated.
-    pub(super) last_date: Option<Wall>,
+    /// The time that was noted last.
+    pub(super) last_time: Option<Wall>,
     /// The newest `seq` of the inbox.
     pub(super) tail: u64,
     /// Up to here the inbox was purged.
@@ -132,7 +132,6 @@ impl Tables {
     }
 
     fn remember(&mut self, peer: PeerId, direction: Direction, jti: Jti, memory: Remembered) {
-        self.last_date = Some(memory::written(&memory));
         let memories = match direction {
             Direction::Out => &mut self.sent,
             Direction::In => &mut self.received,

@@ -319,6 +319,10 @@ fn carry_out(tables: &mut Tables, change: &Change) -> (Result<Answer, Error>, Ve
             Ok(Answer::Flag(is_new))
         }
         Change::RemovePeer { name } => Ok(Answer::Flag(tables.added.remove(name).is_some())),
+        Change::NoteTime { at } => {
+            tables.last_time = Some(*at);
+            Ok(Answer::Done)
+        }
         Change::Probe | Change::Settle => Ok(Answer::Done),
     };
     (answer, Vec::new())

@@ -319,10 +319,10 @@ fn a_retry_may_come_late_where_there_was_no_room_for_all_of_them() {
         }
         scene.after(longest + 10).left("a");
         if breaks {
-            scene.breaks(Retry)
+            scene.breaks(Retry);
         } else {
-            scene.passes(Retry)
-        };
+            scene.after(1).left("a").passes(Retry);
+        }
     }
 }
 
