@@ -9,9 +9,11 @@ use tokio::time::{Instant, timeout};
 use super::initiator::{dialling, wanted};
 use crate::common::partner::verdict;
 use crate::common::responder::{Request, Responder};
-use crate::common::soon;
 
 const SELDOM: &str = "[delivery]\nspeak_interval = \"1h\"\nretry_first = \"1m\"\n";
+
+/// Four WebSockets that do not last, with the pauses before each, and one after exchanges that failed.
+const GIVES_UP_WITHIN: Duration = Duration::from_secs(150);
 
 /// Lets WebSockets open and cuts them until HTTP is used instead: the request, and how long after the last cut it came.
 /// What comes over HTTP before the first of them is answered with this status.
@@ -31,7 +33,7 @@ async fn cut_websockets(responder: &mut Responder, status: u16) -> (Request, Dur
             }
         }
     };
-    let (request, last) = soon("a request", cutting).await;
+    let (request, last) = timeout(GIVES_UP_WITHIN, cutting).await.expect("HTTP is used in the end");
     responder.refuse_websockets(404);
     let after = request.at - last;
     (request, after)
