@@ -39,9 +39,9 @@ mod tests {
     use super::*;
     use crate::clock::Wall;
     use crate::peer::{DeadPage, Direction, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
-    use crate::set::{Algorithm, Jti, KeySet, SigningKey, events::Filter};
+    use crate::set::{Algorithm, Jti, KeySet, SigningKey};
     use crate::store::{Epoch, Error, Handed, Journal, Memory, Pending, Registry};
-    use crate::transceiver::{Event, KeySource, PeerConfig};
+    use crate::transceiver::{Event, PeerConfig};
 
     /// A store that takes its time to commit, and can be broken for whoever asks what it keeps of a peer.
     #[derive(Default)]
@@ -164,16 +164,7 @@ mod tests {
         std::fs::write(&file, KeySet::of([key.public_jwk()]).to_json().to_string()).unwrap();
         let builder = Transceiver::builder("https://us.example").signing_key(key).store(store);
         let transceiver = builder.start().await.unwrap();
-        let peer = PeerConfig {
-            name: "a".to_owned(),
-            issuer: "https://a.example".to_owned(),
-            keys: KeySource::File(file),
-            audience: None,
-            dial: None,
-            accept_tokens: Vec::new(),
-            send: Filter::all(),
-            accept: Filter::all(),
-        };
+        let peer = PeerConfig::that_comes("a", file);
         transceiver.add_peer(peer).await.unwrap();
         transceiver
     }

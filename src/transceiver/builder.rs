@@ -59,6 +59,23 @@ pub struct PeerConfig {
     pub accept: Filter,
 }
 
+#[cfg(test)]
+impl PeerConfig {
+    /// A partner that comes to us, if ever, with its keys in this file.
+    pub(super) fn that_comes(name: &str, keys: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            issuer: format!("https://{name}.example"),
+            keys: KeySource::File(keys),
+            audience: None,
+            dial: None,
+            accept_tokens: Vec::new(),
+            send: Filter::all(),
+            accept: Filter::all(),
+        }
+    }
+}
+
 /// How to reach a partner.
 #[derive(Clone, Eq, PartialEq)]
 pub struct DialConfig {

@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Secret;
-    use crate::set::{Algorithm, KeySet, SigningKey, events::Filter};
+    use crate::set::{Algorithm, KeySet, SigningKey};
     use crate::store::Memory;
     use crate::transceiver::{ChangeError, Changes, Event, KeySource, OwnKeys, PeerConfig};
 
@@ -198,16 +198,7 @@ mod tests {
         let builder = Transceiver::builder("https://us.example").signing_key(key);
         let transceiver = builder.store(Arc::new(Memory::new())).start().await.unwrap();
         for name in peers {
-            let peer = PeerConfig {
-                name: (*name).to_owned(),
-                issuer: format!("https://{name}.example"),
-                keys: KeySource::File(file.clone()),
-                audience: None,
-                dial: None,
-                accept_tokens: Vec::new(),
-                send: Filter::all(),
-                accept: Filter::all(),
-            };
+            let peer = PeerConfig::that_comes(name, file.clone());
             transceiver.add_peer(peer).await.unwrap();
         }
         transceiver

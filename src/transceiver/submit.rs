@@ -345,10 +345,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::set::events::Filter;
     use crate::set::{Algorithm, KeySet, SigningKey};
     use crate::store::{Options, Sqlite};
-    use crate::transceiver::{KeySource, PeerConfig};
+    use crate::transceiver::PeerConfig;
 
     fn event() -> Event {
         Event::new("caep:session-revoked", json!({"format": "opaque", "id": "someone"}))
@@ -363,16 +362,7 @@ mod tests {
         let store = Arc::new(Sqlite::open(folder.path().join("store.db"), Options::default()).unwrap());
         let builder = Transceiver::builder("https://us.example").signing_key(key).store(Arc::clone(&store));
         let transceiver = builder.start().await.unwrap();
-        let peer = PeerConfig {
-            name: "them".to_owned(),
-            issuer: "https://them.example".to_owned(),
-            keys: KeySource::File(keys),
-            audience: None,
-            dial: None,
-            accept_tokens: Vec::new(),
-            send: Filter::all(),
-            accept: Filter::all(),
-        };
+        let peer = PeerConfig::that_comes("them", keys);
         transceiver.add_peer(peer).await.unwrap();
         transceiver.send("them", event()).await.unwrap();
         // Closed as well as failed: nothing can be asked of it any more.
