@@ -238,19 +238,23 @@ impl Inner {
                 peers.remove(&entry.config.name);
             }
             for peer in coming {
-                if peer.before.is_none() {
+                let is_new = peer.before.is_none();
+                if is_new {
                     changed.added.push(peer.config.name.clone());
                 }
                 let (entry, keys) = self.install(peer, limits, redial, &mut ending);
                 peers.insert(entry.config.name.clone(), Arc::clone(&entry));
-                starting.push((entry, keys));
+                starting.push((entry, keys, is_new));
             }
         }
         join_all(ending.into_iter().map(Task::end)).await;
-        for (entry, keys) in starting {
+        let mut added = Vec::new();
+        for (entry, keys, is_new) in starting {
             self.start(&entry, keys);
-            self.wake(&entry.partner).await;
+            added.extend(is_new.then_some(entry));
         }
+        // When all have started: a disk may be slow, and no link has to wait for it.
+        join_all(added.iter().map(|entry| self.wake(&entry.partner))).await;
         join_all(leaving.iter().map(|entry| entry.partner.retire(LAST_WORDS))).await;
         drop(departing);
         join_all(leaving.iter().flat_map(|entry| entry.take_tasks()).map(Task::end)).await;
