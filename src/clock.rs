@@ -84,8 +84,9 @@ pub const JUMP_MAX: Duration = Duration::from_secs(5 * 60);
 /// After a jump the wall clock must run steadily for this long before it is believed again.
 pub const TRUST_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// A process that starts so long after the one before it is thought to have been away; if it seems longer, its clock may be wrong. By less than this a clock does no harm that lasts: what a partner dates
-/// so far ahead, or we do, gets no verdict until the clock is right.
+/// A process that starts so long after the one before it is thought to have been away; if it seems longer, its clock may be
+/// wrong. By less than this a clock does no harm that lasts: what a partner dates so far ahead, or we do, gets no verdict
+/// until the clock is right.
 pub const AWAY_MAX: Duration = Duration::from_secs(86_400);
 
 /// A clock that shows less (2020) has never been set. When it jumps, the new time is the better one at once.
@@ -152,8 +153,8 @@ impl Watch {
         Self { believed: millis(wall), offset: millis(wall), jumped_at: None, guess: None }
     }
 
-    /// When a clock was last believed before monotonic time began: see [`Clock::resume`]. A clock behind that is wrong, and dates go on
-    /// from there; one that is far ahead of it may be right, so dates go by it, but nothing is final.
+    /// When a clock was last believed before monotonic time began: see [`Clock::resume`]. A clock behind that is wrong, and
+    /// dates go on from there; one that is far ahead of it may be right, so dates go by it, but nothing is final.
     pub fn resume(&mut self, mono: Duration, wall: Wall, last: Wall) {
         let floor = millis(last).saturating_sub(elapsed(mono));
         let offset = millis(wall).saturating_sub(elapsed(mono));
@@ -293,7 +294,7 @@ mod tests {
 
     const DAY: u64 = 24 * HOUR;
 
-    /// A process that starts at this time, after one that dated last an hour before the beginning of time.
+    /// A process that starts at this time, after one that believed its clock last an hour before the beginning of time.
     fn resumed(shown: Wall) -> Watch {
         let mut watch = Watch::new(shown);
         watch.resume(Duration::ZERO, shown, Wall(wall(0, 0).0 - HOUR));
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_starts_behind_dates_as_the_process_before_did() {
+    fn a_clock_that_starts_behind_goes_on_from_when_it_was_last_believed() {
         let year = 365 * DAY;
         let mut watch = resumed(Wall(wall(0, 0).0 - 5 * year));
         let behind = watch.judge(at(1), Wall(wall(1, 0).0 - 5 * year));

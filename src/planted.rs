@@ -199,7 +199,7 @@ bugs! {
     StoreForgetsAttempts = 57,
     /// The store marks nothing as redelivered.
     StoreForgetsHandOuts = 58,
-    /// A clock is believed when the process starts, whatever was dated before.
+    /// A clock is believed when the process starts, whenever it was last believed.
     ClockBelievedAtStart = 59,
 }
 

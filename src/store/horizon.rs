@@ -24,7 +24,7 @@ impl Horizon {
         Self { keep, marks: VecDeque::new() }
     }
 
-    /// Before the first pass: a process before this one has dated so what it remembered last. Where the wall clock is ahead of
+    /// Before the first pass: a process before this one last believed its clock at this time. Where the wall clock is ahead of
     /// that, somebody was away, or it is wrong; as that cannot be told, memory is kept for its time from now on.
     pub fn resume(&mut self, now: Timestamp, last: Wall) {
         self.marks.push_front((now.mono, millis(last.0).saturating_sub(elapsed(now.mono))));

@@ -22,7 +22,8 @@ use crate::codes::Code;
 use crate::engine::{Partner, Seat};
 use crate::transport::{Pass, reply};
 
-/// WebSockets of one partner at the same time, those that we dialled too (docs/configuration.md). Both of its nodes, and a few that it does not yet know to be dead.
+/// WebSockets of one partner at the same time, those that we dialled too (docs/configuration.md). Both of its nodes, and a
+/// few that it does not yet know to be dead.
 const SOCKETS_MAX: usize = 8;
 
 /// Answers `GET /pushpull` of a partner that has identified itself: 101 and a WebSocket, or why not.

@@ -53,7 +53,8 @@ impl Judge {
     }
 
     /// When all is well a retry comes when it is due: the answer is waited for no longer than the longest pause, and so is
-    /// the retry. Only where nothing but time keeps it from leaving: by the same link, and with room for all retries since it last left.
+    /// the retry. Only where nothing but time keeps it from leaving: by the same link, and with room for all retries since it
+    /// last left.
     pub(super) fn is_no_late_retry(&mut self, from: Org, to: Org, link: u64, jti: &Jti) -> Checked {
         let healed = self.healed.map(|at| at + self.bounds.links_whole_within);
         let max = self.limits(from).peer.retry_max * 2 + RETRY_SLACK;
