@@ -188,7 +188,7 @@ impl<'w> Batch<'w> {
                     "INSERT INTO dead_letter (key, attempts, row, outcome)
                      SELECT key, attempts, row, ?2 FROM outbox WHERE key = ?1",
                 )?
-                .execute((key, seal(Table::DeadLetter, key, fate.stream().to_vec())))?;
+                .execute((key, seal(Table::DeadLetter, key, fate.pieces().concat())))?;
         }
         let removed = self.conn.prepare_cached("DELETE FROM outbox WHERE key = ?1")?.execute([key])?;
         Ok(removed > 0)

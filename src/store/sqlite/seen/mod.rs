@@ -151,8 +151,11 @@ impl Seen {
     }
 
     fn append(&self, fresh: &Tail) {
-        // Both are streams that this process made; only a malformed one would end early.
-        let _ = self.write().tail.append(fresh.stream());
+        let mut layers = self.write();
+        for piece in fresh.pieces() {
+            // This process made it; only a malformed one would end early.
+            let _ = layers.tail.append(piece);
+        }
     }
 
     fn freeze(&self) -> Option<Arc<Tail>> {

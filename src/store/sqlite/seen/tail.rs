@@ -1,4 +1,5 @@
-//! The newest memory of jtis, in RAM: a stream of entries as it also stands in the log, and a map into it.
+//! The newest memory of jtis, in RAM: a stream of entries as it also stands in the log, and maps into it. In small pieces,
+//! since it is filled and emptied as long as the process lives: the holes that megabytes leave stay with the allocator.
 
 use std::collections::HashMap;
 
@@ -6,26 +7,45 @@ use super::{Key, entry};
 use crate::peer::Remembered;
 use crate::store::sqlite::rows::Cursor;
 
-/// When the stream grows beyond this, it is time to seal whatever the number of entries: refusals may be long.
+/// Room of a piece of the stream.
+const PIECE: usize = 64 << 10;
+/// No entry begins behind this place of a piece, so that nearly all end within its room.
+const BEGIN_MAX: usize = PIECE - (1 << 10);
+/// With so many bytes it is time to seal whatever the number of entries: refusals may be long.
 const BYTES_MAX: usize = 16 << 20;
 
+/// Parts of the map of what is filled by many transactions: one for each first byte of a key.
+const PARTS: usize = 256;
+
 /// Entries by key; of several with one key the newest counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tail {
-    places: HashMap<Key, u32>,
-    stream: Vec<u8>,
+    /// By key, evenly: where its newest entry begins.
+    parts: Vec<HashMap<Key, Place>>,
+    pieces: Vec<Vec<u8>>,
+    /// In all pieces.
+    bytes: usize,
+}
+
+/// The number of a piece in the upper half, and a place in it in the lower one.
+type Place = u32;
+
+impl Default for Tail {
+    /// For the entries of one transaction.
+    fn default() -> Self {
+        Self { parts: vec![HashMap::new()], pieces: Vec::new(), bytes: 0 }
+    }
 }
 
 impl Tail {
     /// An empty one with room for so many entries, so that it need not be rebuilt while it fills.
     pub(super) fn with_capacity(entries: usize) -> Self {
-        Self { places: HashMap::with_capacity(entries), stream: Vec::new() }
+        let part = || HashMap::with_capacity(entries.div_ceil(PARTS));
+        Self { parts: std::iter::repeat_with(part).take(PARTS).collect(), pieces: Vec::new(), bytes: 0 }
     }
 
     pub(crate) fn insert(&mut self, key: Key, remembered: &Remembered) {
-        let place = self.next_place();
-        entry::put(&mut self.stream, key, remembered);
-        self.places.insert(key, place);
+        self.write(key, |piece| entry::put(piece, key, remembered));
     }
 
     /// Adds a stream of entries, in their order; `None` if it is malformed.
@@ -33,16 +53,14 @@ impl Tail {
         let mut cursor = Cursor(stream);
         while !cursor.0.is_empty() {
             let (key, whole, _) = entry::next(&mut cursor)?;
-            let place = self.next_place();
-            self.stream.extend_from_slice(whole);
-            self.places.insert(key, place);
+            self.write(key, |piece| piece.extend_from_slice(whole));
         }
         Some(())
     }
 
-    /// All entries ever added, in their order.
-    pub(crate) fn stream(&self) -> &[u8] {
-        &self.stream
+    /// All entries ever added, in their order: a stream when they are put together.
+    pub(crate) fn pieces(&self) -> &[Vec<u8>] {
+        &self.pieces
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<Remembered> {
@@ -51,36 +69,119 @@ impl Tail {
 
     /// The newest entry of this key: the whole of its bytes, and its contents.
     pub(super) fn whole(&self, key: Key) -> Option<(&[u8], &[u8])> {
-        let place = usize::try_from(*self.places.get(&key)?).ok()?;
-        entry::next(&mut Cursor(self.stream.get(place..)?)).map(|(_, whole, contents)| (whole, contents))
+        let place = *self.parts.get(self.part(key))?.get(&key)?;
+        let (piece, begin) = ((place >> 16) as usize, (place & 0xffff) as usize);
+        let entries = self.pieces.get(piece)?.get(begin..)?;
+        entry::next(&mut Cursor(entries)).map(|(_, whole, contents)| (whole, contents))
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
-        self.places.keys().copied()
+    /// The keys that begin with this byte, in no order; of one with [`PARTS`] parts.
+    pub(super) fn keys(&self, first: u8) -> impl Iterator<Item = Key> {
+        self.parts.get(usize::from(first)).into_iter().flat_map(HashMap::keys).copied()
     }
 
     /// How many keys it knows.
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.parts.iter().map(HashMap::len).sum()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.pieces.is_empty()
     }
 
     /// It holds so much that it should be sealed.
     pub(super) fn is_full(&self, entries_max: usize) -> bool {
-        self.len() >= entries_max || self.stream.len() >= BYTES_MAX
+        self.bytes >= BYTES_MAX || self.len() >= entries_max
     }
 
     /// Bytes in memory, about.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        self.stream.capacity() + self.places.capacity() * 8 / 7 * (size_of::<(Key, u32)>() + 1)
+        let entry = size_of::<(Key, Place)>() + 1;
+        let parts: usize = self.parts.iter().map(|part| size_of_val(part) + part.capacity() * 8 / 7 * entry).sum();
+        parts + self.pieces.iter().map(|piece| size_of_val(piece) + piece.capacity()).sum::<usize>()
     }
 
-    fn next_place(&self) -> u32 {
-        // Sealing begins at 16 MiB and outpaces filling, so four GiB are never reached.
-        u32::try_from(self.stream.len()).unwrap_or(u32::MAX)
+    fn part(&self, key: Key) -> usize {
+        usize::from(key.0[0]) * self.parts.len() / PARTS
+    }
+
+    /// Writes an entry at the end.
+    fn write(&mut self, key: Key, put: impl FnOnce(&mut Vec<u8>)) {
+        match self.pieces.last() {
+            // Most transactions need less than one piece.
+            None => self.pieces.push(Vec::new()),
+            Some(last) if last.len() > BEGIN_MAX => self.pieces.push(Vec::with_capacity(PIECE)),
+            Some(_) => {}
+        }
+        let number = self.pieces.len() - 1;
+        let Some(piece) = self.pieces.last_mut() else { return };
+        // Sealing begins at some 256 pieces and outpaces filling, so 65,536 are never reached.
+        let begin = piece.len();
+        let place = Place::try_from(number << 16 | begin).unwrap_or(Place::MAX);
+        put(piece);
+        self.bytes += piece.len() - begin;
+        let part = self.part(key);
+        if let Some(part) = self.parts.get_mut(part) {
+            part.insert(key, place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Wall;
+    use crate::peer::{Fate, Outcome, Story};
+    use crate::set::{Digest, SetErr};
+
+    /// A refusal told with so many characters.
+    fn refused(at: u64, characters: usize) -> Remembered {
+        let outcome = Outcome::Refused(SetErr { err: "odd".to_owned(), description: "x".repeat(characters) });
+        let fate = Fate::Settled { outcome, at: Wall(at), attempts: 1 };
+        Remembered { digest: Digest::of(b"x"), seq: at, since: Wall(at), fate, story: Story::default() }
+    }
+
+    #[test]
+    fn entries_of_all_lengths_are_found_in_whatever_piece_they_stand() {
+        let key =
+            |number: u32| Key(u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes());
+        let length = |number: u32| if number % 50 == 7 { 60_000 } else { (number as usize * 37) % 1_100 };
+        let mut fresh = Tail::default();
+        let mut kept = Tail::with_capacity(8);
+        for number in 0..1_000 {
+            // Some again, of which the newest counts.
+            let entry = refused(number.into(), length(number));
+            fresh.insert(key(number % 900), &entry);
+        }
+        for piece in fresh.pieces() {
+            kept.append(piece).unwrap();
+        }
+        assert!(fresh.pieces().len() > 10, "{} pieces", fresh.pieces().len());
+        assert_eq!(fresh.pieces().concat(), kept.pieces().concat());
+        for tail in [&fresh, &kept] {
+            assert_eq!(tail.len(), 900);
+            for number in 0..900 {
+                let newest = if number < 100 { number + 900 } else { number };
+                assert_eq!(tail.get(key(number)), Some(refused(newest.into(), length(newest))), "{number}");
+            }
+            assert_eq!(tail.get(Key([9; 16])), None);
+        }
+        let mut keys: Vec<_> = (0..=u8::MAX).flat_map(|first| kept.keys(first)).collect();
+        assert!(keys.is_sorted_by_key(|key| key.0[0]));
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 900);
+    }
+
+    #[test]
+    fn long_entries_fill_it_as_well_as_many() {
+        let mut tail = Tail::with_capacity(1_000);
+        let mut number = 0_u64;
+        while !tail.is_full(1_000) {
+            tail.insert(Key(u128::from(number).to_be_bytes()), &refused(number, 60_000));
+            number += 1;
+        }
+        assert!((200..=300).contains(&number), "{number} entries of 60,000 bytes");
     }
 }

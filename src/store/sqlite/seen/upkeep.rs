@@ -71,7 +71,7 @@ impl Upkeep {
         }
         let id = self.log_last + 1;
         conn.prepare_cached("INSERT INTO memory_log (id, entries) VALUES (?1, ?2)")?
-            .execute((id, seal(Table::MemoryLog, id, fresh.stream().to_vec())))?;
+            .execute((id, seal(Table::MemoryLog, id, fresh.pieces().concat())))?;
         self.staged.log_last = Some(id);
         self.staged.logged = fresh;
         Ok(())
@@ -145,11 +145,11 @@ impl Upkeep {
 
 /// A frozen tail on its way to becoming a segment.
 ///
-/// Its keys are dealt into buckets by their first byte, so that each step sorts only the bucket it writes.
+/// Part by part, by the first byte of the keys, so that each step sorts only the part it writes.
 #[derive(Debug)]
 struct Sealing {
     tail: Arc<Tail>,
-    buckets: std::vec::IntoIter<Vec<Key>>,
+    parts: std::ops::RangeInclusive<u8>,
     segment: Segment,
     block: Vec<u8>,
     first: Option<Key>,
@@ -157,14 +157,8 @@ struct Sealing {
 
 impl Sealing {
     fn new(id: i64, log_upto: i64, tail: Arc<Tail>) -> Self {
-        let mut buckets = vec![Vec::new(); 256];
-        for key in tail.keys() {
-            if let Some(bucket) = buckets.get_mut(usize::from(key.0[0])) {
-                bucket.push(key);
-            }
-        }
         let segment = Segment::new(id, log_upto, tail.len());
-        Self { tail, buckets: buckets.into_iter(), segment, block: Vec::new(), first: None }
+        Self { tail, parts: 0..=u8::MAX, segment, block: Vec::new(), first: None }
     }
 
     fn restart(self) -> Self {
@@ -174,15 +168,16 @@ impl Sealing {
     /// Writes about so many entries; the finished segment when these were the last.
     fn step(&mut self, conn: &Connection, mut entries: usize) -> Result<Option<Segment>, Error> {
         while entries > 0 {
-            let Some(mut bucket) = self.buckets.next() else {
+            let Some(part) = self.parts.next() else {
                 self.flush(conn)?;
                 self.segment.save(conn)?;
                 let (id, upto) = (self.segment.id, self.segment.log_upto);
                 return Ok(Some(std::mem::replace(&mut self.segment, Segment::new(id, upto, 0))));
             };
-            bucket.sort_unstable();
-            entries = entries.saturating_sub(bucket.len());
-            for key in bucket {
+            let mut keys: Vec<_> = self.tail.keys(part).collect();
+            keys.sort_unstable();
+            entries = entries.saturating_sub(keys.len());
+            for key in keys {
                 self.add(conn, key)?;
             }
         }
