@@ -164,6 +164,7 @@ async fn what_is_queued_outlives_a_start_by_a_clock_that_is_weeks_ahead() {
     let second = place.transceiver(0, &store, &clock, None, None).await;
     tokio::time::sleep(Duration::from_secs(570)).await;
     assert_eq!(standing(&second).await, (1, 0), "older than `age_max` by that clock, which is not believed");
+    assert!(second.now().suspect, "and that is told");
     clock.set_right();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(standing(&second).await, (1, 0));

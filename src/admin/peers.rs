@@ -20,7 +20,17 @@ const VERIFY_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response<Body> {
     let peers: Vec<Value> = admin.transceiver.peers().await.iter().map(shown).collect();
-    json_response(StatusCode::OK, &json!({ "peers": peers }))
+    let mut answer = json!({ "peers": peers });
+    let now = admin.transceiver.now();
+    if now.suspect {
+        answer["clock"] = json!({
+            "code": Code::ClockSuspect.as_str(),
+            "shows": now.shown.to_rfc3339(),
+            "dated": now.wall.to_rfc3339(),
+            "fix": Code::ClockSuspect.entry().remedy,
+        });
+    }
+    json_response(StatusCode::OK, &answer)
 }
 
 pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response<Body> {

@@ -38,7 +38,11 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
         return Ok(Exit::Done);
     }
     let peers = answer.get("peers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let clock = clock(&answer);
     if peers.is_empty() {
+        if let Some(text) = clock {
+            output::line(&text)?;
+        }
         output::note("no peers yet; pair with a partner: pushpull peer card, pushpull peer add");
         return Ok(Exit::Done);
     }
@@ -50,6 +54,9 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
     let table = output::table(&heads, &rows);
     output::line(&groups(&heads, &rows))?;
     output::line(&table)?;
+    if let Some(text) = clock {
+        output::line(&format!("\n{text}"))?;
+    }
     for peer in peers {
         if let Some(advice) = peer.get("advice") {
             let text = |member: &str| output::clean(advice[member].as_str().unwrap_or_default());
@@ -62,6 +69,19 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
         }
     }
     Ok(Exit::Done)
+}
+
+/// That the daemon does not believe its clock.
+fn clock(answer: &Value) -> Option<String> {
+    let clock = answer.get("clock")?;
+    let text = |member: &str| output::clean(clock[member].as_str().unwrap_or_default());
+    let (shows, dated) = (text("shows"), text("dated"));
+    Some(format!(
+        "the clock shows {shows} and is not believed for ten minutes: what happens is dated {dated} and on,\nand \
+         nothing is given up, refused for its date or forgotten\n  fix   {}\n  more  pushpull explain {}",
+        text("fix"),
+        text("code")
+    ))
 }
 
 /// What waits for the operator.
@@ -129,6 +149,9 @@ mod tests {
         let peer = |count: u64| dead_letters(&serde_json::json!({"name": "globex", "dead_letters": count}));
         assert_eq!(peer(0), None);
         assert!(peer(1).is_some_and(|text| text.starts_with("\nglobex: 1 dead letter, ")));
+        assert_eq!(clock(&serde_json::json!({"peers": []})), None);
+        let suspect = serde_json::json!({"clock": {"code": "clock_suspect", "shows": "S", "dated": "D", "fix": "F"}});
+        assert!(clock(&suspect).is_some_and(|text| text.starts_with("the clock shows S and is not believed")));
         assert_eq!(cell("/queued", &Value::Null, 0), "–");
         assert_eq!(cell("/queued", &7.into(), 0), "7");
         assert_eq!(cell("/out/last_ack_at", &"1970-01-01T00:10:00.000Z".into(), 605_000), "5 s ago");

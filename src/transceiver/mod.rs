@@ -41,7 +41,7 @@ pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 
 use crate::auth::{KeyRing, keyring};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::engine::{self, Pool, Supervisor};
 use crate::metrics::Metrics;
 use crate::peer::PeerId;
@@ -211,6 +211,11 @@ impl Transceiver {
         if let Some(current) = &self.0.tls {
             current.store(tls);
         }
+    }
+
+    /// What time it goes by, and whether the clock is believed at the moment.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
     }
 
     /// What keeps it from taking SETs, in words; empty when nothing does.
