@@ -40,8 +40,9 @@ pub fn check_with(parse: Parse, data: &[u8]) {
     for key in set.keys() {
         let shown = key.to_json();
         assert!(!key.algorithms().is_empty());
-        let from = rest.find(|member| is_of(member, &shown, key.kid()));
-        assert!(from.is_some_and(may_verify), "a key is taken that must not be: {shown}");
+        // The same key may stand there for another use too. If that were taken, one of its likes would be missing later.
+        let from = rest.find(|member| is_of(member, &shown, key.kid()) && may_verify(member));
+        assert!(from.is_some(), "a key is taken that must not be: {shown}");
     }
     let written = set.to_json().to_string();
     let again = parse(written.as_bytes()).unwrap_or_else(|error| panic!("what we publish is refused: {error}"));
