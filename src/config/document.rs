@@ -76,23 +76,34 @@ impl<'a> Document<'a> {
             };
             let span = error.span().unwrap_or_default();
             let Some(mut path) = find(&root, &span) else {
-                problems.push(self.unreadable(&error, Vec::new(), &span));
+                problems.push(self.unreadable(error.message(), Vec::new(), &span));
                 return T::default();
             };
+            let is_date = value(&root, &path).is_some_and(|value| value.get_ref().is_datetime());
             if self.retry_as_text(&mut root, &path, &error) {
                 continue;
             }
-            if error.message().starts_with("unknown field") {
+            // Where a section is wanted, a date is read as one that has a key for the date.
+            let message = match error.message() {
+                message if is_date && message.starts_with("unknown field") => {
+                    "invalid type: a date, expected struct of a section"
+                }
+                message => message,
+            };
+            if message.starts_with("unknown field") && matches!(path.last(), Some(Step::Key(_))) {
                 problems.extend(self.unknown(&mut root, path, error.message(), &span));
                 continue;
             }
             if self.is_sure(&span) {
-                problems.push(self.unreadable(&error, path.clone(), &span));
+                problems.push(self.unreadable(message, path.clone(), &span));
             }
             while matches!(path.last(), Some(Step::Index(_))) {
                 path.pop();
             }
-            remove(&mut root, &path);
+            if !remove(&mut root, &path) {
+                // Nothing would be different the next time.
+                return T::default();
+            }
             self.damaged.push(path);
         }
     }
@@ -200,10 +211,10 @@ impl<'a> Document<'a> {
     }
 
     /// What the schema says about a value that it cannot take.
-    fn unreadable(&self, error: &toml::de::Error, path: Vec<Step>, span: &Range<usize>) -> Problem {
+    fn unreadable(&self, message: &str, path: Vec<Step>, span: &Range<usize>) -> Problem {
         let key = path.iter().rev().find_map(Step::key).unwrap_or_default().to_owned();
         let base = Problem { field: self.field(&path), path, ..self.base(span) };
-        complaint::of_value(error.message(), &key, base).finish()
+        complaint::of_value(message, &key, base).finish()
     }
 
     /// A problem at this place.

@@ -413,6 +413,19 @@ fn a_missing_file_says_how_to_make_one() {
 
 /// Whatever is cut off, doubled or put in, the text is read to its end, and every fault says what to do.
 #[test]
+fn a_date_is_no_section() {
+    for (text, fault) in [
+        ("server = 2020-01-01", "1 server: invalid type | write [server], and its keys below it"),
+        ("peer = 07:00:00", "1 peer: invalid type | write [[peer]]"),
+        ("peer = [07:00:00]", "1 peer[1]: invalid type | write [[peer]]"),
+        ("[server]\ntls = 2020-01-01T00:00:00Z", "2 server.tls: invalid type | write [tls], and its keys below it"),
+    ] {
+        let faults = faults(text);
+        assert!(faults.iter().any(|one| one == fault), "{text}: {faults:?}");
+    }
+}
+
+#[test]
 fn no_text_is_too_broken_to_be_reported() {
     let places = (0..COMPLETE.len()).filter(|at| COMPLETE.is_char_boundary(*at));
     for (number, at) in places.enumerate().filter(|(number, _)| number % 5 == 0) {

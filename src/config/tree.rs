@@ -55,12 +55,15 @@ pub(super) fn value_mut<'t, 'i>(root: &'t mut DeTable<'i>, path: &[Step]) -> Opt
     })
 }
 
-pub(super) fn remove(root: &mut DeTable<'_>, path: &[Step]) {
-    let Some((Step::Key(key), parents)) = path.split_last() else { return };
+/// False if there was nothing to remove.
+pub(super) fn remove(root: &mut DeTable<'_>, path: &[Step]) -> bool {
+    let Some((Step::Key(key), parents)) = path.split_last() else { return false };
     if parents.is_empty() {
-        root.remove(key.as_str());
-    } else if let Some(DeValue::Table(table)) = value_mut(root, parents).map(Spanned::get_mut) {
-        table.remove(key.as_str());
+        return root.remove(key.as_str()).is_some();
+    }
+    match value_mut(root, parents).map(Spanned::get_mut) {
+        Some(DeValue::Table(table)) => table.remove(key.as_str()).is_some(),
+        _ => false,
     }
 }
 
