@@ -12,6 +12,9 @@ use crate::common::responder::{Request, Responder};
 
 const SELDOM: &str = "[delivery]\nspeak_interval = \"1h\"\nretry_first = \"1m\"\n";
 
+/// So many WebSockets that do not last, and HTTP is used instead.
+const CUTS_MAX: usize = 4;
+
 /// Four WebSockets that do not last, with the pauses before each, and one after exchanges that failed.
 const GIVES_UP_WITHIN: Duration = Duration::from_secs(150);
 
@@ -19,12 +22,17 @@ const GIVES_UP_WITHIN: Duration = Duration::from_secs(150);
 /// What comes over HTTP before the first of them is answered with this status.
 async fn cut_websockets(responder: &mut Responder, status: u16) -> (Request, Duration) {
     responder.take_websockets();
-    let mut last = None;
+    let (mut last, mut cuts) = (None, 0);
     let cutting = async {
         loop {
             if let Ok((_, socket)) = timeout(Duration::from_millis(5), responder.socket()).await {
                 drop(socket);
                 last = Some(Instant::now());
+                cuts += 1;
+                if cuts == CUTS_MAX {
+                    // Another one, opened while HTTP pauses, would begin it all anew.
+                    responder.refuse_websockets(404);
+                }
             }
             match (responder.request_within(Duration::from_millis(5)).await, last) {
                 (Some(request), Some(last)) => return (request, last),
@@ -34,7 +42,6 @@ async fn cut_websockets(responder: &mut Responder, status: u16) -> (Request, Dur
         }
     };
     let (request, last) = timeout(GIVES_UP_WITHIN, cutting).await.expect("HTTP is used in the end");
-    responder.refuse_websockets(404);
     let after = request.at - last;
     (request, after)
 }
