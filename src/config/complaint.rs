@@ -42,7 +42,12 @@ pub(super) fn of_value(message: &str, key: &str, base: Problem) -> Problem {
         ),
         _ if expected.starts_with("struct ") => (
             "a section, and its keys below it",
-            if key == "peer" { "write [[peer]]".to_owned() } else { format!("write [{key}], and its keys below it") },
+            match base.field.as_str() {
+                _ if key == "peer" => "write [[peer]]".to_owned(),
+                // Within a peer, whose heading does not name it.
+                field if field.is_empty() || field.contains('[') => format!("write [{key}], and its keys below it"),
+                field => format!("write [{field}], and its keys below it"),
+            },
         ),
         quantity::DURATION => (expected, amount(found, text, "5s", &["ms", "s", "m", "h", "d"])),
         quantity::SIZE => (expected, amount(found, text, "4MiB", &["B", "kB", "MB", "GB", "KiB", "MiB", "GiB"])),

@@ -418,7 +418,10 @@ fn a_date_is_no_section() {
         ("server = 2020-01-01", "1 server: invalid type | write [server], and its keys below it"),
         ("peer = 07:00:00", "1 peer: invalid type | write [[peer]]"),
         ("peer = [07:00:00]", "1 peer[1]: invalid type | write [[peer]]"),
-        ("[server]\ntls = 2020-01-01T00:00:00Z", "2 server.tls: invalid type | write [tls], and its keys below it"),
+        (
+            "[server]\ntls = 2020-01-01T00:00:00Z",
+            "2 server.tls: invalid type | write [server.tls], and its keys below it",
+        ),
     ] {
         let faults = faults(text);
         assert!(faults.iter().any(|one| one == fault), "{text}: {faults:?}");
