@@ -42,6 +42,7 @@ async fn cut_websockets(responder: &mut Responder, status: u16) -> (Request, Dur
         }
     };
     let (request, last) = timeout(GIVES_UP_WITHIN, cutting).await.expect("HTTP is used in the end");
+    responder.refuse_websockets(404);
     let after = request.at - last;
     (request, after)
 }
