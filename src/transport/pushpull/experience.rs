@@ -36,7 +36,11 @@ pub enum Exchange {
 pub struct Experience {
     /// Pauses after exchanges that failed.
     failures: Backoff,
+    /// Whether the last exchange failed.
     last_failed: bool,
+    /// No exchange begins sooner, by the monotonic clock. It counts on while WebSockets come and go: one that opens and is
+    /// cut again and again would else begin the pause anew each time, and nothing would ever go over HTTP.
+    not_before: Duration,
     /// Pauses after exchanges that were in vain although the partner is there.
     rejections: Backoff,
     wanted: Wanted,
@@ -48,6 +52,7 @@ impl Experience {
         Self {
             failures: Backoff::new(Duration::from_millis(500), Duration::from_secs(60), seed),
             last_failed: false,
+            not_before: Duration::ZERO,
             rejections: Backoff::new(Duration::from_millis(20), Duration::from_secs(60), seed),
             wanted: Wanted::new(sets_max),
         }
@@ -57,6 +62,7 @@ impl Experience {
     pub fn reset(&mut self) {
         self.failures.reset();
         self.last_failed = false;
+        self.not_before = Duration::ZERO;
     }
 
     /// Whether the last exchange failed.
@@ -69,9 +75,9 @@ impl Experience {
         self.wanted.ask(at)
     }
 
-    /// The pause before the first exchange of a series.
-    pub fn pause(&mut self) -> Option<Duration> {
-        self.last_failed.then(|| self.failures.pause())
+    /// What is left of the pause at this time of the monotonic clock.
+    pub fn pause(&self, at: Duration) -> Option<Duration> {
+        self.not_before.checked_sub(at).filter(|pause| !pause.is_zero())
     }
 
     /// Learns from an exchange that ended at this time of the monotonic clock: the pause before the next.
@@ -79,19 +85,21 @@ impl Experience {
         if matches!(exchange, Exchange::Oversized { .. }) {
             self.wanted.too_large(at);
         }
-        match exchange {
+        let pause = match exchange {
             Exchange::Done => {
                 self.reset();
                 self.rejections.reset();
-                None
+                return None;
             }
             // One SET that is too large alone is for an operator to allow, and no reason to hurry.
             Exchange::Oversized { asked: ..=1, retry_after, .. } | Exchange::Failed { retry_after, .. } => {
                 self.last_failed = true;
-                Some(self.failures.pause().max(*retry_after))
+                self.failures.pause().max(*retry_after)
             }
-            Exchange::Rejected(_) | Exchange::Oversized { .. } => Some(self.rejections.pause()),
-        }
+            Exchange::Rejected(_) | Exchange::Oversized { .. } => self.rejections.pause(),
+        };
+        self.not_before = self.not_before.max(at + pause);
+        self.pause(at)
     }
 }
 
@@ -110,21 +118,46 @@ mod tests {
     }
 
     #[test]
-    fn pauses_after_failures_grow_over_series_of_exchanges_and_end_with_success() {
+    fn pauses_after_failures_grow_and_end_with_success() {
         for seed in 0..100 {
-            let mut experience = Experience::new(seed, 100);
-            assert_eq!(experience.pause(), None, "there is nothing to wait for yet");
-            for _ in 0..10 {
-                assert!(experience.learn(&failed(), AT) >= Some(Duration::from_millis(500)));
+            let (mut experience, mut at) = (Experience::new(seed, 100), AT);
+            assert_eq!(experience.pause(at), None, "there is nothing to wait for yet");
+            for failure in 0..12 {
+                let pause = experience.learn(&failed(), at).expect("a pause");
+                assert!(pause >= Duration::from_millis(if failure < 10 { 500 } else { 4_000 }), "{experience:?}");
+                at += pause;
+                assert_eq!(experience.pause(at), None, "it is over");
             }
-            // Each next series begins where the one before had come to.
-            for _ in 0..10 {
-                assert!(experience.pause() >= Some(Duration::from_secs(4)), "{experience:?}");
-            }
-            assert_eq!(experience.learn(&Exchange::Done, AT), None);
-            assert_eq!(experience.pause(), None);
-            assert!(experience.learn(&failed(), AT) <= Some(Duration::from_millis(1500)));
+            assert_eq!(experience.learn(&Exchange::Done, at), None);
+            assert_eq!(experience.pause(at), None);
+            assert!(experience.learn(&failed(), at) <= Some(Duration::from_millis(1500)));
         }
+    }
+
+    #[test]
+    fn a_pause_goes_on_while_websockets_come_and_go() {
+        for exchange in [failed(), Exchange::Rejected(String::new()), oversized(1, Duration::from_secs(60))] {
+            let mut experience = Experience::new(1, 100);
+            let pause = experience.learn(&exchange, AT).expect("a pause");
+            assert_eq!(experience.pause(AT), Some(pause));
+            assert_eq!(
+                experience.pause(AT + pause / 4),
+                Some(pause - pause / 4),
+                "each series waits for the rest of it"
+            );
+            assert_eq!(experience.pause(AT + pause), None);
+            assert_eq!(experience.pause(AT + pause * 2), None);
+            experience.reset();
+            assert_eq!(experience.pause(AT), None, "a WebSocket that lasted shows that the partner is there");
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_a_websocket_overtook_does_not_cut_the_patience_that_a_partner_asked_for() {
+        let mut experience = Experience::new(1, 100);
+        let patience = Duration::from_secs(600);
+        experience.learn(&Exchange::Failed { why: String::new(), retry_after: patience }, AT);
+        assert!(experience.learn(&failed(), AT) >= Some(patience));
     }
 
     #[test]

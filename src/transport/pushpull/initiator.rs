@@ -44,7 +44,7 @@ impl Initiator {
         mut stop: watch::Receiver<bool>,
         experience: &mut Experience,
     ) -> Option<UnderWay> {
-        if let Some(pause) = experience.pause() {
+        if let Some(pause) = experience.pause(self.partner.now()) {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => return None,

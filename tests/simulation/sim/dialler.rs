@@ -221,7 +221,7 @@ impl Dialler {
         experience: &mut Experience,
     ) -> Option<UnderWay> {
         let mut stop = pin!(stop);
-        if let Some(pause) = experience.pause() {
+        if let Some(pause) = experience.pause(self.life.partner(self.to).now()) {
             self.life.world.meet("pauses kept over a change to HTTP");
             tokio::select! {
                 biased;
