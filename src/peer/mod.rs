@@ -185,15 +185,20 @@ impl Peer {
         }
         let acks = object.acks.into_iter().map(|jti| (jti, Outcome::Acked));
         let errors = object.errors.into_iter().map(|(jti, error)| (jti, Outcome::Refused(error)));
-        let mut unknown = 0;
+        let (mut unknown, mut read) = (0, None);
         for (jti, outcome) in acks.chain(errors) {
             match self.outbox.sent(&jti) {
                 Some(seq) => {
+                    read = read.or(self.outbox.suspect_by(seq));
                     self.figures.ack_times.extend(self.outbox.measure(seq, now.mono));
                     self.settle(seq, outcome, now);
                 }
                 None => unknown += 1,
             }
+        }
+        // A partner that holds the others back would keep all that waits behind this part for the longest time for an answer.
+        if let Some((id, slot)) = read.and_then(|id| Some((id, self.slots.find(id)?))) {
+            self.outbox.vouch(id, &slot.carried);
         }
         if unknown > 0 {
             self.outputs.push(Output::Audit(Audit::UnknownVerdicts(unknown)));

@@ -74,6 +74,13 @@ impl Outbox {
         self.suspects_out > 0
     }
 
+    /// The slot by which this SET left as one of a part, if it is still within its time for an answer.
+    pub(in crate::peer) fn suspect_by(&self, seq: u64) -> Option<SlotId> {
+        let entry = self.entries.get(&seq)?;
+        let (slot, _) = entry.sent?;
+        matches!(entry.state, State::InFlight { suspect: true, .. }).then_some(slot)
+    }
+
     /// The partner may refuse the object that carries this SET because of it.
     pub(in crate::peer) fn may_be_minded(&self, seq: u64) -> bool {
         let suspect = |state| matches!(state, State::InFlight { suspect: true, .. });

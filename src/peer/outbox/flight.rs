@@ -14,8 +14,15 @@ impl Outbox {
         for &seq in carried {
             let Some(entry) = self.entries.get_mut(&seq).filter(|entry| entry.left_by(slot)) else { continue };
             entry.delivered = true;
+        }
+        self.vouch(slot, carried);
+    }
+
+    /// The partner has read the object by `slot`, so it minds none of these; their verdicts may take their time.
+    pub(in crate::peer) fn vouch(&mut self, slot: SlotId, carried: &[u64]) {
+        for &seq in carried {
+            let Some(entry) = self.entries.get(&seq).filter(|entry| entry.left_by(slot)) else { continue };
             if let State::InFlight { late_at, retry, suspect: true } = entry.state {
-                // It was taken with its object, so it is not the one; its verdict may take its time.
                 self.set_state(seq, State::InFlight { late_at, retry, suspect: false });
             }
         }

@@ -92,6 +92,24 @@ fn a_half_that_was_taken_without_a_verdict_does_not_hold_up_the_other() {
 }
 
 #[test]
+fn a_part_of_which_one_set_has_its_verdict_does_not_hold_up_the_other() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d", "e", "f"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b", "c"]);
+    solo.input(Input::SlotReady(slot));
+    assert_eq!(sets(&solo.step()), [] as [&str; 0], "nothing is known of the first part");
+    solo.arrive(Some(slot), &[], &["b"], 1);
+    assert_eq!(sets(&solo.step()), ["d", "e", "f"], "the object with b was read, and a and c with it");
+    solo.close(slot, Ending::Rejected);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "c"], "in halves again, what is still unanswered");
+}
+
+#[test]
 fn parts_leave_one_at_a_time() {
     let mut solo = Solo::new(Config::default());
     solo.send(&["a", "b", "c", "d"]);

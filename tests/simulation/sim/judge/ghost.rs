@@ -81,6 +81,8 @@ pub(super) struct Lane {
     pub(super) durable_before: Option<Duration>,
     /// When more was last queued than may be retried at the same time.
     pub(super) crowded_at: Option<Duration>,
+    /// When the receiver last refused an object as a whole: the parts of such a one leave one at a time.
+    pub(super) refused_at: Option<Duration>,
     /// Totals at the sender, then at the receiver, counted from what became durable.
     pub(super) totals: Totals,
     /// Jtis in objects that had to be refused as a whole.

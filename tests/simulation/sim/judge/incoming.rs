@@ -47,7 +47,10 @@ impl Judge {
 
     /// Refused as a whole: what was in it shows as an effect without a cause, if it has any.
     pub(super) fn malformed(&mut self, org: Org, from: Org, link: u64) -> Checked {
-        self.lane(from, org).broken_next.remove(&link);
+        let now = self.now;
+        let lane = self.lane(from, org);
+        lane.broken_next.remove(&link);
+        lane.refused_at = Some(now);
         let case = self.case(org, from, None);
         self.tally.demand(Invariant::I15, case, true, || ("", ""))
     }

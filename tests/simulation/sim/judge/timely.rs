@@ -54,14 +54,15 @@ impl Judge {
 
     /// When all is well a retry comes when it is due: the answer is waited for no longer than the longest pause, and so is
     /// the retry. Only where nothing but time keeps it from leaving: by the same link, and with room for all retries since it
-    /// last left.
+    /// last left, and no parts of a refused batch to go first.
     pub(super) fn is_no_late_retry(&mut self, from: Org, to: Org, link: u64, jti: &Jti) -> Checked {
         let healed = self.healed.map(|at| at + self.bounds.links_whole_within);
         let max = self.limits(from).peer.retry_max * 2 + RETRY_SLACK;
         self.note_crowd(from, to);
         let now = self.now;
         let case = self.case(from, to, Some(jti));
-        let crowded_at = self.lane(from, to).crowded_at;
+        let lane = self.lane(from, to);
+        let (crowded_at, refused_at) = (lane.crowded_at, lane.refused_at);
         let life = self.member(from).life;
         let Some((last_at, ..)) = self
             .sent(from, to, jti)
@@ -70,7 +71,7 @@ impl Judge {
         else {
             return Ok(());
         };
-        if crowded_at >= Some(last_at) {
+        if crowded_at >= Some(last_at) || refused_at.is_some_and(|at| at + max >= last_at) {
             return Ok(());
         }
         self.tally.demand(Invariant::Retry, case, now <= last_at + max, || {
