@@ -19,9 +19,12 @@ pub struct KeySet {
     skipped: Vec<Skipped>,
 }
 
+/// A public key, ready to verify.
+type Verifier = Box<dyn JwtVerifier + Send + Sync>;
+
 struct Key {
     jwk: Jwk,
-    verifiers: Vec<(Algorithm, Box<dyn JwtVerifier + Send + Sync>)>,
+    verifiers: Vec<(Algorithm, Verifier)>,
 }
 
 /// A published key that is not used.
@@ -113,6 +116,14 @@ impl KeySet {
     /// The document as we publish it at `/jwks.json`: the usable keys, public members only.
     pub fn to_json(&self) -> Value {
         json!({"keys": self.keys().map(Jwk::to_json).collect::<Vec<_>>()})
+    }
+
+    /// Puts something around each verifier. Only for simulations, which verify the same SETs in thousands of federations.
+    #[doc(hidden)]
+    pub fn wrap(&mut self, mut wrapper: impl FnMut(&Jwk, Verifier) -> Verifier) {
+        for Key { jwk, verifiers } in &mut self.keys {
+            *verifiers = verifiers.drain(..).map(|(algorithm, own)| (algorithm, wrapper(jwk, own))).collect();
+        }
     }
 
     /// The verifiers that may have made a signature, at most four.

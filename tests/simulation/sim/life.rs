@@ -26,6 +26,7 @@ use super::disk::Store;
 use super::event::{Death, Event, Org};
 use super::member::Member;
 use super::mint;
+use super::remembered;
 use super::world::{World, strikes};
 use super::{keys, operator};
 
@@ -247,7 +248,8 @@ fn inspector(world: &Arc<World>, member: &Arc<Member>, other: Org, clock: &Arc<P
 }
 
 fn parse(bytes: &[u8]) -> Result<Parsed<KeySet>, String> {
-    let keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
+    let mut keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
+    remembered::remember(&mut keys);
     let skipped = keys.skipped().iter().map(|key| key.reason.clone()).collect();
     Ok(Parsed { count: keys.len(), keys, skipped })
 }

@@ -21,6 +21,7 @@ pub mod options;
 pub mod outgoing;
 pub mod paths;
 pub mod recorder;
+pub mod remembered;
 pub mod run;
 pub mod socket;
 pub mod workload;
