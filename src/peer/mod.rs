@@ -93,7 +93,7 @@ impl Peer {
             Input::SlotOpened(id, spec) => self.slots.open(id, spec),
             Input::SlotReady(id) => {
                 if let Some(slot) = self.slots.find(id) {
-                    slot.ready = true;
+                    slot.in_hand = None;
                     let taken = std::mem::take(&mut slot.verdicts);
                     self.verdicts_taken(&taken);
                 }
@@ -219,7 +219,7 @@ impl Peer {
 
     fn heard(&mut self, id: SlotId, now: Duration) {
         if let Some(slot) = self.slots.find(id) {
-            slot.heard_at = Some(now);
+            slot.heard(now);
         }
     }
 
@@ -359,7 +359,7 @@ impl Peer {
         }
         let outbox = &self.outbox;
         let Some(slot) = self.slots.find(id) else { return };
-        slot.ready = false;
+        slot.in_hand = Some(now);
         // An object that had to be sent anyway is not due again until the slot is opened anew or told another time.
         slot.spec.by = None;
         slot.answered = false;

@@ -15,8 +15,8 @@ pub(super) struct Slots(BTreeMap<SlotId, Slot>);
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) spec: SlotSpec,
-    /// It can take an object; false from the hand-over until `SlotReady`.
-    pub(super) ready: bool,
+    /// Since when an object has been on its way to the link, up to `SlotReady`: it takes no other meanwhile.
+    pub(super) in_hand: Option<Duration>,
     /// The SETs that its own exchange brought have been judged ([`WaitsFor::Answers`]).
     pub(super) answered: bool,
     /// When the partner was last heard on it: what was sent before has met a live link (R10).
@@ -35,9 +35,16 @@ impl Slot {
         self.spec.by.is_some_and(|by| by <= now) || (self.spec.waits_for == WaitsFor::Answers && self.answered)
     }
 
+    /// The partner was heard. What is still in hand may wait for a commit on a full disk, or for a slow link: that the partner
+    /// is there while it does says nothing about it, only about what left before (R10).
+    pub(super) fn heard(&mut self, now: Duration) {
+        let at = self.in_hand.unwrap_or(now);
+        self.heard_at = self.heard_at.max(Some(at));
+    }
+
     /// It may send if there is something to say.
     pub(super) fn may_speak(&self, now: Duration) -> bool {
-        self.ready && (self.spec.waits_for == WaitsFor::Anything || self.must_speak(now))
+        self.in_hand.is_none() && (self.spec.waits_for == WaitsFor::Anything || self.must_speak(now))
     }
 
     /// Notes what left by it, and forgets at times what is not `outstanding` any more.
@@ -60,7 +67,7 @@ impl Slots {
     pub(super) fn open(&mut self, id: SlotId, spec: SlotSpec) {
         let slot = Slot {
             spec,
-            ready: true,
+            in_hand: None,
             answered: false,
             heard_at: None,
             carried: Vec::new(),
@@ -99,7 +106,7 @@ impl Slots {
 
     /// When the next slot has to speak.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.0.values().filter(|slot| slot.ready).filter_map(|slot| slot.spec.by).min()
+        self.0.values().filter(|slot| slot.in_hand.is_none()).filter_map(|slot| slot.spec.by).min()
     }
 
     /// A verdict has left and is not yet known to have been taken.

@@ -81,6 +81,23 @@ fn what_was_heard_before_a_set_left_is_no_sign_that_it_arrived() {
 }
 
 #[test]
+fn what_is_heard_while_an_object_waits_to_leave_tells_of_those_before_it_alone() {
+    let mut solo = Solo::new(config());
+    let slot = solo.open();
+    solo.send(&["before"]);
+    solo.step();
+    solo.input(Input::SlotReady(slot));
+    solo.send(&["waits"]);
+    assert_eq!(sets(&solo.step_after(Duration::from_millis(100))), ["waits"]);
+    // Its commit has met a full disk, and meanwhile a pong comes.
+    solo.now += Duration::from_millis(100);
+    solo.input(Input::SlotAlive(slot));
+    solo.pass(Duration::from_secs(3));
+    let attempts = |jti: &str| solo.peer.under_way(&jti.into()).map(|(_, attempts)| attempts);
+    assert_eq!((attempts("before"), attempts("waits")), (Some(1), Some(0)));
+}
+
+#[test]
 fn a_set_that_nobody_answers_is_counted_once_a_transmission() {
     let mut solo = Solo::new(config());
     let slot = solo.open();
