@@ -146,6 +146,9 @@ pub fn isolation(seed: u64) -> Option<Result<usize, String>> {
     })
 }
 
+/// For so long a clock is suspect after it was set.
+const SUSPECT: Duration = Duration::from_secs(600);
+
 /// A judge who knows how this federation is configured.
 pub fn judge(options: &Options) -> Judge {
     let others = options.members.len() as u64;
@@ -167,7 +170,9 @@ pub fn judge(options: &Options) -> Judge {
     let bisecting = if small <= SMALL_MAX { Duration::from_secs(120) * (sets / small) as u32 } else { Duration::ZERO };
     // As long as a partner may ask for.
     let asked_for = if faults.refuse > 0 { Duration::from_secs(3600) } else { Duration::ZERO };
+    let clocks_believed_within = if faults.clocks { SUSPECT } else { Duration::ZERO };
     let bounds = Bounds {
+        clocks_believed_within,
         verdict_within: Duration::from_secs(if is_prompt { 10 } else { 180 }),
         links_are_heard_at_once: is_prompt,
         // An object may be on its way for ten minutes.
@@ -178,7 +183,7 @@ pub fn judge(options: &Options) -> Judge {
             + asked_for,
         // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.
         // What could not be judged for want of keys has to come once more, after the longest pause.
-        answer_within: Duration::from_secs(150) + longest_pause * 2,
+        answer_within: Duration::from_secs(150) + longest_pause * 2 + clocks_believed_within,
         repeat_within: Duration::from_secs(60),
         repeat_objects: 32,
         // Both may ask each second, and each is answered; the minutes of two are not the same.

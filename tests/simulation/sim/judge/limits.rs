@@ -58,6 +58,8 @@ pub struct Bounds {
     pub links_are_heard_at_once: bool,
     /// How long after healing a link may still be half-open: twice the ping.
     pub links_whole_within: Duration,
+    /// How long after healing a clock that was set right may still be suspect: so long a SET may have no verdict (R7).
+    pub clocks_believed_within: Duration,
     /// I10: a copy of a SET that has a verdict may wait for so long and so many objects, while objects leave.
     pub repeat_within: Duration,
     pub repeat_objects: u64,
@@ -76,6 +78,7 @@ impl Default for Bounds {
             verdict_within: Duration::from_secs(120),
             links_are_heard_at_once: true,
             links_whole_within: Duration::from_secs(60),
+            clocks_believed_within: Duration::ZERO,
             repeat_within: Duration::from_secs(120),
             repeat_objects: 64,
             empty_objects_per_minute: 60,

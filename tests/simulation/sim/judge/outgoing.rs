@@ -340,7 +340,8 @@ impl Judge {
         let case = self.case(from, to, Some(jti));
         let now = self.now;
         let life = self.member(from).life;
-        let links_whole = self.healed.is_some_and(|at| now >= at + self.bounds.links_whole_within);
+        let whole_within = self.bounds.links_whole_within.max(self.bounds.clocks_believed_within);
+        let links_whole = self.healed.is_some_and(|at| now >= at + whole_within);
         let paused_since = self.lane(from, to).paused_since;
         // What was chosen before may leave in the same instant, as below.
         let may_leave = paused_since.is_none_or(|since| since == now);
