@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::problem::{Problem, json_response};
 use super::{AddFault, Admin, RemoveFault, Terms, body};
-use crate::clock::Wall;
+use crate::clock::{Timestamp, Wall};
 use crate::codes::{self, Code};
 use crate::quantity::parse_duration;
 use crate::transceiver::{LinkState, PeerStatus, SubmitFault, VerifyError};
@@ -20,8 +20,11 @@ const VERIFY_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response<Body> {
     let peers: Vec<Value> = admin.transceiver.peers().await.iter().map(shown).collect();
-    let mut answer = json!({ "peers": peers });
-    let now = admin.transceiver.now();
+    json_response(StatusCode::OK, &with_clock(json!({ "peers": peers }), admin.transceiver.now()))
+}
+
+/// The answer, and beside it that the clock is not believed, if that is so.
+fn with_clock(mut answer: Value, now: Timestamp) -> Value {
     if now.suspect {
         answer["clock"] = json!({
             "code": Code::ClockSuspect.as_str(),
@@ -30,12 +33,12 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response<Body> {
             "fix": Code::ClockSuspect.entry().remedy,
         });
     }
-    json_response(StatusCode::OK, &answer)
+    answer
 }
 
 pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response<Body> {
     match admin.transceiver.peer(&name).await {
-        Some(peer) => json_response(StatusCode::OK, &shown(&peer)),
+        Some(peer) => json_response(StatusCode::OK, &with_clock(shown(&peer), admin.transceiver.now())),
         None => Problem::no_such_peer(&name).respond(),
     }
 }
@@ -278,4 +281,21 @@ fn advice(peer: &PeerStatus) -> Option<(Code, String, String)> {
     }
     let socketless = peer.socketless.as_ref()?;
     own(Code::NoWebsocket, socketless.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_not_believed_is_told_beside_the_peers_and_one_that_is_is_not() {
+        let day = Wall(86_400_000);
+        let believed = Timestamp { mono: Duration::ZERO, wall: Wall(0), shown: Wall(0), suspect: false };
+        assert_eq!(with_clock(json!({"name": "a"}), believed), json!({"name": "a"}));
+        let answer = with_clock(json!({"name": "a"}), Timestamp { shown: day, suspect: true, ..believed });
+        assert_eq!((&answer["name"], &answer["clock"]["code"]), (&json!("a"), &json!("clock_suspect")));
+        let (shows, dated) = (answer["clock"]["shows"].as_str().unwrap(), answer["clock"]["dated"].as_str().unwrap());
+        assert!(shows.starts_with("1970-01-02T") && dated.starts_with("1970-01-01T"), "{answer}");
+        assert!(answer["clock"]["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{answer}");
+    }
 }

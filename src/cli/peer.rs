@@ -19,6 +19,9 @@ pub(super) async fn show(name: &str, global: &Global) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     }
     output::line(&detail(&answer, status::now()))?;
+    if let Some(text) = status::clock(&answer) {
+        output::line(&format!("\n{text}"))?;
+    }
     Ok(Exit::Done)
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
 }
 
 /// That the daemon does not believe its clock.
-fn clock(answer: &Value) -> Option<String> {
+pub(super) fn clock(answer: &Value) -> Option<String> {
     let clock = answer.get("clock")?;
     let text = |member: &str| output::clean(clock[member].as_str().unwrap_or_default());
     let (shows, dated) = (text("shows"), text("dated"));
