@@ -173,6 +173,7 @@ pub fn judge(options: &Options) -> Judge {
     let clocks_believed_within = if faults.clocks { SUSPECT } else { Duration::ZERO };
     let bounds = Bounds {
         clocks_believed_within,
+        asked_for,
         verdict_within: Duration::from_secs(if is_prompt { 10 } else { 180 }),
         links_are_heard_at_once: is_prompt,
         // An object may be on its way for ten minutes.

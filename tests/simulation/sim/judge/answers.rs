@@ -3,7 +3,7 @@
 use pushpull::set::Jti;
 
 use super::Judge;
-use super::ghost::{Owed, Standing, Track};
+use super::ghost::{Awaited, Owed, Standing, Track};
 use super::invariant::{Checked, Invariant};
 use crate::sim::event::{Org, Role, Truth};
 
@@ -38,7 +38,9 @@ impl Judge {
             if member.unconfirmed >= inbox_max {
                 member.full_at = Some(now);
             }
-            self.lane(from, org).awaited.push_back((now, jti.clone()));
+            let lane = self.lane(from, org);
+            let (came_at, answers_left) = (now, lane.answers_left);
+            lane.awaited.push_back(Awaited { came_at, answers_left, jti: jti.clone() });
         }
     }
 
@@ -125,13 +127,18 @@ impl Judge {
 
     /// L2: what came after healing has a verdict in time.
     pub(super) fn answered_in_time(&mut self) -> Checked {
-        let (now, within) = (self.now, self.bounds.answer_within);
+        let (now, within, asked_for) = (self.now, self.bounds.answer_within, self.bounds.asked_for);
         for ((from, org), lane) in &mut self.lanes {
-            while lane.awaited.front().is_some_and(|(came_at, _)| *came_at + within < now) {
-                let Some((came_at, jti)) = lane.awaited.pop_front() else { break };
+            while lane.awaited.front().is_some_and(|awaited| awaited.came_at + within < now) {
+                let Some(Awaited { came_at, answers_left, jti }) = lane.awaited.front().cloned() else { break };
                 // Whoever has given up does not ask again.
                 let gave_up = |track: &Track| matches!(track.sent.standing, Standing::Dead | Standing::Closed(_));
                 let holds = lane.sets.get(&jti).is_some_and(|track| track.got.answered || gave_up(track));
+                // Each may have asked the other for patience: nothing leaves then but the answer to what had been under way.
+                if !holds && lane.answers_left <= answers_left + 1 && now < came_at + within + asked_for {
+                    break;
+                }
+                lane.awaited.pop_front();
                 let full_at = self.members.get(org).and_then(|member| member.full_at);
                 if !holds && full_at.is_some_and(|full_at| full_at >= came_at) {
                     // With no room in the inbox a SET is neither stored nor answered, and comes again (R5).

@@ -91,8 +91,8 @@ pub(super) struct Lane {
     pub(super) broken_next: HashSet<u64>,
     /// Verdicts that the receiver owes, by when and at which of its objects; may name some that it has given since.
     pub(super) owed: VecDeque<Owed>,
-    /// After healing: SETs that came and have no verdict yet, and when they came.
-    pub(super) awaited: VecDeque<(Duration, Jti)>,
+    /// After healing: SETs that came and have no verdict yet.
+    pub(super) awaited: VecDeque<Awaited>,
     /// Objects that the receiver has sent back so far.
     pub(super) answers_left: u64,
     /// Since when nothing may leave for the receiver, by the word of the sender's operator.
@@ -107,6 +107,14 @@ pub(super) struct Lane {
 #[derive(Clone, Debug)]
 pub(super) struct Owed {
     pub(super) since: Duration,
+    pub(super) answers_left: u64,
+    pub(super) jti: Jti,
+}
+
+/// A SET that waits for its verdict: when it came, and how many objects had left for its sender by then.
+#[derive(Clone, Debug)]
+pub(super) struct Awaited {
+    pub(super) came_at: Duration,
     pub(super) answers_left: u64,
     pub(super) jti: Jti,
 }

@@ -60,6 +60,8 @@ pub struct Bounds {
     pub links_whole_within: Duration,
     /// How long after healing a clock that was set right may still be suspect: so long a SET may have no verdict (R7).
     pub clocks_believed_within: Duration,
+    /// For how long a partner may ask not to be spoken to (`Retry-After`).
+    pub asked_for: Duration,
     /// I10: a copy of a SET that has a verdict may wait for so long and so many objects, while objects leave.
     pub repeat_within: Duration,
     pub repeat_objects: u64,
@@ -79,6 +81,7 @@ impl Default for Bounds {
             links_are_heard_at_once: true,
             links_whole_within: Duration::from_secs(60),
             clocks_believed_within: Duration::ZERO,
+            asked_for: Duration::ZERO,
             repeat_within: Duration::from_secs(120),
             repeat_objects: 64,
             empty_objects_per_minute: 60,
