@@ -103,7 +103,12 @@ impl World {
     }
 
     pub(crate) fn all_accepted(&self) -> bool {
-        self.accepted.iter().all(|count| count.load(Ordering::Relaxed) == self.plan.events)
+        self.to_be_accepted() == 0
+    }
+
+    /// Events that neither side has taken in yet.
+    pub(crate) fn to_be_accepted(&self) -> usize {
+        self.accepted.iter().map(|count| self.plan.events - count.load(Ordering::Relaxed)).sum()
     }
 
     /// Kills of both sides so far.
