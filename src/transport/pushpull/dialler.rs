@@ -68,8 +68,8 @@ const BROKEN_MAX: u32 = 4;
 /// The longest time for the opening handshake, TCP and TLS included.
 const OPENING: Duration = Duration::from_secs(10);
 
-/// Exchanges over HTTP that are not over, and need not be for a WebSocket to be used.
-type Overtaken = JoinSet<Exchange>;
+/// Exchanges over HTTP that are not over, and need not be for a WebSocket to be used; and when each has ended.
+type Overtaken = JoinSet<(Exchange, Duration)>;
 
 /// Keeps the link until `stop` turns true; exchanges under way are finished.
 pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, stop: watch::Receiver<bool>) {
@@ -120,6 +120,10 @@ async fn keep(
                 let farewell = objects::run(socket, partner.seat(), Arc::clone(config), stop.clone(), None).await;
                 if *stop.borrow() || partner.is_retired() {
                     return;
+                }
+                // What they had come to is older than what the WebSocket has shown.
+                while let Some(exchange) = overtaken.try_join_next() {
+                    let _ = exchange.map(|(exchange, at)| experience.learn(&exchange, at));
                 }
                 if since.elapsed() >= GOOD && !farewell.overloaded {
                     reconnect.reset();
@@ -189,7 +193,7 @@ impl Dial {
             // One exchange after the other, also after one that a WebSocket has overtaken.
             let catching_up = async {
                 while let Some(exchange) = overtaken.join_next().await {
-                    let _ = exchange.map(|exchange| experience.learn(&exchange, partner.now()));
+                    let _ = exchange.map(|(exchange, at)| experience.learn(&exchange, at));
                 }
             };
             tokio::select! {
@@ -225,7 +229,10 @@ impl Dial {
         let (under_way, end) = tokio::join!(exchanges, attempts);
         match (under_way, &end) {
             // It may take as long as `exchange_within`, and what it carries arrives. Nobody has to wait for that.
-            (Some(under_way), Some(Ok(_))) => drop(overtaken.spawn(under_way)),
+            (Some(under_way), Some(Ok(_))) => {
+                let partner = Arc::clone(partner);
+                overtaken.spawn(async move { (under_way.await, partner.now()) });
+            }
             (Some(under_way), _) => drop(initiator.conclude(&under_way.await, experience)),
             (None, _) => {}
         }

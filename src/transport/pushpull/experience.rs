@@ -153,11 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn an_exchange_that_a_websocket_overtook_does_not_cut_the_patience_that_a_partner_asked_for() {
-        let mut experience = Experience::new(1, 100);
-        let patience = Duration::from_secs(600);
-        experience.learn(&Exchange::Failed { why: String::new(), retry_after: patience }, AT);
-        assert!(experience.learn(&failed(), AT) >= Some(patience));
+    fn what_an_exchange_came_to_that_a_websocket_overtook_counts_from_its_end() {
+        let (mut experience, patience) = (Experience::new(1, 100), Duration::from_secs(600));
+        let exchange = Exchange::Failed { why: String::new(), retry_after: patience };
+        experience.learn(&exchange, AT);
+        assert_eq!(experience.pause(AT + patience / 3), Some(patience - patience / 3));
+        assert_eq!(experience.pause(AT + patience * 100), None, "it was learned of days later");
     }
 
     #[test]

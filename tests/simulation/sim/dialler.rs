@@ -42,8 +42,8 @@ const ASK_SOON: Duration = Duration::from_millis(100);
 /// An exchange that has begun.
 type UnderWay = Pin<Box<dyn Future<Output = Exchange> + Send>>;
 
-/// What has become of exchanges that a WebSocket has overtaken.
-type Overtaken = VecDeque<oneshot::Receiver<Exchange>>;
+/// What has become of exchanges that a WebSocket has overtaken, and when they ended.
+type Overtaken = VecDeque<oneshot::Receiver<(Exchange, Duration)>>;
 
 /// Keeps the link for as long as the process lives.
 pub async fn run(life: Arc<Life>, to: Org) {
@@ -96,6 +96,14 @@ impl Dialler {
                     let overloaded = end == End::Theirs(Some(1013));
                     if overloaded {
                         self.life.world.meet("told to come back later");
+                    }
+                    while let Some(ended) = overtaken.front_mut().map(oneshot::Receiver::try_recv) {
+                        match ended {
+                            Ok((exchange, at)) => drop(experience.learn(&exchange, at)),
+                            Err(oneshot::error::TryRecvError::Empty) => break,
+                            Err(oneshot::error::TryRecvError::Closed) => {}
+                        }
+                        overtaken.pop_front();
                     }
                     if since.elapsed() >= GOOD && !overloaded {
                         reconnect.reset();
@@ -185,7 +193,7 @@ impl Dialler {
                     exchange = exchange => exchange,
                 };
                 overtaken.pop_front();
-                let _ = exchange.map(|exchange| experience.learn(&exchange, self.life.partner(self.to).now()));
+                let _ = exchange.map(|(exchange, at)| experience.learn(&exchange, at));
             }
             self.exchanges(stop, experience).await
         };
@@ -195,7 +203,8 @@ impl Dialler {
                 self.life.world.meet("a WebSocket overtook an exchange");
                 let (done, told) = oneshot::channel();
                 overtaken.push_back(told);
-                self.life.spawn(async move { drop(done.send(under_way.await)) });
+                let partner = Arc::clone(self.life.partner(self.to));
+                self.life.spawn(async move { drop(done.send((under_way.await, partner.now()))) });
             }
             (Some(under_way), Err(_)) => drop(self.conclude(&under_way.await, experience)),
             (None, _) => {}
