@@ -19,7 +19,8 @@ pub(super) struct Slot {
     pub(super) in_hand: Option<Duration>,
     /// The SETs that its own exchange brought have been judged ([`WaitsFor::Answers`]).
     pub(super) answered: bool,
-    /// When the partner was last heard on it: what was sent before has met a live link (R10).
+    /// What was sent before then has met a live link (R10): when the partner was last heard on it or, if that was while an
+    /// object was in hand, since when it has been.
     pub(super) heard_at: Option<Duration>,
     /// SETs that left by it and may still be unanswered.
     pub(super) carried: Vec<u64>,

@@ -18,6 +18,18 @@ impl Outbox {
         let mut suspects: Vec<u64> = carried.iter().copied().filter(|seq| self.left_last_by(*seq, slot)).collect();
         suspects.sort_unstable();
         suspects.dedup();
+        let is_in_part = |seq: &u64| self.suspect_by(*seq).is_some();
+        if suspects.iter().any(is_in_part) {
+            // Parts leave alone, so it is the one that is out; what was read before it and waits for its verdict is not.
+            let (part, read): (Vec<u64>, Vec<u64>) = suspects.into_iter().partition(is_in_part);
+            suspects = part;
+            for seq in read.into_iter().rev() {
+                if self.is_in_flight(seq) {
+                    self.leave_state(seq);
+                    self.requeue(seq);
+                }
+            }
+        }
         match suspects.as_slice() {
             [] => None,
             [one] => {
@@ -79,6 +91,10 @@ impl Outbox {
         let entry = self.entries.get(&seq)?;
         let (slot, _) = entry.sent?;
         matches!(entry.state, State::InFlight { suspect: true, .. }).then_some(slot)
+    }
+
+    fn is_in_flight(&self, seq: u64) -> bool {
+        self.entries.get(&seq).is_some_and(|entry| matches!(entry.state, State::InFlight { .. }))
     }
 
     /// The partner may refuse the object that carries this SET because of it.

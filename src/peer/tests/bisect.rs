@@ -106,7 +106,13 @@ fn a_part_of_which_one_set_has_its_verdict_does_not_hold_up_the_other() {
     assert_eq!(sets(&solo.step()), ["d", "e", "f"], "the object with b was read, and a and c with it");
     solo.close(slot, Ending::Rejected);
     solo.open();
-    assert_eq!(sets(&solo.step()), ["a", "c"], "in halves again, what is still unanswered");
+    assert_eq!(sets(&solo.step()), ["d"], "in halves again, and not with those that were read before");
+    solo.arrive(None, &[], &["d"], 1);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["e", "f"]);
+    solo.arrive(None, &[], &["e", "f"], 1);
+    solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "c"], "whose answers did not come");
 }
 
 #[test]
