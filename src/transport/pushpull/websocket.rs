@@ -247,7 +247,13 @@ where
             match timeout(self.config.exchange_within, self.sink.send(message)).await {
                 Err(_) => return End::Theirs(None, "the partner does not read what we write".to_owned()),
                 Ok(Err(error)) => return blame(error),
-                Ok(Ok(())) if speaks => speaking.left(length).await,
+                Ok(Ok(())) if speaks => {
+                    // What was heard while it left says nothing about it.
+                    if heard.try_recv().is_ok() {
+                        speaking.alive();
+                    }
+                    speaking.left(length).await;
+                }
                 Ok(Ok(())) => {}
             }
         }
