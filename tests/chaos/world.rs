@@ -106,7 +106,7 @@ impl World {
         self.to_be_accepted() == 0
     }
 
-    /// Events that neither side has taken in yet.
+    /// Events that have not been accepted yet, of both sides.
     pub(crate) fn to_be_accepted(&self) -> usize {
         self.accepted.iter().map(|count| self.plan.events - count.load(Ordering::Relaxed)).sum()
     }

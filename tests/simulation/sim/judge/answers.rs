@@ -127,15 +127,19 @@ impl Judge {
 
     /// L2: what came after healing has a verdict in time.
     pub(super) fn answered_in_time(&mut self) -> Checked {
-        let (now, within, asked_for) = (self.now, self.bounds.answer_within, self.bounds.asked_for);
+        let (now, within) = (self.now, self.bounds.answer_within);
+        let Some(healed) = self.healed else { return Ok(()) };
+        let believed = healed + self.bounds.clocks_believed_within;
+        let patient_until = healed + self.bounds.asked_for;
         for ((from, org), lane) in &mut self.lanes {
-            while lane.awaited.front().is_some_and(|awaited| awaited.came_at + within < now) {
+            while lane.awaited.front().is_some_and(|awaited| awaited.came_at.max(believed) + within < now) {
                 let Some(Awaited { came_at, answers_left, jti }) = lane.awaited.front().cloned() else { break };
                 // Whoever has given up does not ask again.
                 let gave_up = |track: &Track| matches!(track.sent.standing, Standing::Dead | Standing::Closed(_));
                 let holds = lane.sets.get(&jti).is_some_and(|track| track.got.answered || gave_up(track));
-                // Each may have asked the other for patience: nothing leaves then but the answer to what had been under way.
-                if !holds && lane.answers_left <= answers_left + 1 && now < came_at + within + asked_for {
+                // Each may have asked the other for patience before: nothing leaves then but the answer to what had been under
+                // way.
+                if !holds && lane.answers_left <= answers_left + 1 && now < patient_until + within {
                     break;
                 }
                 lane.awaited.pop_front();
@@ -156,8 +160,10 @@ impl Judge {
 
     /// I10 at the end: nothing is owed any more.
     pub(super) fn nothing_owed(&mut self) -> Checked {
+        let slack = self.bounds.repeat_within;
         for ((from, org), lane) in &self.lanes {
-            for owed in &lane.owed {
+            // What came this very minute may still be looked at.
+            for owed in lane.owed.iter().filter(|owed| owed.since + slack < self.now) {
                 let case = super::Case { at: self.now, org: *org, partner: *from, jti: Some(&owed.jti) };
                 // A hostile one need not listen.
                 let listens = self.members.get(from).is_none_or(|member| member.role != Role::Hostile);

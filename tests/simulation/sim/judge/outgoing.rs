@@ -340,7 +340,9 @@ impl Judge {
         let case = self.case(from, to, Some(jti));
         let now = self.now;
         let life = self.member(from).life;
-        let whole_within = self.bounds.links_whole_within.max(self.bounds.clocks_believed_within);
+        let is_doubted = self.member(from).clock_was_wrong || self.member(to).clock_was_wrong;
+        let believed_within = if is_doubted { self.bounds.clocks_believed_within } else { Duration::ZERO };
+        let whole_within = self.bounds.links_whole_within.max(believed_within);
         let links_whole = self.healed.is_some_and(|at| now >= at + whole_within);
         let paused_since = self.lane(from, to).paused_since;
         // What was chosen before may leave in the same instant, as below.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use pushpull::peer::Outcome;
 
 use super::scene::{P, Q, Scene, disk};
@@ -32,8 +34,15 @@ fn i10_a_copy_is_not_answered_while_objects_leave() {
 #[test]
 fn i10_a_copy_is_not_answered_to_the_end() {
     let mut scene = copy_came(Role::Honest);
+    scene.verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).note(Event::Healed);
+    scene.after(Bounds::default().repeat_within.as_secs() + 1).note(Event::Quiet).breaks(I10);
+}
+
+#[test]
+fn i10_a_copy_that_has_just_come_may_still_be_looked_at_when_all_is_quiet() {
+    let mut scene = copy_came(Role::Honest);
     scene.verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked).note(Event::Healed).note(Event::Quiet);
-    scene.breaks(I10);
+    assert_eq!(scene.judge.violation(), None);
 }
 
 #[test]
@@ -70,6 +79,36 @@ fn l2_what_comes_after_healing_is_answered_in_time() {
     let mut scene = Scene::new();
     scene.note(Event::Healed).sent("a").left("a").came("a", Truth::Sound).received("a").after(50).acks(&["a"]);
     scene.after(60).sent("b").passes(L2);
+}
+
+/// A SET that comes 100 s after healing, and is not answered.
+fn unanswered(bounds: Bounds) -> Scene {
+    let mut scene = Scene::bounded(bounds);
+    scene.note(Event::Healed).after(100).sent("a").left("a").came("a", Truth::Sound).received("a");
+    scene
+}
+
+#[test]
+fn l2_two_that_have_asked_each_other_for_patience_say_nothing_until_it_is_over() {
+    let bounds = Bounds { asked_for: Duration::from_secs(1_000), ..Bounds::default() };
+    let within = bounds.answer_within.as_secs();
+    let mut scene = unanswered(bounds.clone());
+    scene.after(900 + within - 1).sent("b");
+    assert_eq!(scene.judge.violation(), None);
+    unanswered(bounds.clone()).after(900 + within + 1).sent("b").breaks(L2);
+    let mut scene = unanswered(bounds);
+    scene.object(Q, P, Vec::new(), &[], &[]).object(Q, P, Vec::new(), &[], &[]);
+    scene.after(within + 1).sent("b").breaks(L2);
+}
+
+#[test]
+fn l2_a_clock_that_healing_set_right_is_doubted_for_a_while() {
+    let bounds = Bounds { clocks_believed_within: Duration::from_secs(600), ..Bounds::default() };
+    let within = bounds.answer_within.as_secs();
+    let mut scene = unanswered(bounds.clone());
+    scene.after(500 + within - 1).sent("b");
+    assert_eq!(scene.judge.violation(), None);
+    unanswered(bounds).after(500 + within + 1).sent("b").breaks(L2);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use pushpull::peer::{DeathCause, Outcome};
 
 use super::scene::{P, Q, Scene, digest, disk, limits};
 use crate::sim::event::{Event, Truth};
-use crate::sim::judge::FAR;
 use crate::sim::judge::Invariant::{I13, L1};
+use crate::sim::judge::{Bounds, FAR};
 
 fn gives_up(scene: &mut Scene, cause: DeathCause, attempts: u32) -> &mut Scene {
     let write = scene.settle(1, "a", Outcome::Dead(cause), attempts);
@@ -142,6 +142,24 @@ fn l1_a_set_is_given_up_although_all_is_well() {
         .left("a")
         .after(30);
     gives_up(&mut scene, DeathCause::Attempts, 3).breaks(L1);
+}
+
+#[test]
+fn l1_a_partner_whose_clock_is_doubted_may_have_no_verdict_for_a_while() {
+    for was_wrong in [false, true] {
+        let doubted = Duration::from_secs(600);
+        let mut scene = Scene::bounded(Bounds { clocks_believed_within: doubted, ..Bounds::default() });
+        if was_wrong {
+            scene.note(Event::Fault { org: Some(Q), what: FAR });
+        }
+        scene.sent("a").note(Event::Healed).after(100).left("a").after(30).left("a").attempts(1, 2).after(30).left("a");
+        gives_up(scene.after(30), DeathCause::Attempts, 3);
+        if was_wrong {
+            assert_eq!(scene.judge.violation(), None);
+        } else {
+            scene.breaks(L1);
+        }
+    }
 }
 
 #[test]

@@ -64,6 +64,11 @@ impl Scene {
         Self::made(Judge::new(limits, Bounds::default()), Role::Honest)
     }
 
+    /// All honest but the third, within other bounds.
+    pub(super) fn bounded(bounds: Bounds) -> Self {
+        Self::made(Judge::new(limits(), bounds), Role::Honest)
+    }
+
     fn made(judge: Judge, role: Role) -> Self {
         let mut scene = Self { judge, at: Duration::ZERO, seq: 0 };
         for (org, role) in [(P, Role::Honest), (Q, role), (H, Role::Hostile)] {
