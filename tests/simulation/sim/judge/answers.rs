@@ -134,8 +134,10 @@ impl Judge {
         for ((from, org), lane) in &mut self.lanes {
             while lane.awaited.front().is_some_and(|awaited| awaited.came_at.max(believed) + within < now) {
                 let Some(Awaited { came_at, answers_left, jti }) = lane.awaited.front().cloned() else { break };
-                // Whoever has given up does not ask again.
-                let gave_up = |track: &Track| matches!(track.sent.standing, Standing::Dead | Standing::Closed(_));
+                // Whoever has given up does not ask again, nor whose row is damaged: the copy that came left from memory.
+                let gave_up = |track: &Track| {
+                    matches!(track.sent.standing, Standing::Dead | Standing::Closed(_)) || track.sent.damaged.is_some()
+                };
                 let holds = lane.sets.get(&jti).is_some_and(|track| track.got.answered || gave_up(track));
                 // Each may have asked the other for patience before: nothing leaves then but the answer to what had been under
                 // way.

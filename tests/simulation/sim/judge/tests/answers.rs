@@ -102,6 +102,14 @@ fn l2_two_that_have_asked_each_other_for_patience_say_nothing_until_it_is_over()
 }
 
 #[test]
+fn l2_a_set_whose_row_is_damaged_cannot_come_again() {
+    let mut scene = unanswered(Bounds::default());
+    scene.note(Event::Damaged { org: P, partner: Q, jti: "a".into() });
+    scene.after(Bounds::default().answer_within.as_secs() + 1).sent("b");
+    assert_eq!(scene.judge.violation(), None);
+}
+
+#[test]
 fn l2_a_clock_that_healing_set_right_is_doubted_for_a_while() {
     let bounds = Bounds { clocks_believed_within: Duration::from_secs(600), ..Bounds::default() };
     let within = bounds.answer_within.as_secs();
