@@ -411,7 +411,6 @@ fn a_missing_file_says_how_to_make_one() {
     assert!(error.to_string().contains("pushpull init"), "{error}");
 }
 
-/// Whatever is cut off, doubled or put in, the text is read to its end, and every fault says what to do.
 #[test]
 fn a_date_is_no_section() {
     for (text, fault) in [
@@ -428,6 +427,7 @@ fn a_date_is_no_section() {
     }
 }
 
+/// Whatever is cut off, doubled or put in, the text is read to its end, and every fault says what to do.
 #[test]
 fn no_text_is_too_broken_to_be_reported() {
     let places = (0..COMPLETE.len()).filter(|at| COMPLETE.is_char_boundary(*at));

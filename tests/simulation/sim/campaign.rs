@@ -146,6 +146,11 @@ pub fn isolation(seed: u64) -> Option<Result<usize, String>> {
     })
 }
 
+/// For how long a partner may ask not to be spoken to.
+pub fn asked_for(faults: &super::options::Faults) -> Duration {
+    if faults.refuse > 0 { Duration::from_secs(3600) } else { Duration::ZERO }
+}
+
 /// For so long a clock is suspect after it was set.
 const SUSPECT: Duration = Duration::from_secs(600);
 
@@ -168,8 +173,7 @@ pub fn judge(options: &Options) -> Judge {
     let small = options.members.iter().map(|plan| plan.limits.sets_per_object_max).min().unwrap_or(usize::MAX);
     let sets: usize = options.pairs.iter().flat_map(|pair| pair.sets).sum();
     let bisecting = if small <= SMALL_MAX { Duration::from_secs(120) * (sets / small) as u32 } else { Duration::ZERO };
-    // As long as a partner may ask for.
-    let asked_for = if faults.refuse > 0 { Duration::from_secs(3600) } else { Duration::ZERO };
+    let asked_for = asked_for(faults);
     let clocks_believed_within = if faults.clocks { SUSPECT } else { Duration::ZERO };
     let bounds = Bounds {
         clocks_believed_within,

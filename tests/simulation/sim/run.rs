@@ -9,6 +9,7 @@ use std::time::Duration;
 use pushpull::store::Journal as _;
 use tokio::time::{sleep, timeout};
 
+use super::campaign::asked_for;
 use super::chaos;
 use super::disk;
 use super::event::{Event, Org, Watch};
@@ -184,8 +185,7 @@ async fn damage_is_told(world: &Arc<World>) {
         for (other, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
             let Ok(mut stats) = partner.handle().stats().await else { continue };
             // What waits for its retry is read again then, and no sooner; a partner may have asked for an hour.
-            let asked_for = if world.options.faults.refuse > 0 { Duration::from_secs(3600) } else { Duration::ZERO };
-            let most = member.plan.peer.retry_max * 2 + asked_for;
+            let most = member.plan.peer.retry_max * 2 + asked_for(&world.options.faults);
             let began = world.began.elapsed();
             while stats.counts.queued > stats.damaged as u64 && world.began.elapsed() < began + most {
                 sleep(Duration::from_secs(5)).await;
