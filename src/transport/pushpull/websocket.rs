@@ -410,4 +410,68 @@ mod tests {
         parted.unwrap();
         assert_eq!(code, Some(CloseCode::Size));
     }
+
+    /// Has one thing to say, and notes what it is told.
+    struct Noting(Arc<std::sync::Mutex<Vec<&'static str>>>, bool);
+
+    impl Noting {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap().push(what);
+        }
+    }
+
+    impl Speaking for Noting {
+        async fn next(&mut self) -> Option<Result<Message, End>> {
+            if std::mem::replace(&mut self.1, true) {
+                std::future::pending::<()>().await;
+            }
+            Some(Ok(Message::text("x".repeat(10_000))))
+        }
+
+        async fn left(&mut self, _: usize) {
+            self.note("left");
+        }
+
+        fn alive(&mut self) {
+            self.note("alive");
+        }
+    }
+
+    struct Deaf;
+
+    impl Hearing for Deaf {
+        fn pay(&self, _: Rate) -> Result<(), Empty> {
+            Ok(())
+        }
+
+        async fn hear(&mut self, _: Message) -> Result<(), End> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_heard_while_a_message_leaves_is_told_before_it_has_left() {
+        let (here, there) = tokio::io::duplex(256);
+        let ours = WebSocketStream::from_raw_socket(here, Role::Server, None).await;
+        let mut theirs = WebSocketStream::from_raw_socket(there, Role::Client, None).await;
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (_running, stop) = watch::channel(false);
+        let mut wire = Wire::new(ours, Deaf, Arc::new(Config::default()), stop, None);
+        let mut noting = Noting(Arc::clone(&told), false);
+        let theirs = async {
+            // It does not read, so that nothing leaves, and is heard meanwhile.
+            for _ in 0..3 {
+                theirs.send(Message::Pong(bytes::Bytes::new())).await.unwrap();
+                sleep(Duration::from_millis(20)).await;
+            }
+            let Some(Ok(Message::Text(text))) = theirs.next().await else { panic!("nothing came") };
+            assert_eq!(text.len(), 10_000);
+            sleep(Duration::from_millis(50)).await;
+        };
+        tokio::select! {
+            end = wire.converse(&mut noting) => panic!("{end:?}"),
+            () = theirs => {}
+        }
+        assert_eq!(*told.lock().unwrap(), ["alive", "left"]);
+    }
 }

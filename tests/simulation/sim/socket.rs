@@ -193,6 +193,10 @@ impl Writer<'_> {
             let Some(object) = object else { return End::Ours(1001) };
             self.life.awake().await;
             self.out.send(Frame::Text(object.bytes.into()));
+            // What was heard while it waited to leave says nothing about it.
+            if heard.try_recv().is_ok() {
+                slot.alive();
+            }
             slot.ready().await;
         }
     }
