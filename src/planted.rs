@@ -201,6 +201,8 @@ bugs! {
     StoreForgetsHandOuts = 58,
     /// A clock is believed when the process starts, whenever it was last believed.
     ClockBelievedAtStart = 59,
+    /// As many SETs are read and sent as there are, and no more wait on disk alone.
+    WindowIgnored = 60,
 }
 
 #[cfg(all(test, feature = "planted-bugs"))]

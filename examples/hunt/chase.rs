@@ -126,14 +126,19 @@ fn unjudged(what: &str) -> &'static str {
         Invariant::L1.name()
     } else if what.starts_with("handed over again") {
         Invariant::I7.name()
+    } else if what.starts_with("more in memory") {
+        Invariant::I16.name()
     } else if what.starts_with("damage in silence") {
         Invariant::I18.name()
     } else if ["spins", "looks at its clock", "runs away"].iter().any(|told| what.contains(told)) {
         Invariant::L6.name()
     } else {
-        "panic"
+        PANIC
     }
 }
+
+/// What no invariant explains.
+pub(crate) const PANIC: &str = "panic";
 
 /// What shows a violation again, with everything that happened before it.
 pub(crate) fn replay_command(bug: Option<Bug>, seed: u64) -> String {

@@ -139,7 +139,7 @@ impl Outbox {
         if self.suspects_out > 0 {
             return taken;
         }
-        while taken.len() < sets_max && self.in_flight < self.config.window {
+        while taken.len() < sets_max && self.in_flight < self.window() {
             let Some(&seq) = self.groups.front().and_then(|group| group.front()) else { break };
             let Some(entry) = self.entries.get(&seq) else { break };
             let Some(token) = entry.token.clone() else { break };

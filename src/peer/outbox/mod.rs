@@ -155,7 +155,7 @@ impl Outbox {
         if retry_room > 0 && !self.due_unread.is_empty() && self.has_room(0) {
             let mut seqs = Vec::new();
             let mut bytes = self.held_bytes;
-            let room = self.config.window.saturating_sub(self.held).max(1);
+            let room = self.window().saturating_sub(self.held).max(1);
             while seqs.len() < retry_room.min(READ_MAX).min(room)
                 && (seqs.is_empty() || bytes < self.config.window_bytes)
             {
@@ -171,7 +171,7 @@ impl Outbox {
             }
         }
         let last = self.next_seq - 1;
-        let room = self.config.window.saturating_sub(self.held);
+        let room = self.window().saturating_sub(self.held);
         // Asking for a few rows at a time would cost a read for each ack: wait until a good part of the window is free.
         let worth = room >= (self.config.window / 4).max(1) || self.held == 0;
         if self.read_to < last && worth && self.has_room(0) && self.parked() < self.parked_max() {
@@ -286,7 +286,7 @@ impl Outbox {
         taken: &mut Vec<(u64, Jti, Arc<str>)>,
         fits: &mut impl FnMut(&Jti, &str) -> bool,
     ) -> bool {
-        while taken.len() < taken_max && self.in_flight < self.config.window {
+        while taken.len() < taken_max && self.in_flight < self.window() {
             if retry && self.retries_in_flight >= self.retries_max() {
                 break;
             }
@@ -363,8 +363,13 @@ impl Outbox {
         }
     }
 
+    /// SETs with their tokens that may be in memory, and under way.
+    fn window(&self) -> usize {
+        if planted::is(Bug::WindowIgnored) { usize::MAX } else { self.config.window }
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
-        self.held == 0 || (self.held < self.config.window && self.held_bytes + bytes <= self.config.window_bytes)
+        self.held == 0 || (self.held < self.window() && self.held_bytes + bytes <= self.config.window_bytes)
     }
 
     /// SETs that nobody answered: kept without their tokens until they are sent again.

@@ -86,10 +86,11 @@ fn kill(world: &Arc<World>, member: &Arc<Member>) {
     }
 }
 
-/// SIGSTOP, and later SIGCONT.
+/// What a process that is stopped shows outside: nothing is read, sent or handed out. Its actors and its disk go on, as the
+/// time of all members is one; a process that is really stopped is for the harness with real ones (`tests/chaos`).
 async fn pause(world: &Arc<World>, member: &Arc<Member>, luck: &mut Random) {
     let Some(life) = member.life() else { return };
-    world.fault(Some(member.org), "process stopped for a while");
+    world.fault(Some(member.org), "links and applications stopped for a while");
     life.set_running(false);
     let long = Duration::from_secs(pick(luck, &[2, 20, 100]));
     sleep(some_of(luck, long)).await;

@@ -28,7 +28,7 @@ use super::member::Member;
 use super::mint;
 use super::remembered;
 use super::world::{World, strikes};
-use super::{keys, operator};
+use super::{bounds, keys, operator};
 
 /// One process.
 pub struct Life {
@@ -148,6 +148,7 @@ impl Life {
         self.spawn(keys::tend(Arc::clone(self)));
         self.spawn(Arc::clone(self).keep_time());
         self.spawn(operator::run(Arc::clone(self)));
+        self.spawn(bounds::watch(Arc::clone(self)));
         if self.world.is_healed() {
             self.spawn(operator::resume(Arc::clone(self)));
         }

@@ -1,6 +1,7 @@
 //! The simulator: whole federations of the real engine in pretend time, over pretend links and disks.
 
 pub mod application;
+mod bounds;
 pub mod campaign;
 pub mod chaos;
 pub mod clock;

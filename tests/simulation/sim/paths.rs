@@ -21,7 +21,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("fault: write failed (EIO)", "write failed"),
     ("fault: sync failed (EIO)", "sync failed"),
     ("fault: unsynced writes lost", "unsynced writes lost"),
-    ("fault: process stopped for a while", "process stopped for a while"),
+    ("fault: links and applications stopped for a while", "links and applications stopped for a while"),
     ("fault: disk full", "disk full"),
     ("path: process ended because its store failed", "store failed"),
     ("fault: row damaged at rest", "row damaged"),
@@ -118,6 +118,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: dead letter discarded", "dead letter discarded"),
     ("path: key rotation begun", "key rotation begun"),
     ("path: signed with a second key", "signed with a second key"),
+    ("path: looked at what is in memory", "looked at what is in memory"),
     ("path: key retired", "key retired"),
 ];
 
@@ -137,15 +138,17 @@ pub struct Paths {
     answered: HashSet<(Org, Org, Jti)>,
     flight: HashMap<(Org, Org), HashSet<Jti>>,
     pub windows: HashMap<Org, usize>,
-    /// SETs that were handed to `send`.
-    pub sets: u64,
+    /// SETs that were handed to `send` and accepted, each once however often that was.
+    pub sets: HashSet<(Org, Org, Jti)>,
 }
 
 impl Paths {
     /// The names of what this event shows.
     pub fn see(&mut self, event: &Event, mut meet: impl FnMut(&'static str)) {
         match event {
-            Event::Accepted { .. } => self.sets += 1,
+            Event::Accepted { from, to, jti, .. } => {
+                self.sets.insert((*from, *to, jti.clone()));
+            }
             Event::Left { from, to, sets, acks, errors, .. } => {
                 for (jti, _) in sets {
                     let left = self.left.entry((*from, *to, jti.clone())).or_default();

@@ -104,7 +104,7 @@ impl World {
 
     /// SETs that were accepted.
     pub fn sets(&self) -> u64 {
-        self.state().paths.sets
+        self.state().paths.sets.len() as u64
     }
 
     /// Something that must never be, and that needs no judge to be seen.
