@@ -1,5 +1,5 @@
 //! Random federations of the real engine in pretend time, as many as wanted:
-//! `cargo run --release --example simulate -- --seeds N [--seed S] [--trace] [--threads T]`.
+//! `cargo run --release --example simulate -- --seeds N [--seed S] [--trace | --twice | --isolated] [--threads T]`.
 
 #[path = "../tests/simulation/sim/mod.rs"]
 #[expect(dead_code, unreachable_pub, unused_imports, reason = "the tests use the rest")]
@@ -8,14 +8,14 @@ mod sim;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use sim::campaign::Plan;
+use sim::campaign::{Besides, Plan};
 use tokio::time::Instant;
 
 fn main() -> ExitCode {
     let plan = match plan(std::env::args().skip(1)) {
         Ok(plan) => plan,
         Err(fault) => {
-            eprintln!("{fault}\nusage: simulate [--seeds N] [--seed S] [--threads T] [--trace]");
+            eprintln!("{fault}\nusage: simulate [--seeds N] [--seed S] [--threads T] [--trace | --twice | --isolated]");
             return ExitCode::from(2);
         }
     };
@@ -36,11 +36,15 @@ fn main() -> ExitCode {
     println!("{:.0} seeds a minute", per_minute(sum.seeds, began.elapsed()));
     println!("{} of them broke something", sum.failures.len());
     // A handful of seeds need not meet everything.
-    let unmet = if plan.seeds >= ENOUGH { sum.unmet() } else { Vec::new() };
+    let (unmet, too_small) = if plan.seeds >= ENOUGH { (sum.unmet(), sum.too_small()) } else { (Vec::new(), None) };
     for name in &unmet {
         println!("never met: {name}");
     }
-    if sum.failures.is_empty() && unmet.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if let Some(average) = &too_small {
+        println!("the federations are too small: {average}");
+    }
+    let is_well = sum.failures.is_empty() && unmet.is_empty() && too_small.is_none();
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// From so many seeds on everything has to have been met.
@@ -53,7 +57,7 @@ fn per_minute(seeds: u64, took: Duration) -> f64 {
 fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let base = pushpull::random::Random::from_system().next_u64() >> 16;
-    let mut plan = Plan { base, seeds: 100, trace: false, threads };
+    let mut plan = Plan { base, seeds: 100, trace: false, threads, besides: Besides::Sometimes };
     while let Some(flag) = arguments.next() {
         let mut number = || {
             let value = arguments.next().ok_or_else(|| format!("{flag} wants a number"))?;
@@ -64,6 +68,8 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--seed" => plan.base = number()?,
             "--threads" => plan.threads = number()?.clamp(1, 256) as usize,
             "--trace" => plan.trace = true,
+            "--twice" => plan.besides = Besides::Twice,
+            "--isolated" => plan.besides = Besides::Isolated,
             other => return Err(format!("{other:?} is no option")),
         }
     }

@@ -22,6 +22,19 @@ pub struct Plan {
     pub seeds: u64,
     pub trace: bool,
     pub threads: usize,
+    pub besides: Besides,
+}
+
+/// What is done with a seed besides running it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Besides {
+    /// One in some is run twice, another one with and without its hostile members.
+    #[default]
+    Sometimes,
+    /// Each is run twice.
+    Twice,
+    /// Each is run with and without its hostile members.
+    Isolated,
 }
 
 /// What they came to.
@@ -53,13 +66,20 @@ pub struct Sum {
 pub struct Failure {
     pub seed: u64,
     pub violations: Vec<String>,
+    /// Run once, it breaks nothing: it takes this.
+    pub takes: Besides,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {} broke:", self.seed)?;
         self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))?;
-        write!(f, "  replay: cargo run --release --example simulate -- --seeds 1 --seed {} --trace", self.seed)
+        let how = match self.takes {
+            Besides::Sometimes => "--trace",
+            Besides::Twice => "--twice",
+            Besides::Isolated => "--isolated",
+        };
+        write!(f, "  replay: cargo run --release --example simulate -- --seeds 1 --seed {} {how}", self.seed)
     }
 }
 
@@ -76,6 +96,16 @@ impl Plan {
     /// The seed of a number.
     pub fn seed(&self, number: u64) -> u64 {
         if self.seeds == 1 { self.base } else { luck(self.base, &[number]).next_u64() >> 16 }
+    }
+
+    /// Whether this is done with the seed of a number.
+    fn is_due(&self, what: Besides, number: u64) -> bool {
+        let chosen = match what {
+            Besides::Sometimes => return false,
+            Besides::Twice => number % REPEATED_EVERY == 0,
+            Besides::Isolated => number % ISOLATED_EVERY == 1,
+        };
+        self.besides == what || (self.besides == Besides::Sometimes && chosen && !self.trace)
     }
 
     /// Runs them all, on so many threads. `progress` hears after each how many are done, and what the last one broke.
@@ -95,10 +125,10 @@ impl Plan {
                         if number >= self.seeds {
                             return;
                         }
-                        let outcome = one(self.seed(number), self.trace);
-                        let again =
-                            (number % REPEATED_EVERY == 0 && !self.trace).then(|| one(self.seed(number), false));
-                        let alone = (number % ISOLATED_EVERY == 1 && !self.trace).then(|| isolation(self.seed(number)));
+                        let seed = self.seed(number);
+                        let outcome = one(seed, self.trace);
+                        let again = self.is_due(Besides::Twice, number).then(|| one(seed, false));
+                        let alone = self.is_due(Besides::Isolated, number).then(|| isolation(seed));
                         let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                         let failed = sum.add(outcome, again, alone.flatten());
                         if sum.failures.len() >= FAILURES_MAX {
@@ -216,11 +246,15 @@ impl Sum {
         alone: Option<Result<usize, String>>,
     ) -> Option<Failure> {
         let Outcome { options, hash, events, sets, mut violations, met, lasted, judge } = outcome;
+        let mut takes = Besides::Sometimes;
         self.tally.add(judge.tally());
         self.delivered_unacknowledged += judge.delivered_unacknowledged;
         if let Some(again) = again {
             self.repeated += 1;
             if (again.hash, again.events) != (hash, events) {
+                if violations.is_empty() {
+                    takes = Besides::Twice;
+                }
                 violations.push(format!(
                     "the same seed did not happen the same way twice: {events} events, and then {}",
                     again.events
@@ -229,7 +263,12 @@ impl Sum {
         }
         match alone {
             Some(Ok(sets)) => (self.isolated, self.isolated_sets) = (self.isolated + 1, self.isolated_sets + sets),
-            Some(Err(difference)) => violations.push(difference),
+            Some(Err(difference)) => {
+                if violations.is_empty() {
+                    takes = Besides::Isolated;
+                }
+                violations.push(difference);
+            }
             None => {}
         }
         self.seeds += 1;
@@ -244,9 +283,18 @@ impl Sum {
             *seeds += 1;
             *all += count;
         }
-        let failure = (!violations.is_empty()).then_some(Failure { seed: options.seed, violations });
+        let failure = (!violations.is_empty()).then_some(Failure { seed: options.seed, violations, takes });
         self.failures.extend(failure.clone());
         failure
+    }
+
+    /// What federations of enough seeds have to be on average, and are not.
+    pub fn too_small(&self) -> Option<String> {
+        let [organisations, sets] =
+            [self.organisations, self.sets].map(|count| count as f64 / self.seeds.max(1) as f64);
+        let is_small = organisations < 3.0 || sets < 200.0;
+        is_small
+            .then(|| format!("{organisations:.1} organisations and {sets:.0} SETs: 3 and 200 are wanted on average"))
     }
 
     /// What was expected and never met, and what the judge never put to the test.
