@@ -8,7 +8,7 @@ use std::{fs, io};
 use pushpull::planted::Bug;
 
 use crate::COMMAND;
-use crate::chase::Caught;
+use crate::chase::{Caught, PANIC};
 
 /// What came of all hunts for one bug.
 #[derive(Debug)]
@@ -130,6 +130,8 @@ pub(crate) struct Record {
     /// In every hunt.
     is_caught: bool,
     median: Option<u64>,
+    /// By a panic, too.
+    by_panic: bool,
 }
 
 impl Record {
@@ -150,14 +152,15 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<Bug, Record>, String> {
     let mut recorded = BTreeMap::new();
     for line in text.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [_, number, name, .., median, score, _] = cells.as_slice() else { continue };
+        let [_, number, name, .., by, median, score, _] = cells.as_slice() else { continue };
         if number.parse::<u8>().is_err() {
             continue;
         }
         let name = name.trim_matches('`');
         let bug = Bug::named(name).ok_or_else(|| format!("{}: there is no bug {name} any more", path.display()))?;
         let (caught, hunts) = score.split_once('/').ok_or_else(|| format!("{}: {line}", path.display()))?;
-        recorded.insert(bug, Record { is_caught: caught == hunts && hunts != "0", median: median.parse().ok() });
+        let (is_caught, by_panic) = (caught == hunts && hunts != "0", by.contains(PANIC));
+        recorded.insert(bug, Record { is_caught, median: median.parse().ok(), by_panic });
     }
     let unknown: Vec<&str> = Bug::ALL.iter().filter(|bug| !recorded.contains_key(bug)).map(|bug| bug.name()).collect();
     if unknown.is_empty() {
@@ -167,10 +170,14 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<Bug, Record>, String> {
     }
 }
 
-/// Those that are recorded as caught and have not been caught now.
+/// Those that are recorded as caught and have not been caught now: a panic that no invariant explains is no catch, unless it is
+/// recorded as one.
 pub(crate) fn missed<'r>(recorded: &BTreeMap<Bug, Record>, rows: &'r [Row]) -> Vec<&'r Row> {
-    let is_expected = |row: &&Row| recorded.get(&row.bug).is_some_and(|record| record.is_caught);
-    rows.iter().filter(is_expected).filter(|row| !row.is_caught()).collect()
+    let is_missed = |row: &&Row| {
+        let Some(record) = recorded.get(&row.bug).filter(|record| record.is_caught) else { return false };
+        !row.is_caught() || (row.by.contains_key(PANIC) && !record.by_panic)
+    };
+    rows.iter().filter(is_missed).collect()
 }
 
 /// Where the mistakes of simulated disks are.
