@@ -23,7 +23,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn of(seed: u64, mode: Option<Mode>) -> Self {
         let mut random = Random::new(seed);
-        let drawn = match random.below(10) {
+        // In turn, so that a few sequences meet every mode.
+        let drawn = match seed % 10 {
             0..6 => Mode::Together,
             6..8 => Mode::Cut,
             _ => Mode::Kill,
