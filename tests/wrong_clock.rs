@@ -139,7 +139,7 @@ fn event(id: &str) -> Event {
     Event::new("caep:session-revoked", json!({"format": "opaque", "id": id}))
 }
 
-/// Waits until the store keeps when the clock was believed.
+/// The store keeps when the clock was believed.
 async fn noted(store: &Memory) {
     while store.last_time().await.unwrap().is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;

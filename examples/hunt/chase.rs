@@ -126,7 +126,7 @@ fn unjudged(what: &str) -> &'static str {
         Invariant::L1.name()
     } else if what.starts_with("handed over again") {
         Invariant::I7.name()
-    } else if what.starts_with("more in memory") {
+    } else if what.starts_with("more under way") {
         Invariant::I16.name()
     } else if what.starts_with("damage in silence") {
         Invariant::I18.name()

@@ -95,8 +95,9 @@ fn main() -> ExitCode {
     }
     for row in recorded.iter().flat_map(|recorded| table::missed(recorded, &rows)) {
         println!(
-            "FAILED: {} is recorded as caught, and was not\n  replay: {}",
+            "FAILED: {} is recorded as caught, and {}\n  replay: {}",
             row.bug.name(),
+            row.shortfall(),
             rerun(row, base, &args)
         );
         failed = true;

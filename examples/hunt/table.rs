@@ -39,6 +39,11 @@ impl Row {
         self.hunts > 0 && self.seeds.len() == self.hunts
     }
 
+    /// What is wrong with it if it is missed.
+    pub(crate) fn shortfall(&self) -> &'static str {
+        if self.is_caught() { "ended in a panic that no invariant explains" } else { "was not" }
+    }
+
     /// The median over all hunts; none if it lies among those that were given up.
     fn median(&self) -> Option<u64> {
         self.seeds.get(self.hunts.saturating_sub(1) / 2).copied()

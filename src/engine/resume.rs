@@ -2,49 +2,29 @@
 
 use std::time::Duration;
 
-use tracing::error;
-
 use crate::clock::{Clock, Timestamp, Wall};
-use crate::codes::Code;
 use crate::planted::{self, Bug};
 use crate::store::{Error, Journal};
 
 /// Tells the clock, and the caller, at which time it was last believed by a process before. To be called before anything is
 /// dated.
 ///
-/// The very first process notes its own time before it returns: ended soon, with a disk that was full for just that moment, it
-/// would leave dates behind and nothing by which the next one could doubt its clock. So long a full disk is waited out.
+/// The very first process notes its own time, unless it doubts it itself. Ended soon, with a disk that was full for just the
+/// moment of the note, it would leave dates behind and nothing by which the next one could doubt its clock.
 ///
 /// # Errors
 ///
-/// The store's.
+/// The store's; a disk that is full is one only for the very first process.
 pub async fn resume(clock: &dyn Clock, journal: &dyn Journal) -> Result<Option<Wall>, Error> {
     let last = journal.last_time().await?.filter(|_| !planted::is(Bug::ClockBelievedAtStart));
-    if let Some(last) = last {
-        clock.resume(last);
-        return Ok(Some(last));
+    let now = clock.now();
+    match last {
+        Some(last) => clock.resume(last),
+        None if !now.suspect => journal.note_time(now.wall).await?,
+        None => {}
     }
-    let mut is_told = false;
-    loop {
-        let now = clock.now();
-        if now.suspect {
-            return Ok(None);
-        }
-        match journal.note_time(now.wall).await {
-            Ok(()) => return Ok(None),
-            Err(Error::Full) => {
-                if !std::mem::replace(&mut is_told, true) {
-                    error!(code = %Code::StorageFull, "the disk is full: nothing is begun until there is room");
-                }
-                tokio::time::sleep(FULL_PAUSE).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    Ok(last)
 }
-
-/// Before a full disk is tried again.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Notes in the store at which time the clock was believed. A date of what was written would not do: a process that is killed
 /// before its clock is believed leaves such dates too, and the next one would go on from them.
@@ -73,5 +53,35 @@ impl Timekeeper {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Memory, Registry as _};
+
+    const START: Wall = Wall(1_700_000_000_000);
+
+    fn at(seconds: u64, suspect: bool) -> Timestamp {
+        let wall = Wall(START.0 + seconds * 1_000);
+        Timestamp { mono: Duration::from_secs(seconds), wall, shown: wall, suspect }
+    }
+
+    #[tokio::test]
+    async fn the_time_is_noted_again_and_again_but_not_while_it_is_doubted() {
+        let (store, mut timekeeper) = (Memory::new(), Timekeeper::default());
+        for (now, noted) in [
+            (at(5, true), None),
+            (at(10, false), Some(10)),
+            (at(609, false), Some(10)),
+            (at(610, false), Some(610)),
+            (at(2_000, true), Some(610)),
+            (at(2_001, false), Some(2_001)),
+        ] {
+            timekeeper.keep(now, &store).await.unwrap();
+            let expected = noted.map(|seconds| Wall(START.0 + seconds * 1_000));
+            assert_eq!(store.last_time().await, Ok(expected), "{now:?}");
+        }
     }
 }

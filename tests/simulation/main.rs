@@ -42,8 +42,8 @@ fn what_replays_a_failure_does_what_it_takes() {
         assert!(failure.to_string().ends_with(&command), "{failure}");
     }
     let plan = |seeds, besides| Plan { base: 3, seeds, trace: false, threads: 1, besides };
-    let twice = plan(1, Besides::Twice).run(|_, _| ());
-    assert_eq!((twice.repeated, twice.isolated), (1, 0));
+    let twice = plan(2, Besides::Twice).run(|_, _| ());
+    assert_eq!((twice.repeated, twice.isolated), (2, 0));
     // Of some seeds in a row one has hostile members.
     let isolated = plan(12, Besides::Isolated).run(|_, _| ());
     assert!(isolated.isolated > 0 && isolated.repeated == 0, "{isolated}");

@@ -412,19 +412,25 @@ mod tests {
     }
 
     /// Has one thing to say, and notes what it is told.
-    struct Noting(Arc<std::sync::Mutex<Vec<&'static str>>>, bool);
+    struct Noting {
+        told: Arc<std::sync::Mutex<Vec<&'static str>>>,
+        /// Told when it has been asked for what it has to say.
+        asked: Arc<tokio::sync::Notify>,
+        said: bool,
+    }
 
     impl Noting {
         fn note(&self, what: &'static str) {
-            self.0.lock().unwrap().push(what);
+            self.told.lock().unwrap().push(what);
         }
     }
 
     impl Speaking for Noting {
         async fn next(&mut self) -> Option<Result<Message, End>> {
-            if std::mem::replace(&mut self.1, true) {
+            if std::mem::replace(&mut self.said, true) {
                 std::future::pending::<()>().await;
             }
+            self.asked.notify_one();
             Some(Ok(Message::text("x".repeat(10_000))))
         }
 
@@ -457,8 +463,10 @@ mod tests {
         let told = Arc::new(std::sync::Mutex::new(Vec::new()));
         let (_running, stop) = watch::channel(false);
         let mut wire = Wire::new(ours, Deaf, Arc::new(Config::default()), stop, None);
-        let mut noting = Noting(Arc::clone(&told), false);
+        let asked = Arc::new(tokio::sync::Notify::new());
+        let mut noting = Noting { told: Arc::clone(&told), asked: Arc::clone(&asked), said: false };
         let theirs = async {
+            asked.notified().await;
             // It does not read, so that nothing leaves, and is heard meanwhile.
             for _ in 0..3 {
                 theirs.send(Message::Pong(bytes::Bytes::new())).await.unwrap();

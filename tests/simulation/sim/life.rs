@@ -47,7 +47,7 @@ pub struct Life {
     configs: BTreeMap<Org, Arc<transport::Config>>,
     alive: AtomicBool,
     tasks: Mutex<Vec<AbortHandle>>,
-    /// False while the process is stopped (SIGSTOP).
+    /// While the process does nothing outside.
     stopped: AtomicBool,
     /// Wakes all in their order; a `watch` would draw lots.
     goes_on: Notify,
@@ -68,7 +68,13 @@ impl Life {
         let org = member.org;
         let clock = ProcessClock::new(Arc::clone(&member.wall), Arc::clone(&member.gauge));
         // As the product's front door does. A store that may not be read at all is the end of this process anyway.
-        let last_time = engine::resume(&*clock, &*store).await.ok().flatten();
+        let mut resumed = engine::resume(&*clock, &*store).await;
+        while resumed == Err(pushpull::store::Error::Full) {
+            // That start has failed; whoever looks after the process makes another one.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            resumed = engine::resume(&*clock, &*store).await;
+        }
+        let last_time = resumed.ok().flatten();
         if clock.now().suspect {
             world.meet("clock suspect at the start");
         }
@@ -197,7 +203,7 @@ impl Life {
         !killed
     }
 
-    /// Stops the process as by SIGSTOP, or lets it go on: nothing comes in or goes out meanwhile.
+    /// Stops what the process does outside, or lets it go on: nothing comes in, goes out or is handed out meanwhile.
     pub fn set_running(&self, running: bool) {
         self.stopped.store(!running, Ordering::Relaxed);
         if running {

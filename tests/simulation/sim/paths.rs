@@ -118,7 +118,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: dead letter discarded", "dead letter discarded"),
     ("path: key rotation begun", "key rotation begun"),
     ("path: signed with a second key", "signed with a second key"),
-    ("path: looked at what is in memory", "looked at what is in memory"),
+    ("path: looked at what is under way", "looked at what is under way"),
     ("path: key retired", "key retired"),
 ];
 
