@@ -36,7 +36,8 @@ fn main() -> ExitCode {
     println!("{:.0} seeds a minute", per_minute(sum.seeds, began.elapsed()));
     println!("{} of them broke something", sum.failures.len());
     // A handful of seeds need not meet everything.
-    let (unmet, too_small) = if plan.seeds >= ENOUGH { (sum.unmet(plan.besides), sum.too_small()) } else { (Vec::new(), None) };
+    let (unmet, too_small) =
+        if plan.seeds >= ENOUGH { (sum.unmet(plan.besides), sum.too_small()) } else { (Vec::new(), None) };
     if plan.besides == Besides::Isolated && sum.isolated == 0 {
         println!("nobody is hostile in any of them: there was nothing to compare");
     }

@@ -59,7 +59,7 @@ impl Timekeeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Memory, Registry as _};
+    use crate::store::Memory;
 
     const START: Wall = Wall(1_700_000_000_000);
 

@@ -184,9 +184,12 @@ pub fn asked_for(faults: &super::options::Faults) -> Duration {
 /// For so long a clock is suspect after it was set.
 const SUSPECT: Duration = Duration::from_secs(600);
 
-/// A judge who knows how this federation is configured.
-pub fn judge(options: &Options) -> Judge {
-    let others = options.members.len() as u64;
+fn longest_pause(options: &Options) -> Duration {
+    options.members.iter().map(|plan| plan.peer.retry_max).max().unwrap_or_default()
+}
+
+/// How long it may take from healing until every SET has ended.
+pub fn settle_within(options: &Options) -> Duration {
     let patience = |plan: &MemberPlan| plan.peer.retry_max * plan.peer.attempts_max;
     let longest = options.members.iter().map(patience).max().unwrap_or_default();
     // Whoever finds an inbox full tries again after a pause, and each time only so many find room.
@@ -195,14 +198,25 @@ pub fn judge(options: &Options) -> Judge {
         let sets: u64 = options.pairs.iter().filter_map(to_it).map(|sets| sets as u64).sum();
         u32::try_from(sets / member.inbox_max).unwrap_or(u32::MAX)
     });
-    let longest_pause = options.members.iter().map(|plan| plan.peer.retry_max).max().unwrap_or_default();
-    let faults = &options.faults;
-    // What came waits for keys, for a process that is stopped, and for a disk.
-    let is_prompt = !faults.pause && faults.disk == Faults::default();
     // Who takes small objects alone refuses many larger ones, with longer and longer pauses.
     let small = options.members.iter().map(|plan| plan.limits.sets_per_object_max).min().unwrap_or(usize::MAX);
     let sets: usize = options.pairs.iter().flat_map(|pair| pair.sets).sum();
     let bisecting = if small <= SMALL_MAX { Duration::from_secs(120) * (sets / small) as u32 } else { Duration::ZERO };
+    // An object may be on its way for ten minutes.
+    longest
+        + longest_pause(options) * crowds.max().unwrap_or_default()
+        + Duration::from_secs(40 + 600)
+        + bisecting
+        + asked_for(&options.faults)
+}
+
+/// A judge who knows how this federation is configured.
+pub fn judge(options: &Options) -> Judge {
+    let others = options.members.len() as u64;
+    let longest_pause = longest_pause(options);
+    let faults = &options.faults;
+    // What came waits for keys, for a process that is stopped, and for a disk.
+    let is_prompt = !faults.pause && faults.disk == Faults::default();
     let asked_for = asked_for(faults);
     let clocks_believed_within = if faults.clocks { SUSPECT } else { Duration::ZERO };
     let bounds = Bounds {
@@ -210,12 +224,7 @@ pub fn judge(options: &Options) -> Judge {
         asked_for,
         verdict_within: Duration::from_secs(if is_prompt { 10 } else { 180 }),
         links_are_heard_at_once: is_prompt,
-        // An object may be on its way for ten minutes.
-        settle_within: longest
-            + longest_pause * crowds.max().unwrap_or_default()
-            + Duration::from_secs(40 + 600)
-            + bisecting
-            + asked_for,
+        settle_within: settle_within(options),
         // The last thing that an Initiator does before healing may be to wait for a minute, or for three speak intervals.
         // What could not be judged for want of keys has to come once more, after the longest pause.
         answer_within: Duration::from_secs(150) + longest_pause * 2,

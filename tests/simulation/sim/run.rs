@@ -9,7 +9,7 @@ use std::time::Duration;
 use pushpull::store::Journal as _;
 use tokio::time::{sleep, timeout};
 
-use super::campaign::asked_for;
+use super::campaign::{asked_for, settle_within};
 use super::chaos;
 use super::disk;
 use super::event::{Event, Org, Watch};
@@ -36,7 +36,7 @@ pub struct Outcome<J> {
     pub judge: J,
 }
 
-/// The longest time from healing until all is quiet.
+/// The longest time from healing until all is quiet, unless the federation is made so that it takes longer.
 const QUIET_WITHIN: Duration = Duration::from_secs(4 * 3600);
 
 /// More looks at its clocks in an idle minute, and a process does not idle (L6).
@@ -106,8 +106,9 @@ async fn live(world: &Arc<World>) -> Duration {
     let phases = async {
         sleep(world.options.chaos).await;
         heal(world).await;
-        if timeout(QUIET_WITHIN, quiet(world)).await.is_err() {
-            world.violate(format!("not quiet {QUIET_WITHIN:?} after it was healed: {}", unsettled(world).await));
+        let within = QUIET_WITHIN.max(settle_within(&world.options));
+        if timeout(within, quiet(world)).await.is_err() {
+            world.violate(format!("not quiet {within:?} after it was healed: {}", unsettled(world).await));
         }
         world.note(&Event::Quiet);
         damage_is_told(world).await;
