@@ -102,7 +102,7 @@ impl Plan {
     fn is_due(&self, what: Besides, number: u64) -> bool {
         let chosen = match what {
             Besides::Sometimes => return false,
-            Besides::Twice => number % REPEATED_EVERY == 0,
+            Besides::Twice => number.is_multiple_of(REPEATED_EVERY),
             Besides::Isolated => number % ISOLATED_EVERY == 1,
         };
         self.besides == what || (self.besides == Besides::Sometimes && chosen && !self.trace)
