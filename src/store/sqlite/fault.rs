@@ -8,7 +8,9 @@ impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::Error as Sqlite;
         let damaged = |error: Sqlite| Self::Fatal(format!("SQLite: {error}: the file is damaged: restore a backup"));
-        let lacks_a_table = matches!(&error, Sqlite::SqliteFailure(_, Some(why)) if why.starts_with("no such table"));
+        // Of a file that was ours when it was opened: these have no code of their own.
+        let is_strange = matches!(&error, Sqlite::SqliteFailure(_, Some(why))
+            if why.starts_with("no such table") || why.starts_with("unsupported file format"));
         match error.sqlite_error() {
             Some(code) if is_full(code) => Self::Full,
             Some(ffi::Error { code: ffi::ErrorCode::DatabaseCorrupt | ffi::ErrorCode::NotADatabase, .. }) => {
@@ -17,7 +19,7 @@ impl From<rusqlite::Error> for Error {
             // A page that the file is too short for.
             Some(code) if code.extended_code == ffi::SQLITE_IOERR_SHORT_READ => damaged(error),
             // A column that holds something else than we ever write; or columns that our statements do not find.
-            _ if lacks_a_table => damaged(error),
+            _ if is_strange => damaged(error),
             _ if matches!(
                 error,
                 Sqlite::FromSqlConversionFailure(..)
@@ -52,6 +54,9 @@ mod tests {
             assert!(meaning(code).to_string().contains("is damaged: restore a backup"), "{code}");
         }
         let other = rusqlite::Error::InvalidColumnType(1, "name".to_owned(), rusqlite::types::Type::Blob);
+        assert!(Error::from(other).to_string().contains("is damaged: restore a backup"));
+        let format = Some("unsupported file format".to_owned());
+        let other = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_ERROR), format);
         assert!(Error::from(other).to_string().contains("is damaged: restore a backup"));
         let conn = rusqlite::Connection::open_in_memory().unwrap();
         for sql in ["SELECT name FROM peer", "SELECT name"] {
