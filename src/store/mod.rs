@@ -121,7 +121,8 @@ pub trait Journal: Send + Sync + 'static {
     fn last_time(&self) -> Pending<'_, Option<Wall>>;
 
     /// Notes durably that the clock was believed, and showed this. A process that starts by a clock which does not go on from
-    /// here knows that one of the two was wrong. Also back: the newest note counts, and not the latest.
+    /// here knows that one of the two was wrong. Also back: the newest note counts, and not the latest. `Error::Full` on a full
+    /// disk, which leaves the note before.
     fn note_time(&self, at: Wall) -> Pending<'_, ()>;
 
     /// Writes something small durably, in the same way as a commit: it returns when the store still turns.

@@ -193,7 +193,8 @@ impl Builder {
         self
     }
 
-    /// Starts it. Must be called within a tokio runtime.
+    /// Starts it. Must be called within a tokio runtime. The first start with a new store fails on a full disk: it notes what
+    /// time it is.
     pub async fn start(self) -> Result<Transceiver, Error> {
         Transceiver::start(self).await
     }
