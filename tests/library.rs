@@ -84,7 +84,7 @@ async fn events_go_both_ways(http_only: bool) {
         while seen.len() < count {
             let received = tokio::time::timeout(Duration::from_secs(20), inbox.next()).await.unwrap().unwrap();
             assert_eq!((&*received.peer, received.redelivered), (sender, false));
-            assert!(seen.insert(received.claims["sub_id"]["id"].clone()), "handed over twice");
+            assert!(seen.insert(received.claims()["sub_id"]["id"].clone()), "handed over twice");
             received.confirm().await.unwrap();
         }
     }

@@ -110,7 +110,7 @@ fn shown(received: &Received) -> Value {
         "seq": received.seq,
         "peer": &*received.peer,
         "jti": received.jti.as_str(),
-        "claims": received.claims,
+        "claims": received.claims(),
         "set": &*received.set,
         "received_at": received.received_at.to_rfc3339(),
         "redelivered": received.redelivered,

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use super::counting::Counting;
 use super::handle::{ArrivalRoom, SendError};
 use super::redrive::{Answer, Call, Redriving};
 use super::restraint::Restraint;
+use super::settled::{Followers, Settled};
 use crate::clock::Clock;
 use crate::codes::Code;
 use crate::peer::{
@@ -46,6 +47,7 @@ pub(super) enum Message {
     Stats(oneshot::Sender<Stats>),
     UnderWay(Jti, oneshot::Sender<Option<(bool, u32)>>),
     Watch(Jti, oneshot::Sender<Outcome>),
+    Follow(oneshot::Sender<broadcast::Receiver<Settled>>),
     Drain,
 }
 
@@ -64,6 +66,8 @@ pub(super) struct Actor {
     pub(super) slots: BTreeMap<SlotId, mpsc::Sender<Transmission>>,
     /// Who waits for the end of a SET.
     pub(super) watchers: HashMap<Jti, Vec<oneshot::Sender<Outcome>>>,
+    /// Who hears of the end of every SET.
+    pub(super) followers: Followers,
     /// Jtis accepted since the last commit: the store does not know them yet.
     pub(super) accepting: HashMap<Jti, Digest>,
     /// Callers to be told once the commit is done.
@@ -116,6 +120,7 @@ impl Actor {
             for output in outputs {
                 self.perform(output);
             }
+            self.followers.tell();
             self.wake = wake.map(|(at, _)| at);
             if drained {
                 debug!(peer = %self.name, "conversation drained");
@@ -187,6 +192,10 @@ impl Actor {
             Message::Watch(jti, reply) => {
                 self.watchers.retain(|_, waiting| waiting.iter().any(|reply| !reply.is_closed()));
                 self.watchers.entry(jti).or_default().push(reply);
+                return Ok(());
+            }
+            Message::Follow(reply) => {
+                let _ = reply.send(self.followers.join());
                 return Ok(());
             }
             Message::Drain => Input::Drain,
@@ -321,6 +330,7 @@ impl Actor {
                 for watcher in self.watchers.remove(&jti).into_iter().flatten() {
                     let _ = watcher.send(outcome.clone());
                 }
+                self.followers.settled(jti, outcome);
             }
             Output::Redriven(done) => self.redriven(done),
             // Readers of the inbox are woken by the store itself.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::actor::Message;
+use super::settled::Settled;
 use super::slot::Slot;
 use crate::clock::Clock;
 use crate::peer::{Act, Inspected, Outcome, SlotId, SlotSpec, Stats};
@@ -153,6 +154,13 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.mailbox.send(Message::Watch(jti, reply)).await.map_err(|_| Stopped)?;
         Ok(answer)
+    }
+
+    /// Tells the end of every SET from now on, as long as the actor runs. Who falls far behind misses some, and is told so.
+    pub async fn follow(&self) -> Result<broadcast::Receiver<Settled>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.send(Message::Follow(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// Stops sending new SETs; the actor ends when it owes nothing any more.

@@ -15,6 +15,7 @@ mod recent;
 mod redrive;
 mod restraint;
 mod resume;
+mod settled;
 mod slot;
 mod supervisor;
 
@@ -27,5 +28,6 @@ pub use pool::{Pool, Queue};
 pub use recent::{Last, Recent, Refused};
 pub use redrive::{RedriveError, Redriving};
 pub use resume::{Timekeeper, resume};
+pub use settled::Settled;
 pub use slot::Slot;
 pub use supervisor::{Config, Supervisor};

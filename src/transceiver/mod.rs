@@ -13,6 +13,7 @@ mod received;
 mod redrive;
 mod redrive_fault;
 mod scrape;
+mod settlements;
 mod status;
 mod submit;
 
@@ -37,6 +38,7 @@ pub use peers::{Verified, VerifyError};
 pub use received::{Inbox, Received};
 pub use redrive::{Bulk, Remedy};
 pub use redrive_fault::RedriveFault;
+pub use settlements::{Settlements, Unfollowed};
 pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
 

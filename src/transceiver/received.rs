@@ -33,8 +33,6 @@ pub struct Received {
     pub peer: Arc<str>,
     /// Its identity in that peer's feed.
     pub jti: Jti,
-    /// Its claims.
-    pub claims: Map<String, Value>,
     /// The compact JWS as it came.
     pub set: Arc<str>,
     /// When it came.
@@ -87,6 +85,12 @@ impl Inbox {
 }
 
 impl Received {
+    /// Its claims, read from the SET: keep them if they are needed again.
+    pub fn claims(&self) -> Map<String, Value> {
+        // It was verified when it came; that it still decodes is assured by the checksum of its row.
+        decode(&self.set).map(|(_, claims)| claims).unwrap_or_default()
+    }
+
     /// This SET, and every one before it, has been dealt with: none of them comes again. Durable when it returns.
     pub async fn confirm(&self) -> Result<(), store::Error> {
         let inner = &self.transceiver.0;
@@ -95,15 +99,12 @@ impl Received {
     }
 
     fn new(transceiver: &Transceiver, consumer: &str, handed: Handed) -> Self {
-        // It was verified when it came; that it still decodes is assured by the checksum of its row.
-        let claims = decode(&handed.row.compact).map(|(_, claims)| claims).unwrap_or_default();
         Self {
             transceiver: transceiver.clone(),
             consumer: consumer.to_owned(),
             seq: handed.seq,
             peer: transceiver.0.name_of(handed.peer),
             jti: handed.row.jti,
-            claims,
             set: handed.row.compact,
             received_at: handed.row.received_at,
             redelivered: handed.redelivered,

@@ -1,0 +1,49 @@
+//! Tells whoever follows how SETs end, a step's worth at a time.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+use crate::peer::Outcome;
+use crate::set::Jti;
+
+/// SETs that ended with one commit, in their order, and how.
+pub type Settled = Arc<[(Jti, Outcome)]>;
+
+/// Steps that a follower may be behind before it misses some.
+const BEHIND_MAX: usize = 1024;
+
+/// Those who follow one conversation.
+#[derive(Debug, Default)]
+pub(super) struct Followers {
+    all: Option<broadcast::Sender<Settled>>,
+    settled: Vec<(Jti, Outcome)>,
+}
+
+impl Followers {
+    /// One more.
+    pub(super) fn join(&mut self) -> broadcast::Receiver<Settled> {
+        self.all.get_or_insert_with(|| broadcast::channel(BEHIND_MAX).0).subscribe()
+    }
+
+    /// A SET has ended.
+    pub(super) fn settled(&mut self, jti: Jti, outcome: Outcome) {
+        if self.all.is_some() {
+            self.settled.push((jti, outcome));
+        }
+    }
+
+    /// Tells them what has ended. Never waits.
+    pub(super) fn tell(&mut self) {
+        if self.settled.is_empty() {
+            return;
+        }
+        let settled = std::mem::take(&mut self.settled);
+        if let Some(all) = &self.all
+            && all.send(settled.into()).is_err()
+        {
+            // Nobody follows any more.
+            self.all = None;
+        }
+    }
+}
