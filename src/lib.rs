@@ -97,6 +97,8 @@ pub mod cli;
 pub mod clock;
 pub mod codes;
 pub mod config;
+#[doc(hidden)]
+pub mod cpu;
 pub mod engine;
 pub mod metrics;
 pub mod peer;

@@ -9,11 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::parse_duration;
 use crate::set::Algorithm;
 
+mod bench;
 mod dlq;
 mod peer;
 #[cfg(test)]
 mod tests;
 
+pub use bench::{Bench, Direction, Rate, Transport};
 pub use dlq::{Dlq, Event, Which};
 pub use peer::{Add, Card, Peer, Rm};
 
@@ -64,6 +66,12 @@ pub enum Command {
     /// Two organisations on this machine that send each other events
     #[command(after_help = "Example:\n  pushpull demo --for 10s")]
     Demo(Demo),
+    /// Measure how many SETs a second this machine federates, and what they cost
+    #[command(after_help = bench::HELP)]
+    Bench(Bench),
+    /// One side of `bench`, which starts it itself
+    #[command(hide = true)]
+    BenchSide,
     /// Make a configuration, a signing key, a certificate and an admin token
     #[command(
         after_help = "Example:\n  pushpull init --issuer https://signals.acme.example\n\nNothing is ever overwritten: \

@@ -4,6 +4,7 @@ mod add;
 pub mod args;
 mod assemble;
 mod batch;
+mod bench;
 mod card;
 mod client;
 mod demo;
@@ -87,6 +88,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Error> {
             Ok(Exit::Usage)
         }
         Some(Command::Demo(args)) => demo::run(&args, global.json).await,
+        Some(Command::Bench(args)) => bench::run(&args, global.json).await,
+        Some(Command::BenchSide) => bench::side().await,
         Some(Command::Init(init)) => init::run(&init, global.json),
         Some(Command::Serve(args)) => serve::run(&args, global).await,
         Some(Command::Peer { command }) => match command {

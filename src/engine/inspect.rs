@@ -10,6 +10,7 @@ use super::doubts::Doubts;
 use super::pool::{Pool, Queue};
 use crate::auth::PartnerKeys;
 use crate::clock::{Clock, Wall};
+use crate::cpu::{self, Stage};
 use crate::metrics::Metrics;
 use crate::peer::{Arrival, Finding, Inspected};
 use crate::planted::{self, Bug};
@@ -147,7 +148,7 @@ impl Inspector {
             .pool
             .map(Queue::Verifying, sets, move |set| {
                 let started = tokio::time::Instant::now();
-                let verified = verify(&set.compact, Some(&set.jti), &policy, &keys, now);
+                let verified = cpu::within(Stage::Verify, || verify(&set.compact, Some(&set.jti), &policy, &keys, now));
                 metrics.verified(started.elapsed());
                 let label = verified.as_ref().map_or("other", |set| events::label(set.event_types()));
                 let issued_at = verified.as_ref().map_or(Wall(0), VerifiedSet::issued_at);

@@ -17,8 +17,10 @@ use super::counting::Counting;
 use super::handle::Handle;
 use super::inbox::Inbox;
 use super::recent::Recent;
+use super::settled::Followers;
 use crate::clock::Clock;
 use crate::codes::Code;
+use crate::cpu::{self, Stage};
 use crate::metrics::Metrics;
 use crate::peer::{self, Peer, PeerId};
 use crate::store::{self, Handed, Journal};
@@ -201,7 +203,8 @@ impl Supervisor {
         let (sender, mailbox) = mpsc::channel(self.config.mailbox_max);
         let (this, name) = (Arc::clone(self), Arc::clone(name));
         let task = tokio::spawn(async move {
-            let running = AssertUnwindSafe(this.run(id, Arc::clone(&name), mailbox)).catch_unwind();
+            let run = cpu::throughout(Stage::Ack, this.run(id, Arc::clone(&name), mailbox));
+            let running = AssertUnwindSafe(run).catch_unwind();
             match running.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
@@ -238,6 +241,7 @@ impl Supervisor {
             outbox_max: self.config.peer.outbox_max,
             slots: BTreeMap::new(),
             watchers: HashMap::new(),
+            followers: Followers::default(),
             accepting: HashMap::new(),
             callers: Vec::new(),
             operators: Vec::new(),

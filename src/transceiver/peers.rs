@@ -19,6 +19,7 @@ use super::submit::{Submission, SubmitError};
 use super::{Inner, Transceiver};
 use crate::auth::{Parsed, PartnerKeys};
 use crate::codes::Code;
+use crate::cpu;
 use crate::engine::Partner;
 use crate::peer::{Act, Outcome};
 use crate::set::{Draft, Jti, KeySet, SetErr, events};
@@ -198,7 +199,10 @@ impl Task {
         start: impl Fn(watch::Receiver<bool>) -> F + Send + 'static,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let running = tokio::spawn(persist(Arc::clone(peer), task, move || start(stopping.clone())));
+        let running = tokio::spawn(cpu::throughout(
+            cpu::Stage::Frame,
+            persist(Arc::clone(peer), task, move || start(stopping.clone())),
+        ));
         Self { stop, running }
     }
 

@@ -8,6 +8,7 @@ use super::event::{Event, Unsigned};
 use super::peers::Entry;
 use super::{Inner, Transceiver};
 use crate::auth::keyring::Signer;
+use crate::cpu::{self, Stage};
 use crate::engine::{Queue, SendError};
 use crate::peer::Direction;
 use crate::set::{Defaults, Digest, Incomplete, Jti, SignedSet, complete, decode, events};
@@ -101,7 +102,8 @@ impl Transceiver {
         }
         let mut checked = Vec::with_capacity(submissions.len());
         for (index, submission) in submissions.into_iter().enumerate() {
-            checked.push(inner.check(submission).map_err(|fault| SubmitError { index, fault })?);
+            let one = cpu::within(Stage::Sign, || inner.check(submission));
+            checked.push(one.map_err(|fault| SubmitError { index, fault })?);
         }
         consistent(&checked)?;
         let jtis: Vec<Jti> = checked.iter().map(|checked| checked.jti.clone()).collect();
@@ -276,8 +278,8 @@ impl Inner {
                 let compact = match one.form {
                     Form::Claims(claims) => {
                         let started = tokio::time::Instant::now();
-                        let signed =
-                            signer.key.sign(&claims).map_err(|error| SubmitFault::Invalid(error.to_string()))?;
+                        let signed = cpu::within(Stage::Sign, || signer.key.sign(&claims))
+                            .map_err(|error| SubmitFault::Invalid(error.to_string()))?;
                         metrics.signed(signer.key.algorithm().as_str(), started.elapsed());
                         signed
                     }

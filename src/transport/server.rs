@@ -7,6 +7,7 @@ mod pace;
 mod socket;
 
 use crate::codes::Code;
+use crate::cpu;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -135,7 +136,8 @@ impl Server {
                     }
                     let remote = Remote(SocketAddr::new(address.ip().to_canonical(), address.port()));
                     if let Some(ticket) = doors.admit(remote.0.ip()) {
-                        tokio::spawn(connection::serve(self.clone(), tcp, remote, ticket, stages.clone()));
+                        let serving = connection::serve(self.clone(), tcp, remote, ticket, stages.clone());
+                        tokio::spawn(cpu::throughout(cpu::Stage::Frame, serving));
                     }
                 }
                 Err(error) if is_about_one_connection(&error) => {}

@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,13 +57,23 @@ pub struct Options {
     pub readers: u32,
     /// Requests that may wait for the writer before callers wait to ask (default 1,024).
     pub queue: usize,
+    /// Added to every commit, as if the disk took so much longer (default none). For benchmarks.
+    #[doc(hidden)]
+    pub commit_delay: Duration,
     /// Where transactions are measured.
     pub metrics: Metrics,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_tail: 131_072, hand_ahead: 1_024, readers: 2, queue: 1_024, metrics: Metrics::default() }
+        Self {
+            memory_tail: 131_072,
+            hand_ahead: 1_024,
+            readers: 2,
+            queue: 1_024,
+            commit_delay: Duration::ZERO,
+            metrics: Metrics::default(),
+        }
     }
 }
 
@@ -183,6 +194,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         orders: receiver,
         checkpoints: Checkpoints::default(),
         metrics: options.metrics.clone(),
+        commit_delay: options.commit_delay,
         pace: Pace::watch(shared.path.clone(), Arc::clone(&shared.slow_lines))?,
     };
     let thread = std::thread::Builder::new()

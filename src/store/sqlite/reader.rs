@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::file::{self, Use};
 use super::rows::{SEQ_MAX, decode_inbox, decode_outbox, int, outbox_key, peer_of, seq_of, uint};
 use super::shared::Shared;
+use crate::cpu::{self, Stage};
 use crate::peer::{Direction, InboxRow, OutboxRow, Page, PeerId, Select};
 use crate::planted::{self, Bug};
 use crate::store::{Error, INBOX_PAGE_BYTES_MAX};
@@ -49,7 +50,7 @@ where
     let lender = Arc::clone(shared);
     let result = tokio::task::spawn_blocking(move || {
         let conn = lender.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().ok_or_else(gone)?;
-        let result = work(&conn, &lender);
+        let result = cpu::within(Stage::Store, || work(&conn, &lender));
         lender.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         drop(permit);
         result

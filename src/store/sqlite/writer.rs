@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +12,7 @@ use super::kept::Kept;
 use super::pace::Pace;
 use super::seen::Upkeep;
 use super::shared::Shared;
+use crate::cpu::{self, Stage};
 use crate::metrics::Metrics;
 use crate::store::Error;
 
@@ -88,6 +90,7 @@ pub(super) struct Writer {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) checkpoints: Checkpoints,
     pub(super) metrics: Metrics,
+    pub(super) commit_delay: Duration,
     pub(super) pace: Pace,
 }
 
@@ -108,10 +111,12 @@ impl Writer {
             let Some(order) = self.next_order() else { break };
             let (tasks, writes);
             (tasks, writes, closed) = self.gather(order);
-            let started = tokio::time::Instant::now();
-            self.group(tasks);
-            self.metrics.committed(started.elapsed(), writes);
-            self.checkpoint_if_due();
+            cpu::within(Stage::Store, || {
+                let started = tokio::time::Instant::now();
+                self.group(tasks);
+                self.metrics.committed(started.elapsed(), writes);
+                self.checkpoint_if_due();
+            });
         }
         if self.shared.check().is_ok() {
             self.checkpoint("TRUNCATE");
@@ -202,7 +207,7 @@ impl Writer {
     }
 
     fn write(&mut self, tasks: &mut [Box<dyn Task>], seal: usize) -> Result<Effects, Error> {
-        let Self { conn, shared, kept, upkeep, .. } = self;
+        let Self { conn, shared, kept, upkeep, commit_delay, .. } = self;
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut batch = Batch::new(conn, shared, kept);
         for task in tasks {
@@ -214,6 +219,9 @@ impl Writer {
             upkeep.step(conn, seal.max(2 * remembered))?;
         }
         conn.prepare_cached("COMMIT")?.execute([])?;
+        if !commit_delay.is_zero() {
+            std::thread::sleep(*commit_delay);
+        }
         Ok(effects)
     }
 

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::codes::Code;
+use crate::cpu;
 use crate::engine::{Partner, Seat};
 use crate::transport::{Pass, reply};
 
@@ -46,7 +47,7 @@ pub fn upgrade(
     };
     let upgraded = hyper::upgrade::on(&mut request);
     let told = partner.note_connection();
-    tokio::spawn(async move {
+    let conversing = async move {
         let io = match upgraded.await {
             Ok(io) => TokioIo::new(io),
             Err(error) => {
@@ -63,7 +64,8 @@ pub fn upgrade(
         if told.is_some() {
             info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
         }
-    });
+    };
+    tokio::spawn(cpu::throughout(cpu::Stage::Frame, conversing));
     switching(accept)
 }
 

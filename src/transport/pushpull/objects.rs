@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::websocket::{CLOSING, End, Farewell, Hearing, Speaking, Wire, part, stopped};
 use super::{Config, encode};
+use crate::cpu;
 use crate::engine::{Empty, Handle, Partner, Rate, Seat, Slot};
 use crate::metrics::{PeerMetrics, Transport};
 use crate::peer::SlotId;
@@ -106,10 +107,10 @@ impl Objects {
         }
         let (partner, handle, slot) = (Arc::clone(&self.partner), self.handle.clone(), self.slot);
         let patience = self.config.patience();
-        self.inspections.spawn(async move {
+        self.inspections.spawn(cpu::throughout(cpu::Stage::Frame, async move {
             // A stopped actor shows in the slot, which ends this connection.
             let _ = partner.bring(&handle, Some(slot), object, room, patience).await;
-        });
+        }));
         Ok(())
     }
 }

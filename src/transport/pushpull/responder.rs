@@ -14,6 +14,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Config, encode};
+use crate::cpu;
 use crate::engine::{ArrivalRoom, Handle, Partner, Slot};
 use crate::metrics::{PeerMetrics, Transport};
 use crate::peer::{Ending, Transmission, WaitsFor};
@@ -77,9 +78,10 @@ async fn converse(
     };
     let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(partner));
     // On its own, so that verdicts which come too late for this answer still count.
-    tokio::spawn(async move {
+    let bringing = async move {
         let _ = bringer.bring(&handle, Some(id), object, room, patience).await;
-    });
+    };
+    tokio::spawn(cpu::throughout(cpu::Stage::Frame, bringing));
     let Some(answer) = slot.next().await else {
         return reply::overloaded("stopping");
     };

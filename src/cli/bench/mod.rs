@@ -1,0 +1,93 @@
+//! `pushpull bench`: two Transceivers in two processes under load, beside what the machine's cryptography alone can do, with
+//! every SET accounted for.
+
+mod accounts;
+mod bound;
+mod environment;
+mod fill;
+mod flights;
+mod floor;
+mod load;
+mod mute;
+mod pair;
+mod plan;
+mod process;
+mod report;
+mod side;
+mod svg;
+
+use std::path::{Path, PathBuf};
+
+use super::args::Bench;
+use super::signals::Signals;
+use super::{Error, Exit, output};
+use report::Report;
+
+/// One of the two sides, which the bench has started.
+pub(super) async fn side() -> Result<Exit, Error> {
+    side::run().await
+}
+
+pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
+    // From the beginning, so that nothing of it is left behind.
+    let mut signals = Signals::new()?;
+    let place = Place::new(args.dir.clone())?;
+    if cfg!(debug_assertions) {
+        output::note("warning: this is a debug build, whose figures mean nothing: cargo build --release");
+    }
+    let mut reports: Vec<Report> = Vec::new();
+    for number in 1..=args.runs {
+        let folder = place.path.join(format!("run-{number}"));
+        let report = tokio::select! {
+            report = pair::run(args, &folder) => report?,
+            signal = signals.next() => return Ok(signal.exit()),
+        };
+        if !as_json {
+            output::line(&report.to_text(args))?;
+        }
+        if let Some(path) = args.svg.as_deref().filter(|_| number == args.runs) {
+            draw(path, &report, args)?;
+        }
+        reports.push(report);
+        // The disk shall not fill up with runs.
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    if as_json {
+        match &reports[..] {
+            [report] => output::json(&report.to_json(args))?,
+            reports => output::json(&report::medians_json(reports, args))?,
+        }
+    } else if reports.len() > 1 {
+        output::line(&report::medians_text(&reports))?;
+    }
+    Ok(if reports.iter().all(Report::ok) { Exit::Done } else { Exit::Failed })
+}
+
+fn draw(path: &Path, report: &Report, args: &Bench) -> Result<(), Error> {
+    std::fs::write(path, svg::draw(report, args)).map_err(|error| Error::unwritable(path, &error))
+}
+
+/// Where the two keep their files.
+struct Place {
+    path: PathBuf,
+    /// Made by us and nobody's wish: removed at the end.
+    passing: bool,
+}
+
+impl Place {
+    fn new(wished: Option<PathBuf>) -> Result<Self, Error> {
+        let passing = wished.is_none();
+        let path = wished
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("pushpull-bench-{}", uuid::Uuid::now_v7().simple())));
+        std::fs::create_dir_all(&path).map_err(|error| Error::unwritable(&path, &error))?;
+        Ok(Self { path, passing })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.passing {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}

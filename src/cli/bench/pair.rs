@@ -1,0 +1,196 @@
+//! One run: both sides started and linked, the load, the accounts, and what the machine can do before and after.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::accounts::Accounts;
+use super::bound::{self, Bound};
+use super::environment;
+use super::floor::Floor;
+use super::mute;
+use super::plan::{Dialled, Ended, Filled, Measured, Memory, Opened, Order, Pace, Partners, Plan, Run};
+use super::process::Process;
+use super::report::{Reached, Report, Resident, Restarted};
+use crate::auth::Secret;
+use crate::cli::Error;
+use crate::cli::args::{Bench, Direction, Rate, Transport};
+
+/// How long the bare cryptography is measured, before and after.
+const BOUND: Duration = Duration::from_millis(1500);
+
+/// How long the CPU time of the stages is taken, after the measurement.
+const STAGES: Duration = Duration::from_secs(2);
+
+/// Callers and SETs under way where the rate is fixed make no difference: the load is open.
+const NAMES: [&str; 2] = ["alpha", "beta"];
+
+/// One run, with its files in this folder.
+pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::unwritable(folder, &error))?;
+    let environment = environment::describe(folder);
+    let tls = args.tls || !args.no_tls;
+    // A compact SET is a third longer than its claims, and has a header and a signature.
+    let signed = args.payload as usize * 4 / 3 + 90;
+    let bench = bound::Bench::new(args.alg, signed, args.presigned.is_some())?;
+    let measured = |bench: &std::sync::Arc<bound::Bench>| {
+        let bench = std::sync::Arc::clone(bench);
+        tokio::task::spawn_blocking(move || bench.measure(BOUND))
+    };
+    let gone = |_| Error::failed("a thread has ended");
+    let before = measured(&bench).await.map_err(gone)?;
+    let floor = Floor::measure(folder, signed + 100, args.commit_delay).await?;
+
+    let tokens = (0..args.partners).map(|_| Secret::mint()).collect::<Result<Vec<_>, _>>();
+    let tokens = tokens.map_err(|error| Error::failed(error.to_string()))?;
+    let mute_token = Secret::mint().map_err(|error| Error::failed(error.to_string()))?;
+    let plans = NAMES.map(|name| Plan {
+        name: name.to_owned(),
+        dir: folder.join(name),
+        alg: args.alg.as_str().to_owned(),
+        tls,
+        payload: args.payload as usize,
+        commit_delay: args.commit_delay,
+        sends: name == NAMES[0] || args.direction == Direction::Both,
+        presigned: args
+            .presigned
+            .map(|count| count as usize)
+            .filter(|_| name == NAMES[0] || args.direction == Direction::Both),
+        backlog: if name == NAMES[0] || args.direction == Direction::Both { args.backlog } else { 0 },
+        tombstones: args.tombstones,
+        mute: if name == NAMES[0] { args.mute } else { 0 },
+    });
+    let mut sides = [Process::start(NAMES[0])?, Process::start(NAMES[1])?];
+    let opened = open(&mut sides, &plans).await?;
+    let link = Link { args, plans: &plans, tokens: &tokens, mute_token: &mute_token };
+    // The one that is dialled first.
+    let [alpha, beta] = &mut sides;
+    let filled_beta: Filled = beta.ask(&Order::Partners(link.partners(1, &opened))).await?;
+    let filled_alpha: Filled = alpha.ask(&Order::Partners(link.partners(0, &opened))).await?;
+    let muted = match args.mute {
+        0 => None,
+        _ => Some(mute::connect(&opened[0].address, opened[0].pin.as_deref(), &mute_token).await?),
+    };
+    let linked: [Memory; 2] = both(&mut sides, &Order::Link, &Order::Link).await?;
+
+    let (peak, rate) = match args.rate {
+        Rate::OfPeak(part) => {
+            let peak = measure(&mut sides, args, Pace::Max, false).await?;
+            let rate = part * peak.iter().map(|side| side.settled as f64 / side.seconds).fold(0.0, f64::max);
+            (Some(peak), Pace::Fixed(rate))
+        }
+        Rate::Max => (None, Pace::Max),
+        Rate::Fixed(rate) => (None, Pace::Fixed(rate)),
+        Rate::One => (None, Pace::One),
+    };
+    let measured_sides = measure(&mut sides, args, rate, true).await?;
+    let ended: [Ended; 2] = both(&mut sides, &Order::End, &Order::End).await?;
+    if let Some(muted) = muted {
+        muted.abort();
+    }
+    for side in sides {
+        side.ended().await?;
+    }
+    let restarted = if args.restart { Some(restart(&link, &plans).await?) } else { None };
+    let after = measured(&bench).await.map_err(gone)?;
+
+    let queued_before = [filled_alpha.queued, filled_beta.queued];
+    let accounts = [
+        Accounts::of(&plans[0].dir, &plans[1].dir, ended[0].queued)?,
+        Accounts::of(&plans[1].dir, &plans[0].dir, ended[1].queued)?,
+    ];
+    let bound: Bound = before.mean(after);
+    let resident = |part: &dyn Fn(usize) -> u64| [part(0), part(1)];
+    Ok(Report {
+        environment,
+        bound,
+        floor,
+        accounts,
+        queued_before,
+        queued_after: [ended[0].queued, ended[1].queued],
+        reached: Reached::of(&measured_sides),
+        peak: peak.map(|peak| Reached::of(&peak)),
+        resident: Resident {
+            empty: resident(&|side| opened[side].rss),
+            linked: resident(&|side| linked[side].rss),
+            running: resident(&|side| measured_sides[side].rss),
+            rested: resident(&|side| ended[side].rss),
+        },
+        restarted,
+        sides: measured_sides,
+    })
+}
+
+/// What does not change while a run lasts.
+struct Link<'a> {
+    args: &'a Bench,
+    plans: &'a [Plan; 2],
+    tokens: &'a [Secret],
+    mute_token: &'a Secret,
+}
+
+impl Link<'_> {
+    /// What this side is told of the other.
+    fn partners(&self, side: usize, opened: &[Opened; 2]) -> Partners {
+        let other = 1 - side;
+        let dial = match self.args.transport {
+            Transport::Http => Some(Dialled::Http),
+            Transport::Websocket => (side == 0).then_some(Dialled::Websocket),
+        };
+        Partners {
+            name: NAMES[other].to_owned(),
+            dir: self.plans[other].dir.clone(),
+            address: opened[other].address.clone(),
+            pin: opened[other].pin.clone(),
+            tokens: self.tokens.iter().map(|token| token.expose().to_owned()).collect(),
+            mute_token: (side == 0 && self.args.mute > 0).then(|| self.mute_token.expose().to_owned()),
+            dial,
+        }
+    }
+}
+
+async fn open(sides: &mut [Process; 2], plans: &[Plan; 2]) -> Result<[Opened; 2], Error> {
+    both(sides, &Order::Open(plans[0].clone()), &Order::Open(plans[1].clone())).await
+}
+
+/// Gives each side its order, and waits for both answers.
+async fn both<T: serde::de::DeserializeOwned>(
+    sides: &mut [Process; 2],
+    first: &Order,
+    second: &Order,
+) -> Result<[T; 2], Error> {
+    let [alpha, beta] = sides;
+    let (first, second) = tokio::try_join!(alpha.ask(first), beta.ask(second))?;
+    Ok([first, second])
+}
+
+async fn measure(sides: &mut [Process; 2], args: &Bench, pace: Pace, stages: bool) -> Result<[Measured; 2], Error> {
+    let order = Order::Run(Run {
+        pace,
+        callers: args.callers as usize,
+        unsettled: args.unsettled as usize,
+        warmup: args.warmup,
+        duration: args.duration,
+        stages: if stages { STAGES } else { Duration::ZERO },
+    });
+    both(sides, &order, &order).await
+}
+
+/// Starts the first side again with its store as it is.
+async fn restart(link: &Link<'_>, plans: &[Plan; 2]) -> Result<Restarted, Error> {
+    let started = Instant::now();
+    let mut side = Process::start(NAMES[0])?;
+    let mut plan = plans[0].clone();
+    (plan.backlog, plan.tombstones, plan.mute, plan.presigned) = (0, 0, 0, None);
+    let opened: Opened = side.ask(&Order::Open(plan)).await?;
+    let own = Opened { address: opened.address.clone(), pin: opened.pin.clone(), rss: 0 };
+    // Nobody is there to dial; that the queue is known again is what counts.
+    let mut partners = link.partners(0, &[own, opened]);
+    partners.dial = None;
+    let filled: Filled = side.ask(&Order::Partners(partners)).await?;
+    let took = started.elapsed();
+    let _: Ended = side.ask(&Order::End).await?;
+    side.ended().await?;
+    Ok(Restarted { seconds: took.as_secs_f64(), queued: filled.queued, rss: filled.rss })
+}

@@ -1,0 +1,152 @@
+//! What the bench tells its two sides, and what they answer: one line of JSON each, over pipes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One order for a side.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) enum Order {
+    /// Opens the store and listens. Answer: [`Opened`].
+    Open(Plan),
+    /// Adds its partners, and has SETs queued and jtis remembered if the plan says so. Answer: [`Filled`].
+    Partners(Partners),
+    /// Waits until every link is up. Answer: [`Memory`].
+    Link,
+    /// Sends and measures. Answer: [`Measured`].
+    Run(Run),
+    /// Waits until everything is settled (or, where a backlog is left, until nothing is under way), writes down every jti and
+    /// ends. Answer: [`Ended`].
+    End,
+}
+
+/// How one side is made.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Plan {
+    /// Its name: `alpha` or `beta`.
+    pub(super) name: String,
+    /// Where it keeps its files.
+    pub(super) dir: PathBuf,
+    pub(super) alg: String,
+    pub(super) tls: bool,
+    /// Bytes of claims.
+    pub(super) payload: usize,
+    pub(super) commit_delay: Duration,
+    /// It may send.
+    pub(super) sends: bool,
+    /// SETs to sign beforehand.
+    pub(super) presigned: Option<usize>,
+    /// SETs to queue beforehand.
+    pub(super) backlog: u64,
+    /// Random jtis to remember beforehand.
+    pub(super) tombstones: u64,
+    /// SETs to queue for a partner that never answers.
+    pub(super) mute: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Opened {
+    /// Where it listens.
+    pub(super) address: String,
+    /// Its certificate's pin, if it speaks TLS.
+    pub(super) pin: Option<String>,
+    /// Resident memory, in bytes, before there is any partner.
+    pub(super) rss: u64,
+}
+
+/// The other side, as often as there are partners.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Partners {
+    /// Its name.
+    pub(super) name: String,
+    /// Its folder, where its public keys are.
+    pub(super) dir: PathBuf,
+    pub(super) address: String,
+    pub(super) pin: Option<String>,
+    /// A bearer for each partner, the same in both directions.
+    pub(super) tokens: Vec<String>,
+    /// The bearer of the partner that never answers.
+    pub(super) mute_token: Option<String>,
+    /// Whether to dial, and whether by HTTP alone.
+    pub(super) dial: Option<Dialled>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) enum Dialled {
+    Websocket,
+    Http,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Filled {
+    /// SETs in the queues for the other side.
+    pub(super) queued: u64,
+    pub(super) rss: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Memory {
+    pub(super) rss: u64,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Run {
+    pub(super) pace: Pace,
+    pub(super) callers: usize,
+    /// SETs that may wait for their ack before callers pause.
+    pub(super) unsettled: usize,
+    pub(super) warmup: Duration,
+    pub(super) duration: Duration,
+    /// For so long after it the CPU time of each stage is taken.
+    pub(super) stages: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) enum Pace {
+    /// It does not send; it only receives.
+    Silent,
+    Max,
+    /// So many a second.
+    Fixed(f64),
+    One,
+}
+
+/// What a side has measured.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Measured {
+    pub(super) seconds: f64,
+    /// SETs handed in, settled and received meanwhile.
+    pub(super) sent: u64,
+    pub(super) settled: u64,
+    pub(super) received: u64,
+    /// Bytes of Communication Objects sent.
+    pub(super) bytes: u64,
+    /// From `send` (where the rate is fixed: from when it was due) to the ack, in microseconds: values and how often.
+    pub(super) latency: Vec<(u64, u64)>,
+    /// CPU time of the whole process, in seconds.
+    pub(super) cpu: f64,
+    /// CPU time by stage, in seconds, and the SETs settled and received in that time.
+    pub(super) stages: Vec<(String, f64)>,
+    pub(super) stage_sets: u64,
+    /// SETs settled in each tenth of a second.
+    pub(super) series: Vec<u64>,
+    /// SETs that were refused or given up.
+    pub(super) unacked: u64,
+    /// The SETs signed beforehand were used up, and the measurement ended with them.
+    pub(super) used_up: bool,
+    pub(super) rss: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Ended {
+    /// SETs accepted, acked and received in all.
+    pub(super) sent: u64,
+    pub(super) acked: u64,
+    pub(super) received: u64,
+    /// Still queued.
+    pub(super) queued: u64,
+    /// Resident memory after everything has come to rest.
+    pub(super) rss: u64,
+}
