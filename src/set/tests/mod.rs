@@ -2,6 +2,7 @@
 
 mod keys;
 mod mutation;
+mod outline;
 mod rules;
 mod signing;
 mod wycheproof;
