@@ -5,6 +5,7 @@ mod mutation;
 mod outline;
 mod rules;
 mod signing;
+mod written;
 mod wycheproof;
 
 use std::sync::{Arc, LazyLock};
