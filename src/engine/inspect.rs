@@ -14,7 +14,7 @@ use crate::cpu::{self, Stage};
 use crate::metrics::Metrics;
 use crate::peer::{Arrival, Finding, Inspected};
 use crate::planted::{self, Bug};
-use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, VerifiedSet, events, verify};
+use crate::set::{Digest, Fault, Jti, KeySet, Policy, Refusal, VerifiedSet, verify};
 use crate::wire::{self, Object};
 
 /// Checks what one partner sends: our policy for it, and its published keys.
@@ -150,7 +150,7 @@ impl Inspector {
                 let started = tokio::time::Instant::now();
                 let verified = cpu::within(Stage::Verify, || verify(&set.compact, Some(&set.jti), &policy, &keys, now));
                 metrics.verified(started.elapsed());
-                let label = verified.as_ref().map_or("other", |set| events::label(set.event_types()));
+                let label = verified.as_ref().map_or("other", VerifiedSet::label);
                 let issued_at = verified.as_ref().map_or(Wall(0), VerifiedSet::issued_at);
                 let opinion = match verified {
                     Ok(verified) if verified.is_verification() => Opinion::Final(Finding::Acknowledge),

@@ -9,6 +9,32 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     ENGINE.decode(text).ok()
 }
 
+/// Room for octets that are only looked at: on the stack, if there are no more than `N` of them.
+pub(super) struct Octets<const N: usize> {
+    near: [u8; N],
+    /// For what is longer.
+    far: Vec<u8>,
+}
+
+impl<const N: usize> Octets<N> {
+    pub(super) fn new() -> Self {
+        Self { near: [0; N], far: Vec::new() }
+    }
+
+    /// The octets, as [`decode`] has them.
+    pub(super) fn decode(&mut self, text: &str) -> Option<&[u8]> {
+        let most = base64::decoded_len_estimate(text.len());
+        let room = if most <= N {
+            &mut self.near[..]
+        } else {
+            self.far.resize(most, 0);
+            &mut self.far[..]
+        };
+        let found = ENGINE.decode_slice(text, room).ok()?;
+        room.get(..found)
+    }
+}
+
 /// Appends the encoding of `bytes` to `text`.
 pub fn encode_into(bytes: &[u8], text: &mut String) {
     ENGINE.encode_string(bytes, text);
@@ -38,6 +64,21 @@ mod tests {
             ("é", "not ASCII"),
         ] {
             assert_eq!(decode(text), None, "{why}");
+            assert_eq!(Octets::<4>::new().decode(text), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn octets_are_the_same_wherever_they_have_their_room() {
+        for count in 0..600 {
+            let bytes: Vec<u8> = (0..count).map(|n| (n * 7) as u8).collect();
+            let text = encode(&bytes);
+            assert_eq!(Octets::<64>::new().decode(&text), Some(&bytes[..]), "{count}");
+            assert_eq!(decode(&text), Some(bytes), "{count}");
+        }
+        let mut octets = Octets::<4>::new();
+        for text in ["AAAAAAAAAAAAAAAA", "_-8", "", "AAAAAAAAAAAA"] {
+            assert_eq!(octets.decode(text).map(<[u8]>::to_vec), decode(text), "in the room of another: {text}");
         }
     }
 }

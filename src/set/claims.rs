@@ -1,5 +1,7 @@
 //! From what an application wants to tell to the claims of a SET (RFC 8417 §2.2, SSF 1.0 §4.1).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::refusal::quote;
@@ -25,7 +27,7 @@ pub struct Draft {
 impl Draft {
     /// The claims that say so, still to be [`complete`]d.
     pub fn into_claims(self) -> Result<Map<String, Value>, Incomplete> {
-        let event_type = full_name(self.event_type)?;
+        let event_type = full_name(&self.event_type)?.into_owned();
         let mut claims = Map::new();
         claims.insert("events".into(), Map::from_iter([(event_type, Value::Object(self.event))]).into());
         claims.insert("sub_id".into(), self.sub_id);
@@ -39,21 +41,22 @@ impl Draft {
     }
 }
 
-fn full_name(event_type: String) -> Result<String, Incomplete> {
-    match events::expand(&event_type) {
+/// The URI of an event type as it is named in a draft.
+pub(super) fn full_name(event_type: &str) -> Result<Cow<'_, str>, Incomplete> {
+    match events::full(event_type) {
         // A misspelt name must not travel as a type of its own; whoever means it can give the full URI.
-        Some(full) if full != event_type && !events::is_known(&full) => match events::suggest(&event_type) {
+        Some(full) if full != event_type && !events::is_known(&full) => match events::suggest(event_type) {
             Some(near) => Err(Incomplete(format!(
                 "event type {} is unknown: did you mean {near}? If not, give its full URI, {full}",
-                quote(&event_type)
+                quote(event_type)
             ))),
             None => Ok(full),
         },
         Some(full) => Ok(full),
-        None if event_type.contains("://") || event_type.starts_with("urn:") => Ok(event_type),
+        None if event_type.contains("://") || event_type.starts_with("urn:") => Ok(event_type.into()),
         None => Err(Incomplete(format!(
             "event type {} is unknown: give its full URI or a short name such as caep:session-revoked",
-            quote(&event_type)
+            quote(event_type)
         ))),
     }
 }
@@ -74,7 +77,7 @@ pub struct Defaults<'a> {
 /// Why claims do not make a SET, for the one who wrote them.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub struct Incomplete(String);
+pub struct Incomplete(pub(super) String);
 
 /// Fills `iss`, `aud`, `iat`, `jti` and `txn` where absent and checks all the rest by SSF 1.0 §4.1, so that nothing
 /// leaves that a partner would have to refuse for its form. What is there is kept as it is.
@@ -103,9 +106,7 @@ fn check(claims: &Map<String, Value>) -> Result<(), String> {
         return Err("claim `exp` is not allowed in a SET (SSF 1.0 §4.1.7): what happened does not expire".into());
     }
     for name in shape::events(claims)?.keys() {
-        if let Some(full) = events::expand(name).filter(|full| full != name) {
-            return Err(format!("event type {} is a short name: in `events` write {full}", quote(name)));
-        }
+        no_short_name(name)?;
     }
     if claims.contains_key("iss") {
         shape::required_text(claims, "iss")?;
@@ -120,6 +121,21 @@ fn check(claims: &Map<String, Value>) -> Result<(), String> {
     let Some(sub_id) = claims.get("sub_id") else {
         return Err("claim `sub_id` is missing: say whom the event is about (SSF 1.0 §3)".into());
     };
+    about(sub_id)
+}
+
+/// The name of a member of `events` is a URI and not short for one.
+pub(super) fn no_short_name(name: &str) -> Result<(), String> {
+    match events::full(name) {
+        Some(full) if full != name => {
+            Err(format!("event type {} is a short name: in `events` write {full}", quote(name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `sub_id` is a subject that may be sent.
+pub(super) fn about(sub_id: &Value) -> Result<(), String> {
     subject::check(sub_id, Strictness::Strict).map_err(|problem| format!("claim `sub_id`: {problem}"))
 }
 

@@ -1,18 +1,49 @@
-//! Parsed keys, kept behind jsonwebtoken's signer and verifier traits.
+//! Parsed keys, ready to sign and to verify.
 //!
-//! jsonwebtoken's own implementations parse the key again at every call, which costs as much as the signature itself.
+//! jsonwebtoken's own implementations parse the key again at every call, which costs as much as the signature itself; its
+//! traits want each signature in a vector of its own. [`KeptVerifier`] has them all the same, for whoever wraps it.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RSA_PKCS1_SHA256, RsaKeyPair};
-use jsonwebtoken::crypto::{JwtSigner, JwtVerifier};
-use jsonwebtoken::signature::{Error, Signer, Verifier};
+use jsonwebtoken::crypto::JwtVerifier;
+use jsonwebtoken::signature::Error;
 
-use super::Algorithm;
+use super::{Algorithm, base64url};
 
 /// Makes AWS-LC the cryptography of jsonwebtoken in this process. May be called any number of times.
 pub fn install_crypto() {
     // An error means that a provider is installed already, by an earlier call or by the program around us.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}
+
+/// A verifier of jsonwebtoken's kind.
+pub(super) type BoxedVerifier = Box<dyn JwtVerifier + Send + Sync>;
+
+/// Verifies signatures of one key by one algorithm.
+pub(super) enum Verifier {
+    /// Our own.
+    Kept(KeptVerifier),
+    /// Something that was put around it ([`super::KeySet::wrap`]).
+    Wrapped(BoxedVerifier),
+}
+
+impl Verifier {
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Kept(kept) => kept.verifies(message, signature),
+            Self::Wrapped(other) => other.verify(message, &signature.to_vec()).is_ok(),
+        }
+    }
+
+    pub(super) fn boxed(self) -> BoxedVerifier {
+        match self {
+            Self::Kept(kept) => {
+                install_crypto();
+                Box::new(kept)
+            }
+            Self::Wrapped(other) => other,
+        }
+    }
 }
 
 /// A public key for one algorithm, ready to verify on any thread.
@@ -22,15 +53,14 @@ pub(super) struct KeptVerifier {
 }
 
 impl KeptVerifier {
-    pub(super) fn boxed(self) -> Box<dyn JwtVerifier + Send + Sync> {
-        install_crypto();
-        Box::new(self)
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.key.verify_sig(message, signature).is_ok()
     }
 }
 
-impl Verifier<Vec<u8>> for KeptVerifier {
+impl jsonwebtoken::signature::Verifier<Vec<u8>> for KeptVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), Error> {
-        self.key.verify_sig(message, signature).map_err(|_| Error::new())
+        self.verifies(message, signature).then_some(()).ok_or_else(Error::new)
     }
 }
 
@@ -47,12 +77,10 @@ pub(super) enum KeptSigner {
     Rs256(RsaKeyPair),
 }
 
-impl KeptSigner {
-    pub(super) fn boxed(self) -> Box<dyn JwtSigner + Send + Sync> {
-        install_crypto();
-        Box::new(self)
-    }
+/// AWS-LC made no signature.
+pub(super) struct Unsigned;
 
+impl KeptSigner {
     pub(super) fn algorithm(&self) -> Algorithm {
         match self {
             Self::Es256(_) => Algorithm::Es256,
@@ -60,27 +88,41 @@ impl KeptSigner {
             Self::Rs256(_) => Algorithm::Rs256,
         }
     }
-}
 
-impl Signer<Vec<u8>> for KeptSigner {
-    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let rng = SystemRandom::new();
+    /// How many bytes its signature takes in a compact JWS, the dot included.
+    pub(super) fn encoded_len(&self) -> usize {
+        let octets = match self {
+            Self::Es256(_) | Self::EdDsa(_) => 64,
+            Self::Rs256(key) => key.public_modulus_len(),
+        };
+        octets.div_ceil(3) * 4 + 1
+    }
+
+    /// Appends to what is to be signed (RFC 7515 §5.1) the dot and the signature over all before it.
+    pub(super) fn sign(&self, compact: &mut String) -> Result<(), Unsigned> {
+        let message = compact.as_bytes();
         match self {
-            Self::Es256(key) => Ok(key.sign(&rng, message).map_err(|_| Error::new())?.as_ref().to_vec()),
-            Self::EdDsa(key) => Ok(key.try_sign(message).map_err(|_| Error::new())?.as_ref().to_vec()),
+            Self::Es256(key) => {
+                let signature = key.sign(&SystemRandom::new(), message).map_err(|_| Unsigned)?;
+                append(compact, signature.as_ref());
+            }
+            Self::EdDsa(key) => {
+                let signature = key.try_sign(message).map_err(|_| Unsigned)?;
+                append(compact, signature.as_ref());
+            }
             Self::Rs256(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &rng, message, &mut signature).map_err(|_| Error::new())?;
-                Ok(signature)
+                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).map_err(|_| Unsigned)?;
+                append(compact, &signature);
             }
         }
+        Ok(())
     }
 }
 
-impl JwtSigner for KeptSigner {
-    fn algorithm(&self) -> jsonwebtoken::Algorithm {
-        jwt(self.algorithm())
-    }
+fn append(compact: &mut String, signature: &[u8]) {
+    compact.push('.');
+    base64url::encode_into(signature, compact);
 }
 
 fn jwt(algorithm: Algorithm) -> jsonwebtoken::Algorithm {

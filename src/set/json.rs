@@ -55,8 +55,16 @@ pub(crate) struct Strict {
     pub(crate) depth: usize,
 }
 
+/// What is said of a member name that stands twice in one object.
+pub(super) const TWICE: &str = "the same member name twice in one object";
+
+/// A number as a double; JSON has no others.
+pub(super) fn finite<E: serde::de::Error>(value: f64) -> Result<Number, E> {
+    Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))
+}
+
 impl Strict {
-    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+    pub(super) fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth >= DEPTH_MAX {
             return Err(E::custom(format_args!("nested more than {DEPTH_MAX} levels deep")));
         }
@@ -96,7 +104,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        finite(value).map(Value::Number)
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -124,7 +132,7 @@ impl<'de> Visitor<'de> for Strict {
                 Entry::Vacant(free) => {
                     free.insert(members.next_value_seed(inside)?);
                 }
-                Entry::Occupied(_) => return Err(A::Error::custom("the same member name twice in one object")),
+                Entry::Occupied(_) => return Err(A::Error::custom(TWICE)),
             }
         }
         Ok(Value::Object(map))

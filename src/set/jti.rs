@@ -15,13 +15,18 @@ pub struct Jti(Arc<str>);
 impl Jti {
     /// A new, unique `jti` (UUID version 7, so that later ones sort after earlier ones).
     pub fn new() -> Self {
-        Self(uuid::Uuid::now_v7().to_string().into())
+        unique(|text| Self::from(text))
     }
 
     /// The text as it stands on the wire.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Makes something of a text that no other is equal to: the form of a [`Jti`] that is made here.
+pub(super) fn unique<R>(make: impl FnOnce(&str) -> R) -> R {
+    make(uuid::Uuid::now_v7().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
 }
 
 impl Default for Jti {

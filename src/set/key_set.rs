@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use jsonwebtoken::crypto::JwtVerifier;
 use serde_json::{Map, Value, json};
+use smallvec::SmallVec;
 
-use super::crypto::KeptVerifier;
+use super::crypto::{BoxedVerifier, Verifier};
 use super::refusal::quote;
 use super::{Algorithm, ErrorCode, Jwk, Refusal, json, jwk};
 
@@ -19,8 +19,8 @@ pub struct KeySet {
     skipped: Vec<Skipped>,
 }
 
-/// A public key, ready to verify.
-type Verifier = Box<dyn JwtVerifier + Send + Sync>;
+/// The verifiers that may have made a signature, and one more if there are too many.
+pub(super) type Candidates<'k> = SmallVec<[&'k Verifier; KeySet::TRIES_MAX + 1]>;
 
 struct Key {
     jwk: Jwk,
@@ -120,9 +120,11 @@ impl KeySet {
 
     /// Puts something around each verifier. Only for simulations, which verify the same SETs in thousands of federations.
     #[doc(hidden)]
-    pub fn wrap(&mut self, mut wrapper: impl FnMut(&Jwk, Verifier) -> Verifier) {
+    pub fn wrap(&mut self, mut wrapper: impl FnMut(&Jwk, BoxedVerifier) -> BoxedVerifier) {
         for Key { jwk, verifiers } in &mut self.keys {
-            *verifiers = verifiers.drain(..).map(|(algorithm, own)| (algorithm, wrapper(jwk, own))).collect();
+            let mut wrap =
+                |(algorithm, own): (Algorithm, Verifier)| (algorithm, Verifier::Wrapped(wrapper(jwk, own.boxed())));
+            *verifiers = verifiers.drain(..).map(&mut wrap).collect();
         }
     }
 
@@ -130,13 +132,10 @@ impl KeySet {
     ///
     /// The algorithm comes from the key: a token whose `alg` is not one of the key's finds nothing. Every refusal
     /// returned here may become untrue when the issuer publishes other keys.
-    pub(super) fn candidates(
-        &self,
-        algorithm: Algorithm,
-        kid: Option<&str>,
-    ) -> Result<Vec<&(dyn JwtVerifier + Send + Sync)>, Refusal> {
+    pub(super) fn candidates(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Candidates<'_>, Refusal> {
         let named = self.keys.iter().filter(|key| kid.is_none() || key.jwk.kid() == kid);
-        let fitting: Vec<_> = named.filter_map(|key| key.verifier(algorithm)).take(Self::TRIES_MAX + 1).collect();
+        let fitting: Candidates<'_> =
+            named.filter_map(|key| key.verifier(algorithm)).take(Self::TRIES_MAX + 1).collect();
         match (fitting.len(), kid) {
             (0, _) => Err(self.unknown(algorithm, kid)),
             (1..=Self::TRIES_MAX, _) | (_, Some(_)) => Ok(fitting),
@@ -174,8 +173,8 @@ impl KeySet {
         }
         match jwk.verifiers() {
             Ok(verifiers) => {
-                let boxed = |verifier: KeptVerifier| (verifier.algorithm, verifier.boxed());
-                self.keys.push(Key { jwk, verifiers: verifiers.into_iter().map(boxed).collect() });
+                let kept = verifiers.into_iter().map(|kept| (kept.algorithm, Verifier::Kept(kept))).collect();
+                self.keys.push(Key { jwk, verifiers: kept });
             }
             Err(reason) => self.skip(jwk.kid(), reason),
         }
@@ -187,9 +186,9 @@ impl KeySet {
 }
 
 impl Key {
-    fn verifier(&self, algorithm: Algorithm) -> Option<&(dyn JwtVerifier + Send + Sync)> {
+    fn verifier(&self, algorithm: Algorithm) -> Option<&Verifier> {
         let (_, verifier) = self.verifiers.iter().find(|(own, _)| *own == algorithm)?;
-        Some(verifier.as_ref())
+        Some(verifier)
     }
 
     fn serves_any(&self, algorithms: &[Algorithm]) -> bool {

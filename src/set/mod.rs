@@ -11,7 +11,9 @@ pub(crate) mod json;
 mod jti;
 mod jwk;
 mod key_set;
+mod look;
 pub(crate) mod nearest;
+mod outline;
 mod pem;
 mod policy;
 mod refusal;
@@ -24,6 +26,7 @@ mod tests;
 mod token;
 mod verify;
 mod visible;
+mod written;
 
 use std::sync::Arc;
 
@@ -39,6 +42,7 @@ pub use sign::{KeyError, SigningKey};
 pub use token::decode;
 pub use verify::{Check, Fault, Report, VerifiedSet, report, verify};
 pub use visible::acts_on_display;
+pub use written::Written;
 
 /// Identifies content: equal digests mean the same submission or the same token. Sixteen bytes of SHA-256.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

@@ -1,10 +1,10 @@
 //! The rules for a SET's header and claims, each with the clause it comes from, in the order in which they are asked.
 
-use serde_json::{Map, Value};
-
+use super::look::{Look, Object};
+use super::outline::Part;
 use super::refusal::quote;
 use super::subject::{self, Strictness};
-use super::{Algorithm, ErrorCode, Fault, Jti, Policy, Profile, Refusal, events, json, shape};
+use super::{Algorithm, ErrorCode, Fault, Jti, Policy, Profile, Refusal, events, shape};
 use crate::clock::{Timestamp, Wall};
 use crate::planted::{self, Bug};
 
@@ -25,9 +25,7 @@ pub(super) struct Context<'a> {
 }
 
 /// Judges a header or a set of claims by one rule.
-pub(super) type Check = fn(&Object, &Context<'_>) -> Result<(), Fault>;
-
-type Object = Map<String, Value>;
+pub(super) type Check = fn(Part<'_>, &Context<'_>) -> Result<(), Fault>;
 
 macro_rules! rules {
     ($($name:literal, $clause:literal => $check:path;)+) => {
@@ -65,43 +63,48 @@ pub(super) const CLAIMS: &[(Rule, Check)] = rules! {
 /// Header members that would change how the token is read or where its key comes from.
 const REFUSED_MEMBERS: [&str; 7] = ["crit", "b64", "zip", "jku", "x5u", "x5c", "jwk"];
 
-fn members(header: &Object, _: &Context<'_>) -> Result<(), Fault> {
-    match REFUSED_MEMBERS.into_iter().find(|&name| header.contains_key(name)) {
+fn members(header: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
+    match REFUSED_MEMBERS.into_iter().find(|name| header.has(name)) {
         Some(name) => Err(malformed(format!("the header has `{name}`, which is never accepted in a SET"))),
         None => Ok(()),
     }
 }
 
-fn kid(header: &Object, _: &Context<'_>) -> Result<(), Fault> {
-    match header.get("kid") {
-        None | Some(Value::String(_)) => Ok(()),
-        Some(other) => Err(malformed(format!("the header's `kid` is {}, expected a string", json::kind(other)))),
+fn kid(header: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
+    match header.find("kid") {
+        Some(other) if other.text().is_none() => Err(no_string("kid", other)),
+        _ => Ok(()),
     }
 }
 
-fn alg(header: &Object, _: &Context<'_>) -> Result<(), Fault> {
-    match header.get("alg") {
-        Some(Value::String(name)) if Algorithm::from_name(name).is_some() => Ok(()),
-        Some(Value::String(name)) => Err(refuse(
+fn alg(header: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
+    let Some(alg) = header.find("alg") else { return Err(malformed("the header has no `alg`".into())) };
+    match alg.text() {
+        Some(name) if Algorithm::from_name(name).is_some() => Ok(()),
+        Some(name) => Err(refuse(
             ErrorCode::InvalidKey,
             format!("the header's `alg` is {}, expected ES256, ES384, EdDSA, RS256 or PS256", quote(name)),
         )),
-        Some(other) => Err(malformed(format!("the header's `alg` is {}, expected a string", json::kind(other)))),
-        None => Err(malformed("the header has no `alg`".into())),
+        None => Err(no_string("alg", alg)),
     }
 }
 
-fn typ(header: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn typ(header: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     let plain = context.policy.profile == Profile::Plain8417;
-    match header.get("typ") {
-        None if plain => Ok(()),
-        None => Err(malformed("the header has no `typ`, expected \"secevent+jwt\"".into())),
-        Some(Value::String(typ)) if is_secevent(typ) || plain && typ.eq_ignore_ascii_case("JWT") => Ok(()),
-        Some(Value::String(typ)) => {
-            Err(malformed(format!("the header's `typ` is {}, expected \"secevent+jwt\"", quote(typ))))
-        }
-        Some(other) => Err(malformed(format!("the header's `typ` is {}, expected a string", json::kind(other)))),
+    let typ = match header.find("typ") {
+        None if plain => return Ok(()),
+        None => return Err(malformed("the header has no `typ`, expected \"secevent+jwt\"".into())),
+        Some(typ) => typ,
+    };
+    match typ.text() {
+        Some(name) if is_secevent(name) || plain && name.eq_ignore_ascii_case("JWT") => Ok(()),
+        Some(name) => Err(malformed(format!("the header's `typ` is {}, expected \"secevent+jwt\"", quote(name)))),
+        None => Err(no_string("typ", typ)),
     }
+}
+
+fn no_string(name: &str, found: Part<'_>) -> Fault {
+    malformed(format!("the header's `{name}` is {}, expected a string", found.kind()))
 }
 
 /// A media type, whose case does not matter and whose `application/` may be left out (RFC 7515 §4.1.9).
@@ -113,12 +116,12 @@ fn is_secevent(typ: &str) -> bool {
     name.eq_ignore_ascii_case("secevent+jwt")
 }
 
-fn jti(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn jti(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     shape::jti(claims, context.policy.jti_bytes_max).map(drop).map_err(malformed)
 }
 
-fn name(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
-    let jti = claims.get("jti").and_then(Value::as_str);
+fn name(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
+    let jti = claims.find("jti").and_then(Part::text);
     match context.name {
         Some(name) if jti != Some(name.as_str()) && !planted::is(Bug::NameUnchecked) => Err(malformed(format!(
             "claim `jti` is {}, but the SET came under the name {}",
@@ -129,7 +132,7 @@ fn name(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     }
 }
 
-fn iss(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn iss(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     let (iss, expected) = (shape::required_text(claims, "iss").map_err(malformed)?, &context.policy.issuer);
     if iss == expected {
         return Ok(());
@@ -138,53 +141,53 @@ fn iss(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     Err(refuse(ErrorCode::InvalidIssuer, description))
 }
 
-fn iat(claims: &Object, _: &Context<'_>) -> Result<(), Fault> {
+fn iat(claims: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
     match shape::date(claims, "iat").map_err(malformed)? {
         Some(_) => Ok(()),
         None => Err(malformed("claim `iat` is missing".into())),
     }
 }
 
-fn event_types(claims: &Object, _: &Context<'_>) -> Result<(), Fault> {
+fn event_types(claims: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
     shape::events(claims).map(drop).map_err(malformed)
 }
 
-fn sub(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn sub(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     forbidden(claims, "sub", context)
 }
 
-fn exp(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn exp(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     forbidden(claims, "exp", context)
 }
 
-fn forbidden(claims: &Object, name: &str, context: &Context<'_>) -> Result<(), Fault> {
-    if context.policy.profile == Profile::Ssf && claims.contains_key(name) {
+fn forbidden(claims: Part<'_>, name: &str, context: &Context<'_>) -> Result<(), Fault> {
+    if context.policy.profile == Profile::Ssf && claims.has(name) {
         return Err(malformed(format!("claim `{name}` must not stand in a SET")));
     }
     Ok(())
 }
 
-fn sub_id(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
-    match claims.get("sub_id") {
-        Some(sub_id @ Value::Object(_)) => {
+fn sub_id(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
+    match claims.find("sub_id") {
+        Some(sub_id) if sub_id.object().is_some() => {
             let problem = |problem| malformed(format!("claim `sub_id`: {problem}"));
-            subject::check(sub_id, Strictness::Lenient).map_err(problem)
+            subject::look(sub_id, Strictness::Lenient).map_err(problem)
         }
-        Some(other) => Err(malformed(format!("claim `sub_id` is {}, expected an object", json::kind(other)))),
+        Some(other) => Err(malformed(format!("claim `sub_id` is {}, expected an object", other.kind()))),
         None if context.policy.profile == Profile::Plain8417 => Ok(()),
         None => Err(malformed("claim `sub_id` is missing".into())),
     }
 }
 
-fn txn(claims: &Object, _: &Context<'_>) -> Result<(), Fault> {
+fn txn(claims: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
     shape::text(claims, "txn").map(drop).map_err(malformed)
 }
 
-fn toe(claims: &Object, _: &Context<'_>) -> Result<(), Fault> {
+fn toe(claims: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
     shape::date(claims, "toe").map(drop).map_err(malformed)
 }
 
-fn aud(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn aud(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     let expected = context.policy.audience.as_str();
     let found = match shape::audience(claims).map_err(malformed)? {
         None if context.policy.profile == Profile::Plain8417 => return Ok(()),
@@ -196,9 +199,10 @@ fn aud(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     Err(refuse(ErrorCode::InvalidAudience, description))
 }
 
-fn accept(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
-    let Some(Value::Object(types)) = claims.get("events") else { return Ok(()) };
-    match types.keys().find(|&name| name != events::VERIFICATION && !context.policy.accept.allows(name)) {
+fn accept(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
+    let Some(types) = claims.find("events").and_then(Part::object) else { return Ok(()) };
+    let mut names = types.sorted().map(|(name, _)| name);
+    match names.find(|&name| name != events::VERIFICATION && !context.policy.accept.allows(name)) {
         None => Ok(()),
         Some(name) => {
             let description = format!("events of type {} are not accepted from this transmitter", quote(name));
@@ -217,7 +221,7 @@ const AHEAD_MAX: f64 = DAY;
 /// Memory of seen jtis is kept for so long: what is older could be a replay.
 const AGE_MAX: f64 = 30.0 * DAY;
 
-fn age(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn age(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     let Some(date) = date(claims, "iat") else { return Ok(()) };
     // By the time that is believed, which the memory goes by too.
     if date - millis(believed(context)) >= -AGE_MAX {
@@ -227,7 +231,7 @@ fn age(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
 }
 
 /// Only RFC 8417 alone knows `exp`; SSF has refused it before.
-fn expired(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn expired(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     shape::date(claims, "exp").map_err(malformed)?;
     match date(claims, "exp") {
         Some(date) if date - millis(believed(context)) < -LEEWAY => {
@@ -237,15 +241,15 @@ fn expired(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
     }
 }
 
-fn not_before(claims: &Object, context: &Context<'_>) -> Result<(), Fault> {
+fn not_before(claims: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
     shape::date(claims, "nbf").map_err(malformed)?;
     let Some(date) = date(claims, "nbf") else { return Ok(()) };
     not_ahead(date, "claim `nbf` lies ahead of our clock by more than a day", context)
 }
 
 /// In milliseconds since the epoch.
-fn date(claims: &Object, name: &str) -> Option<f64> {
-    Some(claims.get(name)?.as_f64()? * 1000.0)
+fn date(claims: Part<'_>, name: &str) -> Option<f64> {
+    Some(claims.find(name)?.number()? * 1000.0)
 }
 
 /// What tells how old something is.

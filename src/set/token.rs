@@ -2,9 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use super::{ErrorCode, Refusal, base64url, json};
+use super::base64url::{self, Octets};
+use super::outline::Outline;
+use super::{ErrorCode, Refusal, json};
 
 type Object = Map<String, Value>;
+
+/// Room for a header: a few names, and a `kid` of 100 bytes.
+pub(super) type HeaderOctets = Octets<256>;
+/// Room for the claims of a usual SET.
+pub(super) type ClaimsOctets = Octets<1024>;
+/// Room for a signature, by an RSA key of 4096 bits even.
+pub(super) type SignatureOctets = Octets<520>;
 
 /// The parts of a token as they stand there.
 #[derive(Clone, Copy, Debug)]
@@ -38,32 +47,40 @@ impl<'a> Segments<'a> {
         Ok(Self { signed, header, claims, signature })
     }
 
-    pub(super) fn header(&self) -> Result<Object, Refusal> {
-        object(self.header, "header")
+    pub(super) fn header<'o>(&self, octets: &'o mut HeaderOctets) -> Result<Outline<'o>, Refusal> {
+        outline(octets.decode(self.header), "header")
     }
 
-    pub(super) fn claims(&self) -> Result<Object, Refusal> {
-        object(self.claims, "claims")
+    pub(super) fn claims<'o>(&self, octets: &'o mut ClaimsOctets) -> Result<Outline<'o>, Refusal> {
+        outline(octets.decode(self.claims), "claims")
     }
 
-    pub(super) fn signature(&self) -> Result<Vec<u8>, Refusal> {
-        octets(self.signature, "signature")
+    pub(super) fn signature<'o>(&self, octets: &'o mut SignatureOctets) -> Result<&'o [u8], Refusal> {
+        octets.decode(self.signature).ok_or_else(|| no_octets("signature"))
     }
 }
 
 /// Header and claims of a token *without verifying anything*: to show them, never to act on them.
 pub fn decode(compact: &str) -> Result<(Object, Object), Refusal> {
     let segments = Segments::of(compact)?;
-    Ok((segments.header()?, segments.claims()?))
+    Ok((object(segments.header, "header")?, object(segments.claims, "claims")?))
 }
 
 fn object(segment: &str, what: &str) -> Result<Object, Refusal> {
-    json::object(&octets(segment, what)?).map_err(|error| refuse(format!("the {what}: {error}")))
+    let octets = base64url::decode(segment).ok_or_else(|| no_octets(what))?;
+    json::object(&octets).map_err(|error| no_object(what, &error))
 }
 
-fn octets(segment: &str, what: &str) -> Result<Vec<u8>, Refusal> {
-    let refusal = || refuse(format!("the {what} is not canonical base64url without padding and white space"));
-    base64url::decode(segment).ok_or_else(refusal)
+fn outline<'o>(octets: Option<&'o [u8]>, what: &str) -> Result<Outline<'o>, Refusal> {
+    Outline::read(octets.ok_or_else(|| no_octets(what))?).map_err(|error| no_object(what, &error))
+}
+
+fn no_octets(what: &str) -> Refusal {
+    refuse(format!("the {what} is not canonical base64url without padding and white space"))
+}
+
+fn no_object(what: &str, error: &json::Error) -> Refusal {
+    refuse(format!("the {what}: {error}"))
 }
 
 fn refuse(description: String) -> Refusal {

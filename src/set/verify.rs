@@ -1,21 +1,33 @@
 //! Whether a token is a SET that we take: one procedure, which stops at the first fault or reports them all.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::look::{Look, Object};
+use super::outline::{Outline, Part};
 use super::rules::{CLAIMS, Context, HEADER, Rule};
-use super::token::Segments;
+use super::token::{ClaimsOctets, HeaderOctets, Segments, SignatureOctets, decode};
 use super::{Algorithm, ErrorCode, Jti, KeySet, Policy, Refusal, events};
 use crate::clock::{Timestamp, Wall};
 
 /// A SET whose form, issuer, audience, event types, age and signature have been checked. Only [`verify`] makes one.
 #[derive(Clone, Debug)]
 pub struct VerifiedSet {
-    jti: Jti,
     compact: Arc<str>,
-    claims: Map<String, Value>,
+    gist: Gist,
+    /// Read when they are asked for: whoever takes SETs in by the thousand never does.
+    claims: OnceLock<Map<String, Value>>,
+}
+
+/// What everybody wants to know of a SET's claims.
+#[derive(Clone, Debug)]
+struct Gist {
+    jti: Jti,
+    issued_at: Wall,
+    label: &'static str,
+    is_verification: bool,
 }
 
 /// Why a token is not taken. The variant says whether that may change.
@@ -44,12 +56,10 @@ pub fn verify(
     now: Timestamp,
 ) -> Result<VerifiedSet, Fault> {
     let context = Context { policy, name, now };
-    let claims = examine(compact, &context, keys, &mut |_, outcome| outcome)?;
-    let jti = claims.as_ref().and_then(|claims| claims.get("jti")).and_then(Value::as_str).map(Jti::from);
-    match (jti, claims) {
-        (Some(jti), Some(claims)) => Ok(VerifiedSet { jti, compact: Arc::clone(compact), claims }),
+    match examine(compact, &context, keys, &mut |_, outcome| outcome)? {
+        Some(gist) => Ok(VerifiedSet { compact: Arc::clone(compact), gist, claims: OnceLock::new() }),
         // The judge above lets nothing pass that failed, so `examine` has returned early.
-        _ => Err(Fault::NotNow("the SET could not be examined")),
+        None => Err(Fault::NotNow("the SET could not be examined")),
     }
 }
 
@@ -104,7 +114,7 @@ pub fn report(compact: &str, name: Option<&Jti>, policy: &Policy, keys: &KeySet,
 impl VerifiedSet {
     /// Its identity in the partner's feed.
     pub fn jti(&self) -> &Jti {
-        &self.jti
+        &self.gist.jti
     }
 
     /// The token, as it was verified.
@@ -114,22 +124,44 @@ impl VerifiedSet {
 
     /// When it was issued, by its `iat`; at the epoch if it does not say.
     pub fn issued_at(&self) -> Wall {
-        Wall(self.claims.get("iat").and_then(Value::as_f64).map_or(0, |seconds| (seconds * 1000.0) as u64))
+        self.gist.issued_at
     }
 
-    /// Its claims.
+    /// By what it is counted ([`events::label`]).
+    pub fn label(&self) -> &'static str {
+        self.gist.label
+    }
+
+    /// Its claims. The first call reads them, which takes some microseconds.
     pub fn claims(&self) -> &Map<String, Value> {
-        &self.claims
+        // It was verified as it stands there, so it decodes.
+        self.claims.get_or_init(|| decode(&self.compact).map(|(_, claims)| claims).unwrap_or_default())
     }
 
     /// The URIs of its event types, at least one.
     pub fn event_types(&self) -> impl Iterator<Item = &str> {
-        self.claims.get("events").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
+        self.claims().get("events").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
     }
 
     /// Whether it is nothing but a verification event (SSF 1.0 §8.1.4), which is the transport's own business.
     pub fn is_verification(&self) -> bool {
-        self.event_types().all(|name| name == events::VERIFICATION)
+        self.gist.is_verification
+    }
+}
+
+impl Gist {
+    /// `None` if there is no `jti`, which a rule has told of then.
+    fn of(claims: Part<'_>, name: Option<&Jti>) -> Option<Self> {
+        let jti = claims.find("jti")?.text()?;
+        // Most often it is the name under which the SET came: then it need not be copied.
+        let named = name.filter(|name| name.as_str() == jti).cloned();
+        let types = || claims.find("events").and_then(Part::object).into_iter().flat_map(Part::sorted);
+        Some(Self {
+            jti: named.unwrap_or_else(|| Jti::from(jti)),
+            issued_at: Wall(claims.find("iat").and_then(Part::number).map_or(0, |seconds| (seconds * 1000.0) as u64)),
+            label: events::label(types().map(|(name, _)| name)),
+            is_verification: types().all(|(name, _)| name == events::VERIFICATION),
+        })
     }
 }
 
@@ -146,43 +178,43 @@ const SIGNATURE: Rule = Rule { name: "signature", clause: "RFC 7515 §5.2" };
 pub(super) trait Judge: FnMut(Rule, Result<(), Fault>) -> Result<(), Fault> {}
 impl<F: FnMut(Rule, Result<(), Fault>) -> Result<(), Fault>> Judge for F {}
 
-/// Asks all rules in order; returns the claims if they could be read. This is the only place that knows the order.
-fn examine(
-    compact: &str,
-    context: &Context<'_>,
-    keys: &KeySet,
-    judge: &mut impl Judge,
-) -> Result<Option<Map<String, Value>>, Fault> {
+/// Asks all rules in order; returns what is wanted of the claims if they could be read. This is the only place that knows
+/// the order.
+fn examine(compact: &str, context: &Context<'_>, keys: &KeySet, judge: &mut impl Judge) -> Result<Option<Gist>, Fault> {
     judge(SIZE, size(compact, context.policy))?;
     let Some(segments) = read(judge, SERIALISATION, Segments::of(compact))? else { return Ok(None) };
-    let signature = read(judge, SIGNATURE_ENCODING, segments.signature())?;
-    let header = read(judge, HEADER_JSON, segments.header())?;
+    let (mut octets, mut header_octets, mut claims_octets) =
+        (SignatureOctets::new(), HeaderOctets::new(), ClaimsOctets::new());
+    let signature = read(judge, SIGNATURE_ENCODING, segments.signature(&mut octets))?;
+    let header = read(judge, HEADER_JSON, segments.header(&mut header_octets))?;
+    let header = header.as_ref().and_then(Outline::whole);
     for (rule, check) in HEADER {
-        if let Some(header) = &header {
+        if let Some(header) = header {
             judge(*rule, check(header, context))?;
         }
     }
-    let claims = read(judge, CLAIMS_JSON, segments.claims())?;
+    let claims = read(judge, CLAIMS_JSON, segments.claims(&mut claims_octets))?;
+    let claims = claims.as_ref().and_then(Outline::whole);
     for (rule, check) in CLAIMS {
-        if let Some(claims) = &claims {
+        if let Some(claims) = claims {
             judge(*rule, check(claims, context))?;
         }
     }
-    if let (Some(header), Some(signature)) = (&header, &signature) {
+    if let (Some(header), Some(signature)) = (header, signature) {
         authenticate(segments.signed.as_bytes(), header, signature, keys, judge)?;
     }
-    Ok(claims)
+    Ok(claims.and_then(|claims| Gist::of(claims, context.name)))
 }
 
 /// The rules about key and signature. A header without a usable `alg` has been judged already.
 pub(super) fn authenticate(
     signed: &[u8],
-    header: &Map<String, Value>,
-    signature: &Vec<u8>,
+    header: Part<'_>,
+    signature: &[u8],
     keys: &KeySet,
     judge: &mut impl Judge,
 ) -> Result<(), Fault> {
-    let text = |name| header.get(name).and_then(Value::as_str);
+    let text = |name| header.find(name).and_then(Part::text);
     let Some(algorithm) = text("alg").and_then(Algorithm::from_name) else { return Ok(()) };
     judge(SIGNATURE_LENGTH, length(signature, algorithm))?;
     let candidates = match keys.candidates(algorithm, text("kid")) {
@@ -190,7 +222,7 @@ pub(super) fn authenticate(
         Err(refusal) => return judge(KEY, Err(Fault::Key(refusal))),
     };
     judge(KEY, Ok(()))?;
-    let verified = candidates.iter().any(|candidate| candidate.verify(signed, signature).is_ok());
+    let verified = candidates.iter().any(|candidate| candidate.verifies(signed, signature));
     let fault = || {
         let description = format!("the signature does not verify with the published key of {algorithm}");
         Fault::Key(Refusal::new(ErrorCode::InvalidKey, description))

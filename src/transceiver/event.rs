@@ -23,7 +23,7 @@ impl Event {
     }
 }
 
-/// Claims of an event, before what is missing is filled in.
+/// Claims before what is missing is filled in.
 pub(super) struct Unsigned {
     pub(super) claims: Map<String, Value>,
     /// Of what was asked for, not of what will be signed: the same request an hour later is still the same.

@@ -14,8 +14,11 @@ mod redrive;
 mod redrive_fault;
 mod scrape;
 mod settlements;
+mod single;
 mod status;
 mod submit;
+#[cfg(test)]
+mod troubled;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -194,8 +197,7 @@ impl Transceiver {
     /// If the future is dropped, the event may or may not have been accepted; with a `jti` of the caller's it can be
     /// submitted again without harm.
     pub async fn send(&self, peer: &str, event: Event) -> Result<Jti, SubmitError> {
-        let mut jtis = self.submit(vec![Submission { peer: peer.to_owned(), event }]).await?;
-        jtis.pop().ok_or(SubmitError { index: 0, fault: SubmitFault::Stopped })
+        self.submit_one(peer, event).await.map_err(|fault| SubmitError { index: 0, fault })
     }
 
     /// The received SETs of all peers as this consumer sees them. A consumer is made by its first read.

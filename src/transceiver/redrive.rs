@@ -12,7 +12,7 @@ use super::dead_letters::{Cursor, DeadLetter, Hindrance, Sieve};
 use super::event::Event;
 use super::peers::Entry;
 use super::redrive_fault::RedriveFault;
-use super::{Inner, Submission, SubmitFault, Transceiver};
+use super::{Inner, SubmitFault, Transceiver};
 use crate::auth::keyring::{InUse, Signer};
 use crate::engine::{RedriveError, Redriving};
 use crate::peer::{Direction, Fate, Outcome, PeerId, Redrive, Redriven, Remembered};
@@ -284,7 +284,7 @@ impl Inner {
             let how = match (remedy, &entry) {
                 (Remedy::Resend, _) => self.keep_key(&letter, held).await.map(|()| Redrive::Resend),
                 (Remedy::Reissue, Some(entry)) => {
-                    self.renew(entry, &letter, &held.signer).await.map(Redrive::Reissue).map_err(submit)
+                    self.renew(entry, &letter, &held.signer).map(Redrive::Reissue).map_err(submit)
                 }
                 (Remedy::Reissue, None) | (Remedy::Discard, _) => Ok(Redrive::Discard),
             };
@@ -324,22 +324,15 @@ impl Inner {
     /// The same again as a new SET: another `jti`, `iat` of now, signed with the key that signs now. `txn`, the events and
     /// their subject stay. A plain `aud` is what this peer is called now, as for every new SET; a list is the
     /// application's own, and stays.
-    async fn renew(
-        &self,
-        entry: &Arc<Entry>,
-        letter: &DeadLetter,
-        signer: &Arc<Signer>,
-    ) -> Result<SignedSet, SubmitFault> {
+    fn renew(&self, entry: &Arc<Entry>, letter: &DeadLetter, signer: &Arc<Signer>) -> Result<SignedSet, SubmitFault> {
         let mut claims = letter.claims.clone();
         claims.remove("jti");
         claims.remove("iat");
         if claims.get("aud").is_some_and(Value::is_string) {
             claims.remove("aud");
         }
-        let peer = entry.config.name.clone();
-        let checked = self.check(Submission { peer, event: Event::Claims(claims) })?;
-        let signed = self.sign(signer, vec![checked]).await.map_err(|error| error.fault)?;
-        signed.into_iter().next().ok_or(SubmitFault::Stopped)
+        let checked = self.check(&entry.config.name, Event::Claims(claims))?;
+        self.bench(signer).sign(checked)
     }
 
     async fn act(&self, id: PeerId, acts: Vec<Redriving>) -> Result<Vec<Result<Redriven, RedriveError>>, RedriveFault> {

@@ -4,14 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::event::{Event, Unsigned};
 use super::peers::Entry;
 use super::{Inner, Transceiver};
 use crate::auth::keyring::Signer;
 use crate::cpu::{self, Stage};
 use crate::engine::{Queue, SendError};
+use crate::metrics::Metrics;
 use crate::peer::Direction;
-use crate::set::{Defaults, Digest, Incomplete, Jti, SignedSet, complete, decode, events};
+use crate::set::{
+    Defaults, Digest, Draft, Incomplete, Jti, KeyError, SignedSet, SigningKey, Written, complete, decode, events,
+};
 use crate::store;
 
 /// An event and the peer it is for.
@@ -74,17 +79,27 @@ const HEALTH_EVERY: Duration = Duration::from_millis(500);
 
 /// A submission that is checked and complete, but not signed.
 pub(super) struct Checked {
-    entry: Arc<Entry>,
+    pub(super) entry: Arc<Entry>,
     jti: Jti,
     digest: Digest,
-    named: bool,
+    /// The caller chose the jti, so it may have been used before.
+    pub(super) named: bool,
     form: Form,
     label: &'static str,
 }
 
 enum Form {
-    Claims(serde_json::Map<String, serde_json::Value>),
+    Written(Written),
+    Claims(Map<String, Value>),
     Signed(Arc<str>),
+}
+
+/// What signs, and what is asked of the outcome.
+#[derive(Clone)]
+pub(super) struct Bench {
+    signer: Arc<Signer>,
+    metrics: Metrics,
+    set_bytes_max: usize,
 }
 
 impl Transceiver {
@@ -102,7 +117,7 @@ impl Transceiver {
         }
         let mut checked = Vec::with_capacity(submissions.len());
         for (index, submission) in submissions.into_iter().enumerate() {
-            let one = cpu::within(Stage::Sign, || inner.check(submission));
+            let one = cpu::within(Stage::Sign, || inner.check(&submission.peer, submission.event));
             checked.push(one.map_err(|fault| SubmitError { index, fault })?);
         }
         consistent(&checked)?;
@@ -139,12 +154,7 @@ impl Transceiver {
                     }
                     _ => first,
                 };
-                let fault = match error {
-                    SendError::Stopped => inner.stopped(&entries[first].0),
-                    SendError::StorageFull => inner.unwritable(),
-                    error => error.into(),
-                };
-                SubmitError { index, fault }
+                SubmitError { index, fault: inner.unsent(&entries[first].0, error) }
             })?;
         }
         drop(signer);
@@ -156,6 +166,15 @@ impl Inner {
     /// Why nothing can be written.
     pub(super) fn unwritable(&self) -> SubmitFault {
         if self.journal.failed() { SubmitFault::StorageFailed } else { SubmitFault::StorageFull }
+    }
+
+    /// Why the actor of this peer did not take something.
+    pub(super) fn unsent(&self, entry: &Entry, error: SendError) -> SubmitFault {
+        match error {
+            SendError::Stopped => self.stopped(entry),
+            SendError::StorageFull => self.unwritable(),
+            error => error.into(),
+        }
     }
 
     /// Why the actor of this peer has ended.
@@ -171,31 +190,44 @@ impl Inner {
         }
     }
 
-    pub(super) fn check(&self, submission: Submission) -> Result<Checked, SubmitFault> {
-        let entry = self.find(&submission.peer)?;
+    pub(super) fn check(&self, peer: &str, event: Event) -> Result<Checked, SubmitFault> {
+        let entry = self.find(peer)?;
         if entry.is_leaving() {
-            return Err(SubmitFault::Leaving(submission.peer));
+            return Err(SubmitFault::Leaving(peer.to_owned()));
         }
-        let invalid = |error: Incomplete| SubmitFault::Invalid(error.to_string());
-        let unsigned = match submission.event {
-            Event::Draft(draft) => Unsigned::new(draft.into_claims().map_err(invalid)?),
-            Event::Claims(claims) => Unsigned::new(claims),
-            Event::Signed(compact) => return self.check_signed(entry, compact),
-        };
-        let defaults = Defaults {
+        match event {
+            Event::Draft(draft) => self.check_draft(entry, &draft),
+            Event::Claims(claims) => self.check_claims(entry, claims),
+            Event::Signed(compact) => self.check_signed(entry, compact),
+        }
+    }
+
+    fn defaults<'a>(&'a self, entry: &'a Entry) -> Defaults<'a> {
+        Defaults {
             issuer: &self.issuer,
             audience: entry.config.audience.as_deref().unwrap_or(&entry.config.issuer),
             now: self.clock.now().wall,
             jti_bytes_max: self.pushpull.load().limits.jti_bytes_max,
-        };
-        let (jti, claims) = complete(unsigned.claims, defaults).map_err(invalid)?;
-        if claims.get("iss").and_then(serde_json::Value::as_str) != Some(&self.issuer) {
+        }
+    }
+
+    fn check_draft(&self, entry: Arc<Entry>, draft: &Draft) -> Result<Checked, SubmitFault> {
+        let (written, uri) = Written::new(draft, self.defaults(&entry)).map_err(invalid)?;
+        sent(&entry, &uri)?;
+        let (jti, digest, label) = (written.jti().clone(), written.digest(), written.label());
+        Ok(Checked { entry, jti, digest, named: draft.jti.is_some(), form: Form::Written(written), label })
+    }
+
+    fn check_claims(&self, entry: Arc<Entry>, claims: Map<String, Value>) -> Result<Checked, SubmitFault> {
+        let unsigned = Unsigned::new(claims);
+        let (jti, claims) = complete(unsigned.claims, self.defaults(&entry)).map_err(invalid)?;
+        if claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
             // It would be signed with our key and refused by every partner for its issuer.
             let text =
                 format!("claim `iss` must be ours, {}: a SET of another issuer is relayed as `set`", self.issuer);
             return Err(SubmitFault::Invalid(text));
         }
-        if let Some(types) = claims.get("events").and_then(serde_json::Value::as_object) {
+        if let Some(types) = claims.get("events").and_then(Value::as_object) {
             for uri in types.keys() {
                 sent(&entry, uri)?;
             }
@@ -214,13 +246,13 @@ impl Inner {
         }
         let (_, claims) =
             decode(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
-        let jti = claims.get("jti").and_then(serde_json::Value::as_str).filter(|jti| !jti.is_empty());
+        let jti = claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty());
         let jti = Jti::from(jti.ok_or_else(|| SubmitFault::Invalid("set: it has no jti".to_owned()))?);
         let max = self.pushpull.load().limits.jti_bytes_max;
         if jti.as_str().len() > max {
             return Err(SubmitFault::Invalid(format!("jti: longer than {max} bytes (limits.jti_bytes_max)")));
         }
-        let Some(types) = claims.get("events").and_then(serde_json::Value::as_object) else {
+        let Some(types) = claims.get("events").and_then(Value::as_object) else {
             return Err(SubmitFault::Invalid("set: it has no events".to_owned()));
         };
         for uri in types.keys() {
@@ -265,36 +297,46 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) async fn sign(
-        &self,
-        signer: &Arc<Signer>,
-        checked: Vec<Checked>,
-    ) -> Result<Vec<SignedSet>, SubmitError> {
-        let (signer, metrics) = (Arc::clone(signer), self.metrics.clone());
-        let max = self.pushpull.load().limits.set_bytes_max;
-        let signed = self
-            .pool
-            .map(Queue::Signing, checked, move |one| {
-                let compact = match one.form {
-                    Form::Claims(claims) => {
-                        let started = tokio::time::Instant::now();
-                        let signed = cpu::within(Stage::Sign, || signer.key.sign(&claims))
-                            .map_err(|error| SubmitFault::Invalid(error.to_string()))?;
-                        metrics.signed(signer.key.algorithm().as_str(), started.elapsed());
-                        signed
-                    }
-                    Form::Signed(compact) => compact,
-                };
-                if compact.len() > max {
-                    let text = format!("the SET would be longer than {max} bytes (limits.set_bytes_max)");
-                    return Err(SubmitFault::Invalid(text));
-                }
-                Ok(SignedSet { jti: one.jti, compact, digest: one.digest, label: one.label })
-            })
-            .await;
+    pub(super) fn bench(&self, signer: &Arc<Signer>) -> Bench {
+        let set_bytes_max = self.pushpull.load().limits.set_bytes_max;
+        Bench { signer: Arc::clone(signer), metrics: self.metrics.clone(), set_bytes_max }
+    }
+
+    async fn sign(&self, signer: &Arc<Signer>, checked: Vec<Checked>) -> Result<Vec<SignedSet>, SubmitError> {
+        let bench = self.bench(signer);
+        let signed = self.pool.map(Queue::Signing, checked, move |one| bench.sign(one)).await;
         let indexed = signed.into_iter().enumerate();
         indexed.map(|(index, set)| set.map_err(|fault| SubmitError { index, fault })).collect()
     }
+}
+
+impl Bench {
+    pub(super) fn sign(&self, one: Checked) -> Result<SignedSet, SubmitFault> {
+        let Checked { jti, digest, label, form, .. } = one;
+        let whole = |compact| SignedSet { jti, compact, digest, label };
+        let set = match form {
+            Form::Written(written) => self.measure(|key| written.sign(key))?,
+            Form::Claims(claims) => whole(self.measure(|key| key.sign(&claims))?),
+            Form::Signed(compact) => whole(compact),
+        };
+        if set.compact.len() > self.set_bytes_max {
+            let text = format!("the SET would be longer than {} bytes (limits.set_bytes_max)", self.set_bytes_max);
+            return Err(SubmitFault::Invalid(text));
+        }
+        Ok(set)
+    }
+
+    fn measure<T>(&self, sign: impl FnOnce(&SigningKey) -> Result<T, KeyError>) -> Result<T, SubmitFault> {
+        let (key, started) = (&self.signer.key, tokio::time::Instant::now());
+        let signed = cpu::within(Stage::Sign, || sign(key));
+        let signed = signed.map_err(|error| SubmitFault::Invalid(error.to_string()))?;
+        self.metrics.signed(key.algorithm().as_str(), started.elapsed());
+        Ok(signed)
+    }
+}
+
+fn invalid(error: Incomplete) -> SubmitFault {
+    SubmitFault::Invalid(error.to_string())
 }
 
 /// One jti may stand twice in a call, but only for the same: told here, where it is known which of the two is at fault.
@@ -308,9 +350,9 @@ fn consistent(checked: &[Checked]) -> Result<(), SubmitError> {
     Ok(())
 }
 
-fn label(claims: &serde_json::Map<String, serde_json::Value>) -> &'static str {
-    let types = claims.get("events").and_then(serde_json::Value::as_object);
-    events::label(types.into_iter().flat_map(serde_json::Map::keys).map(String::as_str))
+fn label(claims: &Map<String, Value>) -> &'static str {
+    let types = claims.get("events").and_then(Value::as_object);
+    events::label(types.into_iter().flat_map(Map::keys).map(String::as_str))
 }
 
 fn sent(entry: &Entry, uri: &str) -> Result<(), SubmitFault> {

@@ -81,13 +81,21 @@ known! {
 /// A short name need not be a known one: profiles grow. A URI is one with `://` in it, a `urn:` or a `tag:`, so that a
 /// misspelt prefix is not taken for a scheme.
 pub fn expand(name: &str) -> Option<String> {
+    full(name).map(Cow::into_owned)
+}
+
+/// The same, made only if nobody knows it yet.
+pub(super) fn full(name: &str) -> Option<Cow<'_, str>> {
     if !name.bytes().all(is_uri_byte) {
         return None;
     }
     match split_short(name) {
         Some((_, "")) => None,
-        Some((base, last)) => Some(format!("{base}{last}")),
-        None => is_full(name).then(|| name.to_owned()),
+        Some((base, last)) => {
+            let known = KNOWN.iter().find(|(short, _)| *short == name);
+            Some(known.map_or_else(|| Cow::Owned(format!("{base}{last}")), |(_, uri)| Cow::Borrowed(*uri)))
+        }
+        None => is_full(name).then_some(Cow::Borrowed(name)),
     }
 }
 

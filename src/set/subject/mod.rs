@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::look::{Look, Object};
 use rules::{FORMATS, named, syntax_fault};
 
 /// How much is demanded of a Subject Identifier.
@@ -176,7 +177,7 @@ impl Subject {
                 Self::IpAddresses(addresses.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<_>>()?)
             }
             "complex" => {
-                let subjects = members.iter().filter(|(name, value)| is_subject_member(name, value));
+                let subjects = members.iter().filter(|(name, value)| is_subject_member(name, *value));
                 let subjects =
                     subjects.map(|(name, value)| Some((name.clone(), Self::from_checked(value.as_object()?)?)));
                 Self::Complex(subjects.collect::<Option<_>>()?)
@@ -203,6 +204,11 @@ impl fmt::Debug for Subject {
 ///
 /// What is wrong, in terms of formats and members and without any of the subject's values.
 pub fn check(value: &Value, strictness: Strictness) -> Result<(), String> {
+    look(value, strictness)
+}
+
+/// The same, wherever the value stands.
+pub(super) fn look<'a>(value: impl Look<'a>, strictness: Strictness) -> Result<(), String> {
     check_at(value, strictness, Place::Top)
 }
 
@@ -214,12 +220,12 @@ enum Place {
     InAliases,
 }
 
-fn check_at(value: &Value, strictness: Strictness, place: Place) -> Result<(), String> {
-    let Some(members) = value.as_object() else { return Err("a subject must be a JSON object".to_owned()) };
-    let format = match members.get("format") {
-        Some(Value::String(format)) if !format.is_empty() => format.as_str(),
+fn check_at<'a>(value: impl Look<'a>, strictness: Strictness, place: Place) -> Result<(), String> {
+    let Some(members) = value.object() else { return Err("a subject must be a JSON object".to_owned()) };
+    let format = match members.find("format").map(Look::text) {
+        Some(Some(format)) if !format.is_empty() => format,
         Some(_) => return Err("`format` must be a string that is not empty".to_owned()),
-        None if members.contains_key("subject_type") => {
+        None if members.has("subject_type") => {
             return Err("`format` is missing (`subject_type` is what it was called before RFC 9493)".to_owned());
         }
         None => return Err("`format` is missing".to_owned()),
@@ -235,7 +241,7 @@ fn check_at(value: &Value, strictness: Strictness, place: Place) -> Result<(), S
     }
 }
 
-fn check_simple(format: &str, members: &Map<String, Value>, strictness: Strictness) -> Result<(), String> {
+fn check_simple<'a>(format: &str, members: impl Object<'a>, strictness: Strictness) -> Result<(), String> {
     let Some((_, described)) = FORMATS.iter().find(|(known, _)| *known == format) else {
         return match rules::misspelt(format) {
             Some(known) if strictness == Strictness::Strict => {
@@ -245,8 +251,8 @@ fn check_simple(format: &str, members: &Map<String, Value>, strictness: Strictne
         };
     };
     for member in *described {
-        match members.get(*member) {
-            Some(Value::String(text)) if !text.is_empty() => {
+        match members.find(member).map(Look::text) {
+            Some(Some(text)) if !text.is_empty() => {
                 if strictness == Strictness::Strict
                     && let Some(fault) = syntax_fault(format, member, text)
                 {
@@ -262,27 +268,24 @@ fn check_simple(format: &str, members: &Map<String, Value>, strictness: Strictne
     no_undescribed(format, members, described, strictness)
 }
 
-fn check_aliases(members: &Map<String, Value>, strictness: Strictness) -> Result<(), String> {
-    let identifiers = match members.get("identifiers") {
-        Some(Value::Array(identifiers)) if !identifiers.is_empty() => identifiers,
-        Some(_) => return Err("`identifiers` of `aliases` must be an array that is not empty".to_owned()),
-        None => return Err("a subject of format `aliases` lacks its `identifiers`".to_owned()),
+fn check_aliases<'a>(members: impl Object<'a>, strictness: Strictness) -> Result<(), String> {
+    let Some(identifiers) = members.find("identifiers") else {
+        return Err("a subject of format `aliases` lacks its `identifiers`".to_owned());
     };
-    for (index, identifier) in identifiers.iter().enumerate() {
+    let identifiers = several(identifiers).ok_or("`identifiers` of `aliases` must be an array that is not empty")?;
+    for (index, identifier) in identifiers.enumerate() {
         check_at(identifier, strictness, Place::InAliases)
             .map_err(|fault| format!("in `identifiers`, number {}: {fault}", index + 1))?;
     }
     no_undescribed("aliases", members, &["identifiers"], strictness)
 }
 
-fn check_addresses(members: &Map<String, Value>, strictness: Strictness) -> Result<(), String> {
-    let addresses = match members.get("ip-addresses") {
-        Some(Value::Array(addresses)) if !addresses.is_empty() => addresses,
-        Some(_) => return Err("`ip-addresses` must be an array that is not empty".to_owned()),
-        None => return Err("a subject of format `ip-addresses` lacks its `ip-addresses`".to_owned()),
+fn check_addresses<'a>(members: impl Object<'a>, strictness: Strictness) -> Result<(), String> {
+    let Some(addresses) = members.find("ip-addresses") else {
+        return Err("a subject of format `ip-addresses` lacks its `ip-addresses`".to_owned());
     };
-    for address in addresses {
-        let text = address.as_str().ok_or("`ip-addresses` must hold strings only")?;
+    for address in several(addresses).ok_or("`ip-addresses` must be an array that is not empty")? {
+        let text = address.text().ok_or("`ip-addresses` must hold strings only")?;
         if strictness == Strictness::Strict
             && let Some(fault) = syntax_fault("ip-addresses", "ip-addresses", text)
         {
@@ -292,9 +295,9 @@ fn check_addresses(members: &Map<String, Value>, strictness: Strictness) -> Resu
     no_undescribed("ip-addresses", members, &["ip-addresses"], strictness)
 }
 
-fn check_complex(members: &Map<String, Value>, strictness: Strictness) -> Result<(), String> {
+fn check_complex<'a>(members: impl Object<'a>, strictness: Strictness) -> Result<(), String> {
     let mut subjects = 0;
-    for (name, value) in members.iter().filter(|(name, _)| *name != "format") {
+    for (name, value) in members.sorted().filter(|(name, _)| *name != "format") {
         if strictness == Strictness::Strict || is_subject_member(name, value) {
             check_at(value, strictness, Place::InComplex)
                 .map_err(|fault| format!("in `{}` of a `complex` subject: {fault}", named(name)))?;
@@ -306,21 +309,29 @@ fn check_complex(members: &Map<String, Value>, strictness: Strictness) -> Result
 
 /// Whether a member of a `complex` subject is a subject: those that SSF §3.3 names must be, others may be, as they may
 /// be additional fields of some other kind (SSF §4.2.3).
-fn is_subject_member(name: &str, value: &Value) -> bool {
+fn is_subject_member<'a>(name: &str, value: impl Look<'a>) -> bool {
     const NAMED: [&str; 7] = ["user", "device", "session", "application", "tenant", "org_unit", "group"];
-    name != "format" && (NAMED.contains(&name) || value.get("format").is_some())
+    name != "format" && (NAMED.contains(&name) || value.object().is_some_and(|members| members.has("format")))
 }
 
-fn no_undescribed(
+/// The elements of an array that has some.
+fn several<'a, V: Look<'a>>(value: V) -> Option<impl Iterator<Item = V>> {
+    let mut elements = value.elements()?.peekable();
+    elements.peek()?;
+    Some(elements)
+}
+
+fn no_undescribed<'a>(
     format: &str,
-    members: &Map<String, Value>,
+    members: impl Object<'a>,
     described: &[&str],
     strictness: Strictness,
 ) -> Result<(), String> {
     if strictness == Strictness::Lenient {
         return Ok(());
     }
-    match members.keys().find(|name| *name != "format" && !described.contains(&name.as_str())) {
+    let mut names = members.sorted().map(|(name, _)| name);
+    match names.find(|name| *name != "format" && !described.contains(name)) {
         Some(name) => Err(format!("a subject of format `{format}` has no member `{}`", named(name))),
         None => Ok(()),
     }

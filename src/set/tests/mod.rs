@@ -2,8 +2,10 @@
 
 mod keys;
 mod mutation;
+mod outline;
 mod rules;
 mod signing;
+mod written;
 mod wycheproof;
 
 use std::sync::{Arc, LazyLock};

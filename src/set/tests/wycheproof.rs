@@ -89,9 +89,11 @@ fn verifies(keys: &KeySet, alg: &str, message: &[u8], signature: &[u8]) -> bool 
     let header = base64url::encode(json!({"alg": alg, "kid": "w"}).to_string().as_bytes());
     let compact = format!("{header}.e30.{}", base64url::encode(signature));
     let segments = token::Segments::of(&compact).unwrap();
-    let (header, signature) = (segments.header().unwrap(), segments.signature().unwrap());
+    let (mut octets, mut signature_octets) = (token::HeaderOctets::new(), token::SignatureOctets::new());
+    let header = segments.header(&mut octets).unwrap();
+    let (header, signature) = (header.whole().unwrap(), segments.signature(&mut signature_octets).unwrap());
     let mut asked = Vec::new();
-    let outcome = authenticate(message, &header, &signature, keys, &mut |rule, outcome| {
+    let outcome = authenticate(message, header, signature, keys, &mut |rule, outcome| {
         asked.push(rule.name);
         outcome
     });
