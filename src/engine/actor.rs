@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use super::counting::Counting;
 use super::handle::{ArrivalRoom, SendError};
+use super::place::Giver;
 use super::redrive::{Answer, Call, Redriving};
 use super::restraint::Restraint;
 use super::settled::{Followers, Settled};
@@ -24,31 +25,31 @@ use crate::planted::{self, Bug};
 use crate::set::{Digest, ErrorCode, Jti, Refusal, SignedSet};
 use crate::store::{self, Epoch, Journal};
 
-/// What the mailbox carries: one channel for everything, so that order is kept.
+/// What the mailbox carries: one channel for everything, so that order is kept. Small, since a mailbox keeps room for
+/// dozens, also an empty one.
 pub(super) enum Message {
-    Send {
-        sets: Vec<SignedSet>,
-        fresh: bool,
-        reply: oneshot::Sender<Result<(), SendError>>,
-    },
-    /// `at`: when its last byte had come (monotonic time).
-    Arrived {
-        slot: Option<SlotId>,
-        object: Inspected,
-        room: ArrivalRoom,
-        at: Duration,
-    },
-    SlotOpened(SlotId, SlotSpec, mpsc::Sender<Transmission>),
+    Send { sets: Vec<SignedSet>, fresh: bool, reply: oneshot::Sender<Result<(), SendError>> },
+    Arrived(Box<Arrived>),
+    SlotOpened(Box<(SlotId, SlotSpec, Giver<Transmission>)>),
     SlotReady(SlotId),
     SlotAlive(SlotId),
     SlotClosed(SlotId, Ending),
-    Operate(Act, oneshot::Sender<()>),
+    Operate(Box<Act>, oneshot::Sender<()>),
     Redrive(Vec<Redriving>, oneshot::Sender<Vec<Answer>>),
     Stats(oneshot::Sender<Stats>),
     UnderWay(Jti, oneshot::Sender<Option<(bool, u32)>>),
     Watch(Jti, oneshot::Sender<Outcome>),
     Follow(oneshot::Sender<broadcast::Receiver<Settled>>),
     Drain,
+}
+
+/// An object that has come and been judged.
+pub(super) struct Arrived {
+    pub(super) slot: Option<SlotId>,
+    pub(super) object: Inspected,
+    pub(super) room: ArrivalRoom,
+    /// When its last byte had come (monotonic time).
+    pub(super) at: Duration,
 }
 
 /// The loop around one [`Peer`].
@@ -63,7 +64,7 @@ pub(super) struct Actor {
     pub(super) outbox_max: u64,
     /// Where the objects of each open slot go. In order: when the actor ends they learn of it one after the other, and a
     /// simulation has to be able to repeat that.
-    pub(super) slots: BTreeMap<SlotId, mpsc::Sender<Transmission>>,
+    pub(super) slots: BTreeMap<SlotId, Giver<Transmission>>,
     /// Who waits for the end of a SET.
     pub(super) watchers: HashMap<Jti, Vec<oneshot::Sender<Outcome>>>,
     /// Who hears of the end of every SET.
@@ -96,7 +97,7 @@ enum Gathered {
 
 impl Actor {
     /// Runs until drained, abandoned, or until the store fails.
-    pub(super) async fn run(mut self) -> Result<(), store::Error> {
+    pub(super) async fn run(mut self: Box<Self>) -> Result<(), store::Error> {
         loop {
             if let Gathered::Closed = self.gather().await? {
                 return Ok(());
@@ -155,7 +156,8 @@ impl Actor {
     async fn take(&mut self, message: Message) -> Result<(), store::Error> {
         let input = match message {
             Message::Send { sets, fresh, reply } => return self.accept(sets, fresh, reply).await,
-            Message::Arrived { slot, object, room, at } => {
+            Message::Arrived(arrived) => {
+                let Arrived { slot, object, room, at } = *arrived;
                 if !object.sets.is_empty() {
                     self.counting.arrived_at.push(at);
                 }
@@ -166,7 +168,8 @@ impl Actor {
                 drop(room);
                 Input::Arrived { slot, object }
             }
-            Message::SlotOpened(id, spec, objects) => {
+            Message::SlotOpened(opened) => {
+                let (id, spec, objects) = *opened;
                 self.slots.insert(id, objects);
                 Input::SlotOpened(id, spec)
             }
@@ -178,9 +181,9 @@ impl Actor {
             }
             Message::Operate(act, reply) => {
                 self.operators.push(reply);
-                Input::Operator(act)
+                Input::Operator(*act)
             }
-            Message::Redrive(acts, reply) => return self.redrive(acts, reply).await,
+            Message::Redrive(acts, reply) => return Box::pin(self.redrive(acts, reply)).await,
             Message::Stats(reply) => {
                 let _ = reply.send(self.peer.stats());
                 return Ok(());
@@ -318,7 +321,7 @@ impl Actor {
             Output::Transmit(id, object) => {
                 // A slot that is gone has reported itself closed; that news is in the mailbox.
                 if let Some(objects) = self.slots.get(&id) {
-                    let _ = objects.try_send(object);
+                    objects.give(object);
                 }
             }
             Output::ReadOutbox(select) => {

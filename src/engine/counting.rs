@@ -65,7 +65,7 @@ impl Counting {
             metrics.received.add(label, *count);
         }
         if figures.duplicates > 0 {
-            metrics.duplicate.inc_by(figures.duplicates);
+            metrics.duplicate.add(figures.duplicates);
         }
         let retries = figures.retries;
         for (reason, count) in
@@ -79,7 +79,7 @@ impl Counting {
             metrics.ack_latency.observe(time.as_secs_f64());
         }
         if sum.acked > 0 {
-            metrics.acked.inc_by(sum.acked);
+            metrics.acked.add(sum.acked);
         }
         for code in &sum.rejected {
             metrics.rejected.add(code, 1);

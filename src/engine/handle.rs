@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::actor::Message;
+use super::actor::{Arrived, Message};
+use super::place::place;
 use super::settled::Settled;
 use super::slot::Slot;
 use crate::clock::Clock;
@@ -95,11 +96,11 @@ impl Handle {
     pub async fn open_slot(&self, mut spec: SlotSpec, by: Option<Duration>) -> Result<Slot, Stopped> {
         let id = SlotId(self.slots.fetch_add(1, Ordering::Relaxed));
         let closing = self.mailbox.clone().reserve_owned().await.map_err(|_| Stopped)?;
-        let (sender, objects) = mpsc::channel(1);
+        let (giver, objects) = place();
         // From here on a cancelled caller drops the slot, which closes it properly.
         let slot = Slot::new(id, objects, self.mailbox.clone(), closing);
         spec.by = by.map(|by| self.clock.now().mono + by);
-        self.mailbox.send(Message::SlotOpened(id, spec, sender)).await.map_err(|_| Stopped)?;
+        self.mailbox.send(Message::SlotOpened(Box::new((id, spec, giver)))).await.map_err(|_| Stopped)?;
         Ok(slot)
     }
 
@@ -125,13 +126,14 @@ impl Handle {
         room: ArrivalRoom,
         at: Duration,
     ) -> Result<(), Stopped> {
-        self.mailbox.send(Message::Arrived { slot, object, room, at }).await.map_err(|_| Stopped)
+        let arrived = Arrived { slot, object, room, at };
+        self.mailbox.send(Message::Arrived(Box::new(arrived))).await.map_err(|_| Stopped)
     }
 
     /// Pauses or resumes sending; durable when it returns.
     pub async fn operate(&self, act: Act) -> Result<(), Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.send(Message::Operate(act, reply)).await.map_err(|_| Stopped)?;
+        self.mailbox.send(Message::Operate(Box::new(act), reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 

@@ -10,6 +10,7 @@ mod handle;
 mod inbox;
 mod inspect;
 mod partner;
+mod place;
 mod pool;
 mod recent;
 mod redrive;

@@ -1,11 +1,10 @@
 //! What a transport needs to know of one partner: how to reach its actor, how to judge what it sends, how it fares.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
 
 use super::bucket::Bucket;
 use super::handle::{ArrivalRoom, Handle, Stopped};
@@ -34,7 +33,7 @@ pub struct Partner {
     inspector: ArcSwap<Inspector>,
     /// It is no partner of ours any more.
     retired: AtomicBool,
-    link: watch::Sender<Link>,
+    link: Mutex<Link>,
     /// Of lines about connections that it opens.
     restraint: Mutex<Restraint>,
 }
@@ -87,7 +86,7 @@ impl Partner {
     /// A partner whose actor is started when it is first needed.
     pub fn new(name: Arc<str>, id: PeerId, supervisor: Arc<Supervisor>, inspector: Inspector) -> Self {
         let metrics = supervisor.metrics().peer(&name);
-        let link = watch::Sender::new(Link { since: supervisor.clock().now().wall, ..Link::default() });
+        let link = Mutex::new(Link { since: supervisor.clock().now().wall, ..Link::default() });
         Self {
             name,
             id,
@@ -144,12 +143,16 @@ impl Partner {
 
     /// How the connection stands.
     pub fn link(&self) -> Link {
-        self.link.borrow().clone()
+        self.locked().clone()
     }
 
     /// Notes a change of the connection.
     pub fn update_link(&self, change: impl FnOnce(&mut Link)) {
-        self.link.send_modify(|link| self.change(link, change));
+        self.change(&mut self.locked(), change);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(&self, link: &mut Link, change: impl FnOnce(&mut Link) -> T) -> T {
@@ -185,12 +188,10 @@ impl Partner {
 
     /// Counts one more WebSocket connection, unless there are `max` already.
     pub fn seat_among(self: &Arc<Self>, max: usize) -> Option<Seat> {
-        let taken = self.link.send_if_modified(|link| {
-            self.change(link, |link| {
-                let free = link.sockets < max;
-                link.sockets += usize::from(free);
-                free
-            })
+        let taken = self.change(&mut self.locked(), |link| {
+            let free = link.sockets < max;
+            link.sockets += usize::from(free);
+            free
         });
         taken.then(|| Seat(Arc::clone(self)))
     }

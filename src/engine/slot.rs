@@ -3,6 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::actor::Message;
+use super::place::Taker;
 use crate::peer::{Ending, SlotId, Transmission};
 
 /// An open slot. Dropping it unfinished reports it lost, so an exchange cannot be forgotten: not by an error, not by a
@@ -10,7 +11,7 @@ use crate::peer::{Ending, SlotId, Transmission};
 #[derive(Debug)]
 pub struct Slot {
     id: SlotId,
-    objects: mpsc::Receiver<Transmission>,
+    objects: Taker<Transmission>,
     mailbox: mpsc::Sender<Message>,
     /// A place in the mailbox, kept from the beginning, because `drop` cannot wait for one.
     closing: Option<mpsc::OwnedPermit<Message>>,
@@ -19,7 +20,7 @@ pub struct Slot {
 impl Slot {
     pub(super) fn new(
         id: SlotId,
-        objects: mpsc::Receiver<Transmission>,
+        objects: Taker<Transmission>,
         mailbox: mpsc::Sender<Message>,
         closing: mpsc::OwnedPermit<Message>,
     ) -> Self {
@@ -33,7 +34,7 @@ impl Slot {
 
     /// The next object to send; `None` when the peer's actor has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<Transmission> {
-        self.objects.recv().await
+        self.objects.take().await
     }
 
     /// The last object has left; the next may follow. Waits while the peer's mailbox is full.

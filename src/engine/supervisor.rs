@@ -230,7 +230,7 @@ impl Supervisor {
         debug!(peer = %name, queued = saved.counts.queued, paused = saved.paused, "conversation opened");
         let seed = u64::from(id.0) ^ self.clock.now().wall.0;
         let counting = Counting::new(self.config.metrics.peer(&name), self.recent(id));
-        let actor = Actor {
+        let actor = Box::new(Actor {
             id,
             name,
             peer: Peer::recover(Arc::clone(&self.config.peer), &saved, seed),
@@ -250,7 +250,7 @@ impl Supervisor {
             wake: Some(Duration::ZERO),
             restraints: Restraints::default(),
             counting,
-        };
+        });
         actor.run().await
     }
 }

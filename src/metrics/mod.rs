@@ -4,20 +4,22 @@
 //! this program (`&'static str`) or the names that the operator gave to peers, so that no partner can make a series:
 //! never a jti, a kid, a subject, a URL, or a code of a partner's own. Counters begin at zero with the process.
 
+mod count;
 mod families;
 mod peer;
+mod peers;
 mod process;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding;
 use prometheus_client::registry::Registry;
 
+pub use count::{Count, Histogram, Sparse, Split};
 use families::Families;
-pub use peer::{Figures, Gauges, PeerMetrics, STATES, Split, Transport};
+pub use peer::{Figures, Gauges, PeerMetrics, STATES, Transport};
 
 /// The text formats of an exposition.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,7 +37,6 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     families: Families,
-    peers: Mutex<HashMap<Arc<str>, Weak<PeerMetrics>>>,
 }
 
 impl Format {
@@ -61,46 +62,29 @@ impl Metrics {
         let mut registry = Registry::default();
         let families = Families::register(&mut registry);
         registry.register_collector(Box::new(process::Process));
-        Self(Arc::new(Inner { registry, families, peers: Mutex::default() }))
+        Self(Arc::new(Inner { registry, families }))
     }
 
     /// What is counted of one peer. Its series are there from now on, so that the first event is a step from zero, and
     /// until the last handle is dropped.
     pub fn peer(&self, name: &str) -> Arc<PeerMetrics> {
-        let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peer) = peers.get(name).and_then(Weak::upgrade) {
-            return peer;
-        }
-        let name: Arc<str> = name.into();
-        let peer = Arc::new(PeerMetrics::new(&name, self.clone(), &self.0.families));
-        peers.insert(name, Arc::downgrade(&peer));
-        peer
-    }
-
-    /// Called when the last handle is gone: its series end, unless the name has come back meanwhile.
-    fn forget(&self, peer: &PeerMetrics) {
-        let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.get(peer.name()).is_none_or(|handle| handle.strong_count() == 0) {
-            peers.remove(peer.name());
-            peer.remove_from(&self.0.families);
-        }
+        self.0.families.peers.of(name)
     }
 
     /// A transaction of the store was made durable, or failed: how long it took, and about how many writes were in it.
     pub fn committed(&self, took: Duration, writes: usize) {
-        self.0.families.commit.observe(took.as_secs_f64());
-        self.0.families.batch.observe(writes as f64);
+        self.0.families.whole.commit.observe(took.as_secs_f64());
+        self.0.families.whole.batch.observe(writes as f64);
     }
 
     /// A SET was signed.
     pub fn signed(&self, algorithm: &'static str, took: Duration) {
-        let labels = vec![("alg", algorithm.to_owned())];
-        self.0.families.sign.get_or_create(&labels).observe(took.as_secs_f64());
+        self.0.families.whole.signed(algorithm, took.as_secs_f64());
     }
 
     /// A received SET was verified, or refused.
     pub fn verified(&self, took: Duration) {
-        self.0.families.verify.observe(took.as_secs_f64());
+        self.0.families.whole.verify.observe(took.as_secs_f64());
     }
 
     /// A request was answered. The route is one of ours, however the path was written.
@@ -155,58 +139,13 @@ impl fmt::Debug for Metrics {
 
 /// The word for how something went.
 fn outcome(well: bool) -> &'static str {
-    if well { "ok" } else { "failed" }
+    let [ok, failed] = OUTCOMES;
+    if well { ok } else { failed }
 }
+
+const OUTCOMES: [&str; 2] = ["ok", "failed"];
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn exposed(metrics: &Metrics) -> String {
-        metrics.expose(Format::OpenMetrics).unwrap()
-    }
-
-    #[test]
-    fn a_peers_series_are_there_from_the_beginning_and_end_with_it() {
-        let metrics = Metrics::new();
-        let peer = metrics.peer("globex");
-        peer.rejected.add("invalid_key", 2);
-        let text = exposed(&metrics);
-        assert!(text.contains("pushpull_sets_acked_total{peer=\"globex\"} 0\n"), "{text}");
-        assert!(text.contains("pushpull_sets_rejected_total{peer=\"globex\",code=\"invalid_key\"} 2\n"), "{text}");
-        peer.set_gauges(&Gauges::default());
-        drop(peer);
-        assert!(!exposed(&metrics).contains("globex"), "{}", exposed(&metrics));
-    }
-
-    #[test]
-    fn a_peer_that_is_replaced_keeps_its_series() {
-        let metrics = Metrics::new();
-        let (first, second) = (metrics.peer("globex"), metrics.peer("globex"));
-        first.acked.inc_by(3);
-        drop(first);
-        second.acked.inc_by(4);
-        assert!(exposed(&metrics).contains("pushpull_sets_acked_total{peer=\"globex\"} 7\n"));
-    }
-
-    #[test]
-    fn methods_that_nobody_knows_are_one() {
-        let metrics = Metrics::new();
-        for method in ["GET", "BREW", "CANARY"] {
-            metrics.answered("/pushpull", method, 405, Duration::ZERO);
-        }
-        let text = exposed(&metrics);
-        assert!(!text.contains("BREW") && text.contains("method=\"other\""), "{text}");
-    }
-
-    #[test]
-    fn openmetrics_is_for_those_who_name_it() {
-        let scraper = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
-        assert_eq!(Format::wanted(scraper), Format::OpenMetrics);
-        for other in ["", "*/*", "text/plain", "text/html, application/json"] {
-            assert_eq!(Format::wanted(other), Format::Prometheus, "{other}");
-        }
-    }
-}
+mod tests;

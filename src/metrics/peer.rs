@@ -1,13 +1,14 @@
-//! What is counted of one peer: handles that are made when it is added, so that counting needs no look-up.
+//! What is counted of one peer. The numbers stand in it, next to each other: counting finds them without a look-up, and a
+//! partner that says nothing costs about a kilobyte.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::histogram::Histogram;
-
-use super::families::{Counters, Families, Labels};
-use super::{Metrics, outcome};
+use super::count::{Count, Histogram, Sparse, Split, Spread};
+use super::families::{LONG, USUAL};
+use super::peers::{Peers, Series};
+use super::{OUTCOMES, outcome};
 
 /// By what Communication Objects travel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,47 +26,47 @@ pub const STATES: [&str; 4] = ["up", "connecting", "down", "paused"];
 #[derive(Debug)]
 pub struct PeerMetrics {
     name: Arc<str>,
-    metrics: Metrics,
+    peers: Arc<Peers>,
     /// By event type.
-    pub accepted: Split,
+    pub accepted: Sparse,
     /// Acknowledged by the partner.
-    pub acked: Counter,
+    pub acked: Count,
     /// By the code of the partner's setErr.
-    pub rejected: Split,
+    pub rejected: Split<8>,
     /// By event type.
-    pub received: Split,
+    pub received: Sparse,
     /// By the code of our setErr.
-    pub invalid: Split,
+    pub invalid: Split<8>,
     /// Answered again.
-    pub duplicate: Counter,
+    pub duplicate: Count,
     /// By cause.
-    pub dead: Split,
+    pub dead: Split<2>,
     /// By what had become of them before.
-    pub retries: Split,
+    pub retries: Split<3>,
     /// WebSockets that we opened after the first.
-    pub reconnects: Counter,
-    closes: Split,
-    sent: [Counter; 2],
-    sent_bytes: [Counter; 2],
-    received_bytes: [Counter; 2],
-    verifications: Mutex<Vec<(Labels, Counter)>>,
-    verification_family: Counters,
-    jwks_fetches: Split,
+    pub reconnects: Count,
+    pub(super) closes: Split<14>,
+    pub(super) sent: [Count; 2],
+    pub(super) sent_bytes: [Count; 2],
+    pub(super) received_bytes: [Count; 2],
+    verifications: [Count; 4],
+    pub(super) jwks_fetches: Split<2>,
     /// From acceptance to ack.
-    pub delivery: Histogram,
+    pub delivery: Histogram<13>,
     /// From transmission to verdict.
-    pub ack_latency: Histogram,
+    pub ack_latency: Histogram<12>,
     /// From arrival to durable verdicts.
-    pub receive: Histogram,
+    pub receive: Histogram<12>,
+    /// Nobody may ever scrape.
+    shown: Mutex<Option<Box<Shown>>>,
 }
 
-/// One peer's counters that differ in one more label. Its values are words of this program.
-#[derive(Debug)]
-pub struct Split {
-    family: Counters,
-    peer: Arc<str>,
-    label: &'static str,
-    made: Mutex<Vec<(&'static str, Counter)>>,
+/// What somebody who scraped was told last.
+#[derive(Clone, Debug)]
+struct Shown {
+    /// With what was told before in place of what was not told in time.
+    gauges: Gauges,
+    responsive: bool,
 }
 
 /// What is asked for when somebody scrapes.
@@ -110,95 +111,43 @@ impl Transport {
     }
 }
 
-impl Split {
-    fn new(family: &Counters, peer: &Arc<str>, label: &'static str, values: &[&'static str]) -> Self {
-        let split = Self { family: family.clone(), peer: Arc::clone(peer), label, made: Mutex::default() };
-        for value in values {
-            split.add(value, 0);
-        }
-        split
-    }
-
-    /// Counts `count` more of this value.
-    pub fn add(&self, value: &'static str, count: u64) {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, counter)) = made.iter().find(|(known, _)| *known == value) {
-            counter.inc_by(count);
-            return;
-        }
-        let counter = self.family.get_or_create_owned(&self.labels(value));
-        counter.inc_by(count);
-        made.push((value, counter));
-    }
-
-    fn labels(&self, value: &str) -> Labels {
-        vec![("peer", self.peer.to_string()), (self.label, value.to_owned())]
-    }
-
-    fn remove(&self) {
-        for (value, _) in self.made.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            self.family.remove(&self.labels(value));
-        }
-    }
-}
-
 impl PeerMetrics {
-    pub(super) fn new(name: &Arc<str>, metrics: Metrics, families: &Families) -> Self {
-        let own = || vec![("peer", name.to_string())];
-        let plain = |family: &Counters| family.get_or_create_owned(&own());
-        let by_transport = |family: &Counters| {
-            [Transport::Http, Transport::Websocket].map(|transport| {
-                family.get_or_create_owned(&vec![
-                    ("peer", name.to_string()),
-                    ("transport", transport.as_str().to_owned()),
-                ])
-            })
-        };
-        let split =
-            |family: &Counters, label: &'static str, values: &[&'static str]| Split::new(family, name, label, values);
-        let this = Self {
-            name: Arc::clone(name),
-            metrics,
-            accepted: split(&families.accepted, "event_type", &[]),
-            acked: plain(&families.acked),
-            rejected: split(&families.rejected, "code", &CODES),
-            received: split(&families.received, "event_type", &[]),
-            invalid: split(&families.invalid, "code", &CODES[..CODES.len() - 1]),
-            duplicate: plain(&families.duplicate),
-            dead: split(&families.dead, "code", &["attempts", "age"]),
-            retries: split(&families.retries, "reason", &["no_answer", "lost", "batch_refused"]),
-            reconnects: plain(&families.reconnects),
-            closes: split(&families.closes, "code", &["none", "1000", "1001"]),
-            sent: by_transport(&families.sent),
-            sent_bytes: by_transport(&families.sent_bytes),
-            received_bytes: by_transport(&families.received_bytes),
-            verifications: Mutex::default(),
-            verification_family: families.verifications.clone(),
-            jwks_fetches: split(&families.jwks_fetches, "outcome", &[outcome(true), outcome(false)]),
-            delivery: families.delivery.get_or_create_owned(&own()),
-            ack_latency: families.ack_latency.get_or_create_owned(&own()),
-            receive: families.receive.get_or_create_owned(&own()),
-        };
-        for outcome in ["acked", "refused", "timed_out"] {
-            this.count_verification("out", outcome, 0);
+    pub(super) fn new(name: Arc<str>, peers: Arc<Peers>) -> Self {
+        Self {
+            name,
+            peers,
+            accepted: Sparse::default(),
+            acked: Count::default(),
+            rejected: Split::new(&CODES, CODES.len()),
+            received: Sparse::default(),
+            // We have no codes of our own.
+            invalid: Split::new(&CODES, CODES.len() - 1),
+            duplicate: Count::default(),
+            dead: Split::new(&["attempts", "age"], 2),
+            retries: Split::new(&["no_answer", "lost", "batch_refused"], 3),
+            reconnects: Count::default(),
+            closes: Split::new(&CLOSE_CODES, 3),
+            sent: Default::default(),
+            sent_bytes: Default::default(),
+            received_bytes: Default::default(),
+            verifications: Default::default(),
+            jwks_fetches: Split::new(&OUTCOMES, 2),
+            delivery: Histogram::new(&LONG),
+            ack_latency: Histogram::new(&USUAL),
+            receive: Histogram::new(&USUAL),
+            shown: Mutex::default(),
         }
-        this.count_verification("in", "acked", 0);
-        this
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
     }
 
     /// An object left: so many SETs and bytes.
     pub fn sent(&self, transport: Transport, sets: usize, bytes: usize) {
-        self.sent[transport as usize].inc_by(sets as u64);
-        self.sent_bytes[transport as usize].inc_by(bytes as u64);
+        self.sent[transport as usize].add(sets as u64);
+        self.sent_bytes[transport as usize].add(bytes as u64);
     }
 
     /// An object came: so many bytes.
     pub fn received_bytes(&self, transport: Transport, bytes: usize) {
-        self.received_bytes[transport as usize].inc_by(bytes as u64);
+        self.received_bytes[transport as usize].add(bytes as u64);
     }
 
     /// A WebSocket ended with this close code, or without one.
@@ -209,17 +158,10 @@ impl PeerMetrics {
 
     /// A verification event of ours (`out`) or of the partner's (`in`) ended so.
     pub fn verification(&self, direction: &'static str, outcome: &'static str) {
-        self.count_verification(direction, outcome, 1);
-    }
-
-    fn count_verification(&self, direction: &'static str, outcome: &'static str, count: u64) {
-        let labels =
-            vec![("peer", self.name.to_string()), ("direction", direction.to_owned()), ("outcome", outcome.to_owned())];
-        let counter = self.verification_family.get_or_create_owned(&labels);
-        counter.inc_by(count);
-        let mut made = self.verifications.lock().unwrap_or_else(PoisonError::into_inner);
-        if !made.iter().any(|(known, _)| *known == labels) {
-            made.push((labels, counter));
+        let counted = VERIFICATIONS.iter().zip(&self.verifications).find(|(known, _)| **known == (direction, outcome));
+        debug_assert!(counted.is_some(), "{direction} {outcome}");
+        if let Some((_, count)) = counted {
+            count.add(1);
         }
     }
 
@@ -230,81 +172,75 @@ impl PeerMetrics {
 
     /// Sets what is asked for when somebody scrapes. Figures that were not told in time stay as they were.
     pub fn set_gauges(&self, gauges: &Gauges) {
-        let families = &self.metrics.0.families;
-        let own = vec![("peer", self.name.to_string())];
-        let set = |family: &super::families::GaugeFamily, value: f64| {
-            family.get_or_create(&own).set(value);
-        };
-        set(&families.responsive, f64::from(u8::from(gauges.figures.is_some())));
-        if let Some(figures) = &gauges.figures {
-            set(&families.queue, figures.queued as f64);
-            set(&families.oldest, figures.oldest.as_secs_f64());
-            set(&families.in_flight, figures.in_flight as f64);
-            set(&families.pending_acks, figures.owed as f64);
-            set(&families.dead_letters, figures.dead_letters as f64);
-        }
-        set(&families.connected, gauges.connected_at);
-        set(&families.last_ack, gauges.last_ack_at);
-        set(&families.sockets, gauges.sockets as f64);
-        if let Some(age) = gauges.jwks_age {
-            set(&families.jwks_age, age.as_secs_f64());
-        }
-        for (direction, current) in ["out", "in"].into_iter().zip(gauges.state) {
-            for state in STATES {
-                let labels = self.state_labels(direction, state);
-                families.state.get_or_create(&labels).set(f64::from(u8::from(state == current)));
-            }
-        }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = shown.take().map(|before| before.gauges).unwrap_or_default();
+        let figures = gauges.figures.or(before.figures);
+        let jwks_age = gauges.jwks_age.or(before.jwks_age);
+        let responsive = gauges.figures.is_some();
+        *shown = Some(Box::new(Shown { gauges: Gauges { figures, jwks_age, ..gauges.clone() }, responsive }));
     }
 
-    fn state_labels(&self, direction: &str, state: &str) -> Labels {
-        vec![("peer", self.name.to_string()), ("direction", direction.to_owned()), ("state", state.to_owned())]
+    /// A counter with no further label.
+    pub(super) fn tell_count(&self, count: &Count, series: &mut dyn Series) -> fmt::Result {
+        series.counter(&[("peer", &self.name)], count.get())
     }
 
-    pub(super) fn remove_from(&self, families: &Families) {
-        let own = vec![("peer", self.name.to_string())];
-        for family in [&families.acked, &families.duplicate, &families.reconnects] {
-            family.remove(&own);
-        }
-        for family in [&families.delivery, &families.ack_latency, &families.receive] {
-            family.remove(&own);
-        }
-        for family in families.plain_gauges() {
-            family.remove(&own);
-        }
-        for split in [
-            &self.accepted,
-            &self.rejected,
-            &self.received,
-            &self.invalid,
-            &self.dead,
-            &self.retries,
-            &self.closes,
-            &self.jwks_fetches,
-        ] {
-            split.remove();
-        }
-        for transport in [Transport::Http, Transport::Websocket] {
-            let labels = vec![("peer", self.name.to_string()), ("transport", transport.as_str().to_owned())];
-            for family in [&families.sent, &families.sent_bytes, &families.received_bytes] {
-                family.remove(&labels);
-            }
-        }
-        for (labels, _) in self.verifications.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            families.verifications.remove(labels);
-        }
-        for direction in ["out", "in"] {
+    /// A counter with one further label.
+    pub(super) fn tell_counts(
+        &self,
+        label: &str,
+        counts: impl IntoIterator<Item = (&'static str, u64)>,
+        series: &mut dyn Series,
+    ) -> fmt::Result {
+        let mut counts = counts.into_iter();
+        counts.try_for_each(|(word, count)| series.counter(&[("peer", &self.name), (label, word)], count))
+    }
+
+    pub(super) fn tell_by_transport(&self, counts: &[Count; 2], series: &mut dyn Series) -> fmt::Result {
+        let of = |transport: Transport| (transport.as_str(), counts[transport as usize].get());
+        self.tell_counts("transport", [Transport::Http, Transport::Websocket].map(of), series)
+    }
+
+    pub(super) fn tell_verifications(&self, series: &mut dyn Series) -> fmt::Result {
+        VERIFICATIONS.iter().zip(&self.verifications).try_for_each(|((direction, outcome), count)| {
+            series.counter(&[("peer", &self.name), ("direction", direction), ("outcome", outcome)], count.get())
+        })
+    }
+
+    pub(super) fn tell_spread(&self, spread: Spread, series: &mut dyn Series) -> fmt::Result {
+        series.histogram(&[("peer", &self.name)], spread)
+    }
+
+    /// A gauge, once somebody has scraped and the figure was told.
+    pub(super) fn tell_gauge(&self, figure: fn(&Gauges) -> Option<f64>, series: &mut dyn Series) -> fmt::Result {
+        let value = self.shown(|shown| figure(&shown.gauges)).flatten();
+        value.map_or(Ok(()), |value| series.gauge(&[("peer", &self.name)], value))
+    }
+
+    pub(super) fn tell_responsive(&self, series: &mut dyn Series) -> fmt::Result {
+        let value = self.shown(|shown| f64::from(u8::from(shown.responsive)));
+        value.map_or(Ok(()), |value| series.gauge(&[("peer", &self.name)], value))
+    }
+
+    pub(super) fn tell_state(&self, series: &mut dyn Series) -> fmt::Result {
+        let Some(current) = self.shown(|shown| shown.gauges.state) else { return Ok(()) };
+        for (direction, current) in ["out", "in"].into_iter().zip(current) {
             for state in STATES {
-                families.state.remove(&self.state_labels(direction, state));
+                let labels = [("peer", &*self.name), ("direction", direction), ("state", state)];
+                series.gauge(&labels, f64::from(u8::from(state == current)))?;
             }
         }
+        Ok(())
+    }
+
+    fn shown<T>(&self, read: impl FnOnce(&Shown) -> T) -> Option<T> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).as_deref().map(read)
     }
 }
 
 impl Drop for PeerMetrics {
     fn drop(&mut self) {
-        let metrics = self.metrics.clone();
-        metrics.forget(self);
+        self.peers.forget(&self.name);
     }
 }
 
@@ -320,6 +256,9 @@ const CODES: [&str; 8] = [
     "other",
 ];
 
-/// Close codes of RFC 6455 that either side can mean.
-const CLOSE_CODES: [&str; 12] =
-    ["1000", "1001", "1002", "1003", "1005", "1006", "1007", "1008", "1009", "1011", "1012", "1013"];
+/// Close codes of RFC 6455 that either side can mean, and what stands for there being none, or another.
+const CLOSE_CODES: [&str; 14] =
+    ["none", "1000", "1001", "1002", "1003", "1005", "1006", "1007", "1008", "1009", "1011", "1012", "1013", "other"];
+
+/// Directions and outcomes of verification events.
+const VERIFICATIONS: [(&str, &str); 4] = [("out", "acked"), ("out", "refused"), ("out", "timed_out"), ("in", "acked")];

@@ -112,7 +112,7 @@ async fn keep(
             Ok(socket) => {
                 let since = Instant::now();
                 if std::mem::replace(&mut connected_before, true) {
-                    partner.metrics.reconnects.inc();
+                    partner.metrics.reconnects.add(1);
                 }
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
