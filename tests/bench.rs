@@ -8,7 +8,7 @@ use serde_json::Value;
 #[track_caller]
 fn bench(arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_pushpull"))
-        .args(["bench", "--json", "--warmup", "200ms"])
+        .args(["bench", "--json"])
         .args(arguments)
         .output()
         .expect("the program starts");
@@ -39,7 +39,7 @@ fn accounted(report: &Value, directions: usize) -> u64 {
 fn both_ways_over_a_websocket_with_tls_and_all_stages_cost_something() {
     let folder = tempfile::tempdir().unwrap();
     let svg = folder.path().join("bench.svg");
-    let report = bench(&["--duration", "1s", "--callers", "16", "--svg", svg.to_str().unwrap()]);
+    let report = bench(&["--warmup", "200ms", "--duration", "1s", "--callers", "16", "--svg", svg.to_str().unwrap()]);
     accounted(&report, 2);
     assert!(report["ratio"].as_f64() > Some(0.0) && report["bound"]["sets_per_s"].as_f64() > Some(0.0), "{report}");
     for stage in ["sign", "frame", "store", "verify", "ack", "load", "total"] {
@@ -52,7 +52,7 @@ fn both_ways_over_a_websocket_with_tls_and_all_stages_cost_something() {
 #[test]
 fn over_http_in_plaintext_at_a_fixed_rate_one_way_with_many_partners() {
     let arguments = ["--transport", "http", "--no-tls", "--rate", "200", "--direction", "one", "--partners", "5"];
-    let report = bench(&[&arguments[..], &["--duration", "1s", "--alg", "EdDSA"]].concat());
+    let report = bench(&[&arguments[..], &["--warmup", "200ms", "--duration", "1s", "--alg", "EdDSA"]].concat());
     assert!(accounted(&report, 1) >= 200, "{report}");
 }
 
@@ -76,6 +76,8 @@ fn a_backlog_leaves_in_its_order_and_what_is_left_waits() {
         "20",
         "--direction",
         "one",
+        "--warmup",
+        "200ms",
         "--duration",
         "1s",
         "--restart",
