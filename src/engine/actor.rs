@@ -110,7 +110,8 @@ impl Actor {
             let sum = Counting::sum(&writes, now.wall);
             self.commit(writes).await?;
             // Everything up to here has left no trace outside; from here on it may (R1).
-            self.accepting.clear();
+            // Not what a burst needed, for ever.
+            self.accepting = HashMap::new();
             self.counting.count(sum, &figures, &outputs, self.clock.now().mono);
             for caller in self.callers.drain(..) {
                 let _ = caller.send(Ok(()));
@@ -163,7 +164,7 @@ impl Actor {
                 }
                 let object = self.look_up(object).await?;
                 if planted::is(Bug::SettleWithoutPartner) {
-                    self.settle_anybodys(&object.acks).await?;
+                    Box::pin(self.settle_anybodys(&object.acks)).await?;
                 }
                 drop(room);
                 Input::Arrived { slot, object }
@@ -183,6 +184,7 @@ impl Actor {
                 self.operators.push(reply);
                 Input::Operator(*act)
             }
+            // Boxed, as what is seldom done: the task keeps room for it all the time.
             Message::Redrive(acts, reply) => return Box::pin(self.redrive(acts, reply)).await,
             Message::Stats(reply) => {
                 let _ = reply.send(self.peer.stats());

@@ -144,6 +144,10 @@ impl Inbox {
             }
             self.queue.pop_front();
         }
+        if self.verdicts.is_empty() && self.verdicts.capacity().max(self.queue.capacity()) > KEPT_MAX {
+            // A burst is over.
+            (self.verdicts, self.queue) = (HashMap::new(), VecDeque::new());
+        }
         taken
     }
 
@@ -158,7 +162,11 @@ impl Inbox {
 
     /// Everything said in this step is about to be durable: from now on the store knows it.
     pub(super) fn end_step(&mut self) {
-        self.decided.clear();
+        if self.decided.capacity() > KEPT_MAX {
+            self.decided = HashMap::new()
+        } else {
+            self.decided.clear()
+        }
         self.received = 0;
     }
 
@@ -196,6 +204,9 @@ impl Inbox {
     }
 }
 
+/// Room for so many verdicts is kept while there is none.
+const KEPT_MAX: usize = 64;
+
 fn verdict_bytes(jti: &Jti, verdict: &Verdict) -> usize {
     let own = match verdict {
         Verdict::Acked => 3,
@@ -212,6 +223,8 @@ impl Inbox {
         let bytes: usize = self.verdicts.iter().map(|(jti, verdict)| verdict_bytes(jti, verdict)).sum();
         assert_eq!(self.bytes, bytes, "bytes of verdicts owed");
         assert!(self.queue.iter().all(|jti| self.verdicts.contains_key(jti)), "a verdict is queued and gone");
+        let room = if self.verdicts.is_empty() { self.verdicts.capacity().max(self.queue.capacity()) } else { 0 };
+        assert!(room.max(self.decided.capacity()) <= KEPT_MAX, "room for {room} is kept for nothing");
     }
 }
 

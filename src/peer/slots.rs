@@ -1,15 +1,15 @@
 //! Slots: who may send a Communication Object now, and what left by whom.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::input::{SlotId, SlotSpec, WaitsFor};
 use super::row::Verdict;
 use crate::set::Jti;
 
-/// The open slots, in the order in which they were opened.
+/// The open slots, in the order in which they were opened. There are a few, and mostly one: a tree would keep room for
+/// eleven.
 #[derive(Debug, Default)]
-pub(super) struct Slots(BTreeMap<SlotId, Slot>);
+pub(super) struct Slots(Vec<(SlotId, Slot)>);
 
 /// One open slot.
 #[derive(Debug)]
@@ -75,15 +75,30 @@ impl Slots {
             prune_at: PRUNE_AT,
             verdicts: Vec::new(),
         };
-        self.0.insert(id, slot);
+        if self.0.is_empty() {
+            self.0.reserve_exact(1);
+        }
+        // No two have the same number.
+        let at = self.0.partition_point(|(known, _)| *known < id);
+        self.0.insert(at, (id, slot));
     }
 
     pub(super) fn close(&mut self, id: SlotId) -> Option<Slot> {
-        self.0.remove(&id)
+        let (_, slot) = self.0.remove(self.place(id).ok()?);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+        Some(slot)
     }
 
     pub(super) fn find(&mut self, id: SlotId) -> Option<&mut Slot> {
-        self.0.get_mut(&id)
+        let at = self.place(id).ok()?;
+        self.0.get_mut(at).map(|(_, slot)| slot)
+    }
+
+    /// Where it is.
+    fn place(&self, id: SlotId) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&id, |(known, _)| *known)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -93,7 +108,8 @@ impl Slots {
     /// Whether the partner was heard by this slot after `sent_at`: news of that very moment came before the step that
     /// sent it. False when the slot is gone.
     pub(super) fn heard_since(&self, id: SlotId, sent_at: Duration) -> bool {
-        self.0.get(&id).and_then(|slot| slot.heard_at).is_some_and(|heard| heard > sent_at)
+        let slot = self.place(id).ok().and_then(|at| self.0.get(at));
+        slot.and_then(|(_, slot)| slot.heard_at).is_some_and(|heard| heard > sent_at)
     }
 
     /// Ids of the slots that may send, oldest first; but before all others those whose partner waits for our answers.
@@ -107,11 +123,11 @@ impl Slots {
 
     /// When the next slot has to speak.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.0.values().filter(|slot| slot.in_hand.is_none()).filter_map(|slot| slot.spec.by).min()
+        self.0.iter().filter(|(_, slot)| slot.in_hand.is_none()).filter_map(|(_, slot)| slot.spec.by).min()
     }
 
     /// A verdict has left and is not yet known to have been taken.
     pub(super) fn carry_verdicts(&self) -> bool {
-        self.0.values().any(|slot| !slot.verdicts.is_empty())
+        self.0.iter().any(|(_, slot)| !slot.verdicts.is_empty())
     }
 }

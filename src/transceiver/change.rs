@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::builder::PeerConfig;
+use super::builder::{KeySource, PeerConfig};
 use super::peers::{Entry, Links, Task};
 use super::{Inner, SubmitFault, Transceiver};
 use crate::auth::keyring;
@@ -345,31 +345,34 @@ impl Inner {
     fn start(&self, entry: &Entry, keys: Arc<PartnerKeys<KeySet>>) {
         let partner = &entry.partner;
         let mut links = entry.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.refresh.get_or_insert_with(|| {
-            Task::start(&partner.name, "the refresh of its keys", move |mut stop| {
-                Arc::clone(&keys).run(async move {
-                    let _ = stop.wait_for(|stop| *stop).await;
+        // A file is read again when somebody asks for that, and needs nobody to wait.
+        if matches!(entry.config.keys, KeySource::Url { .. }) {
+            links.refresh.get_or_insert_with(|| {
+                Task::start(&partner.name, "the refresh of its keys", move |mut stop| {
+                    Arc::clone(&keys).run(async move {
+                        let _ = stop.wait_for(|stop| *stop).await;
+                    })
                 })
-            })
-        });
+            });
+        }
         if links.dial.is_none() {
             // What was said of the link before was about another one.
             partner.update_link(|link| (link.trouble, link.socketless, link.exchanged_at) = (None, None, None));
         }
         let Some(dial) = &entry.config.dial else { return };
         links.dial.get_or_insert_with(|| {
-            let dial = pushpull::Dial {
+            let dial = Arc::new(pushpull::Dial {
                 dialer: Arc::clone(&self.dialer),
                 target: dial.target.clone(),
                 pin: dial.pin,
                 token: dial.token.clone(),
                 http_only: dial.http_only,
                 clock: Arc::clone(&self.clock),
-            };
+            });
             let (config, partner) = (self.pushpull.load_full(), Arc::clone(partner));
             let name = Arc::clone(&partner.name);
             Task::start(&name, "dialling", move |stop| {
-                pushpull::dial(dial.clone(), Arc::clone(&partner), Arc::clone(&config), stop)
+                pushpull::dial(Arc::clone(&dial), Arc::clone(&partner), Arc::clone(&config), stop)
             })
         });
     }

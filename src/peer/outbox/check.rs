@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Outbox;
 use super::entry::State;
+use super::{KEPT_MAX, Outbox};
 
 impl Outbox {
     /// Panics unless every counter, timer and queue agrees with the entries.
@@ -24,6 +24,8 @@ impl Outbox {
         assert_eq!(self.waiting, waiting, "SETs waiting");
         assert_eq!(self.timers.len(), self.in_flight + self.waiting, "timers");
         assert_eq!(self.seqs.len(), self.entries.len(), "jtis");
+        let room = [self.seqs.capacity(), self.fresh.capacity(), self.due.capacity(), self.due_unread.capacity()];
+        assert!(!self.entries.is_empty() || room.iter().all(|room| *room <= KEPT_MAX), "{room:?} kept for nothing");
         assert!(self.in_flight <= self.config.window, "the window is exceeded");
         assert!(self.retries_in_flight <= (self.config.window / 2).max(1), "retries exceed their half");
         let [fresh, due, due_unread] =

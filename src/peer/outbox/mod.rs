@@ -256,6 +256,7 @@ impl Outbox {
         let entry = self.entries.remove(&seq)?;
         self.seqs.remove(&entry.jti);
         self.release(&entry);
+        self.shrink();
         Some(entry)
     }
 
@@ -274,6 +275,9 @@ impl Outbox {
 
 /// Rows in one read of the store.
 const READ_MAX: usize = 1024;
+
+/// Room for so many SETs is kept while there is none.
+const KEPT_MAX: usize = 64;
 
 impl Outbox {
     /// Takes retries, or the others, up to `taken_max` in all. False if nothing more may join them.
@@ -359,6 +363,24 @@ impl Outbox {
             }
             if let Some(entry) = self.entries.remove(seq) {
                 self.seqs.remove(&entry.jti);
+            }
+        }
+        self.shrink();
+    }
+
+    /// When nothing is left, gives back what a burst took: else each peer would keep, for ever, the room for the most that
+    /// it ever had to do. To grow it again costs less than the SETs that need it.
+    fn shrink(&mut self) {
+        if !self.entries.is_empty() {
+            return;
+        }
+        if self.seqs.capacity() > KEPT_MAX {
+            self.seqs = HashMap::new();
+        }
+        for queue in [&mut self.fresh, &mut self.due, &mut self.due_unread] {
+            if queue.capacity() > KEPT_MAX {
+                // It names only SETs that have ended.
+                *queue = VecDeque::new();
             }
         }
     }

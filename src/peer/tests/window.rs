@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::end::Opinion;
 use super::link::Mode;
 use super::pair::{Left, Pair, Right, Seed, Side};
-use super::solo::{SPEC, Solo, sets};
+use super::solo::{SPEC, Solo, sets, valid, verdicts};
 use crate::peer::{Config, Ending, Input, SlotSpec};
 
 fn config(window: usize) -> Config {
@@ -37,6 +37,23 @@ fn no_more_bytes_are_under_way_than_the_window_holds() {
     solo.open();
     solo.send(&["jti-1", "jti-2", "jti-3", "jti-4", "jti-5", "jti-6"]);
     assert_eq!(sets(&solo.step()).len(), 4, "each has a hundred bytes");
+}
+
+#[test]
+fn the_room_that_a_burst_took_is_given_back_when_it_is_over() {
+    let mut solo = Solo::new(config(4096));
+    let names: Vec<String> = (0..1000).map(|n| format!("jti-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    solo.send(&names);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()).len(), 1000);
+    let theirs: Vec<String> = names.iter().map(|name| format!("their-{name}")).collect();
+    let theirs: Vec<_> = theirs.iter().map(|name| (name.as_str(), valid())).collect();
+    solo.arrive(None, &theirs, &names, 1000);
+    solo.input(Input::SlotReady(slot));
+    assert_eq!(verdicts(&solo.step()).len(), 1000);
+    // Also sees to what is kept.
+    solo.peer.check();
 }
 
 #[test]

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::{info, warn};
 
+use super::elastic::Elastic;
 use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::codes::Code;
@@ -60,7 +61,7 @@ pub fn upgrade(
         if let Some(count) = told {
             info!(peer = %partner.name, transport = "websocket", count, "link up, the partner dialled");
         }
-        let why = converse(io, seat, config, stop, Some(pass)).await;
+        let why = Box::pin(converse(io, seat, config, stop, Some(pass))).await;
         if told.is_some() {
             info!(peer = %partner.name, transport = "websocket", why, "link down, the partner had dialled");
         }
@@ -70,12 +71,13 @@ pub fn upgrade(
 }
 
 /// The WebSocket on a connection whose handshake is over.
-pub(super) async fn socket<S>(io: S, config: &Config) -> WebSocketStream<Watched<S>>
+pub(super) async fn socket<S>(io: S, config: &Config) -> Elastic<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let watched = Watched::accepted(io, config.silence_max());
-    WebSocketStream::from_raw_socket(watched, Role::Server, Some(websocket::settings(config))).await
+    let settings = Some(websocket::settings(config));
+    Elastic::new(WebSocketStream::from_raw_socket(watched, Role::Server, settings).await, Role::Server)
 }
 
 /// The answer with which a connection becomes a WebSocket.

@@ -11,11 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::{info, warn};
 
+use super::elastic::Elastic;
 use super::experience::{Exchange, Experience};
 use super::initiator::Initiator;
 use super::watched::Watched;
@@ -54,7 +56,7 @@ pub(super) enum Refused {
 }
 
 /// What came of an attempt.
-pub(super) type Opened<S = Stream> = Result<WebSocketStream<Watched<S>>, Refused>;
+pub(super) type Opened<S = Stream> = Result<Elastic<S>, Refused>;
 
 /// A connection that lived this long was a good one: the next attempt comes soon.
 const GOOD: Duration = Duration::from_secs(10);
@@ -72,11 +74,11 @@ const OPENING: Duration = Duration::from_secs(10);
 type Overtaken = JoinSet<(Exchange, Duration)>;
 
 /// Keeps the link until `stop` turns true; exchanges under way are finished.
-pub async fn run(dial: Dial, partner: Arc<Partner>, config: Arc<Config>, stop: watch::Receiver<bool>) {
+pub async fn run(dial: Arc<Dial>, partner: Arc<Partner>, config: Arc<Config>, stop: watch::Receiver<bool>) {
     let seed = dial.clock.now().wall.0 ^ u64::from(partner.id.0);
     let mut experience = Experience::new(seed, config.limits.sets_per_object_max);
     if dial.http_only {
-        if let Some(under_way) = dial.initiator(&partner, &config).run(stop, &mut experience).await {
+        if let Some(under_way) = Box::pin(dial.initiator(&partner, &config).run(stop, &mut experience)).await {
             under_way.await;
         }
         return;
@@ -104,7 +106,8 @@ async fn keep(
         let attempt = match opened.take() {
             Some(opened) => opened,
             None => tokio::select! {
-                opened = dial.open(config) => opened,
+                // Boxed, as all that is only done now and then: the task of a partner is as large as the largest of it.
+                opened = Box::pin(dial.open(config)) => opened,
                 _ = stop.wait_for(|stop| *stop) => return,
             },
         };
@@ -117,7 +120,8 @@ async fn keep(
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
                 info!(peer = %partner.name, transport = "websocket", "link up");
-                let farewell = objects::run(socket, partner.seat(), Arc::clone(config), stop.clone(), None).await;
+                let (seat, settings) = (partner.seat(), Arc::clone(config));
+                let farewell = Box::pin(objects::run(socket, seat, settings, stop.clone(), None)).await;
                 if *stop.borrow() || partner.is_retired() {
                     return;
                 }
@@ -140,7 +144,8 @@ async fn keep(
                     // Something on the way lets them open and then cuts them.
                     broken = 0;
                     socketless(partner, &format!("WebSockets do not last: {}", farewell.why));
-                    opened = dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone()).await;
+                    opened =
+                        Box::pin(dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone())).await;
                     Duration::ZERO
                 }
             }
@@ -155,12 +160,14 @@ async fn keep(
                     () = pausing => {}
                     _ = stop.wait_for(|stop| *stop) => return,
                 }
-                opened = dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone()).await;
+                opened =
+                    Box::pin(dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone())).await;
                 Duration::ZERO
             }
             Err(Refused::Handshake(why)) => {
                 socketless(partner, &why);
-                opened = dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone()).await;
+                opened =
+                    Box::pin(dial.bridge(partner, config, &mut upgrade, experience, overtaken, stop.clone())).await;
                 if !experience.last_failed() {
                     // There was a partner: something that takes connections and resets them is none.
                     reconnect.reset();
@@ -276,7 +283,7 @@ impl Dial {
             Ok(Ok((_, answer))) if answer.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) => {
                 Err(Refused::Handshake("the partner turned on a WebSocket extension that was not asked for".to_owned()))
             }
-            Ok(Ok((socket, _))) => Ok(socket),
+            Ok(Ok((socket, _))) => Ok(Elastic::new(socket, Role::Client)),
             Ok(Err(Error::Http(response))) => {
                 let why = format!("the partner answered {}", response.status().as_u16());
                 Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now())) {

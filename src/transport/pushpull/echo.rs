@@ -10,11 +10,11 @@ use http::{HeaderValue, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::accept::{check, socket, switching};
 use super::dialler::Refused;
+use super::elastic::Elastic;
 use super::websocket::{End, Hearing, Speaking, Wire};
 use super::{Config, Dial, SUBPROTOCOL};
 use crate::clock::Clock;
@@ -49,7 +49,7 @@ pub async fn dial(dial: &Dial, config: Arc<Config>) -> Result<String, String> {
     }
 }
 
-async fn run<S>(socket: WebSocketStream<S>, config: Arc<Config>, clock: Arc<dyn Clock>) -> String
+async fn run<S>(socket: Elastic<S>, config: Arc<Config>, clock: Arc<dyn Clock>) -> String
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

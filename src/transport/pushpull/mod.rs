@@ -5,6 +5,7 @@
 mod accept;
 mod dialler;
 pub mod echo;
+mod elastic;
 mod experience;
 mod frames;
 mod initiator;

@@ -6,10 +6,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::elastic::Elastic;
 use super::websocket::{CLOSING, End, Farewell, Hearing, Speaking, Wire, part, stopped};
 use super::{Config, encode};
 use crate::cpu;
@@ -24,7 +24,7 @@ const INSPECTIONS_MAX: usize = 4;
 /// Runs a connection until either side ends it. `stop` turning true closes it as going away; a `pass` that is revoked,
 /// as not authorised any more.
 pub(super) async fn run<S>(
-    socket: WebSocketStream<S>,
+    socket: Elastic<S>,
     seat: Seat,
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
@@ -79,7 +79,8 @@ impl Hearing for Objects {
 
     async fn hear(&mut self, message: Message) -> Result<(), End> {
         match message {
-            Message::Text(text) => self.arrived(text).await,
+            // Boxed, since an idle connection keeps the room for it, and a message costs far more than that.
+            Message::Text(text) => Box::pin(self.arrived(text)).await,
             _ => Err(End::Ours(CloseCode::Unsupported, "binary message: only text is spoken".to_owned())),
         }
     }

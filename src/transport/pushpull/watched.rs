@@ -67,6 +67,11 @@ impl<S> Watched<S> {
         Self { inner, frames, silence_max, patience, waiting_since: None, until: None, given_up: false }
     }
 
+    /// Whether the last byte that was read ended a message, or a frame between two.
+    pub(super) fn is_between_messages(&self) -> bool {
+        !self.given_up && !self.frames.in_handshake() && !self.frames.in_message()
+    }
+
     /// Waits, but not for ever.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<GivenUp> {
         // Silence is silence, also in the middle of a message.

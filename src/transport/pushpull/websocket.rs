@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt as _, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
 use super::Config;
+use super::elastic::{self, Elastic};
 use super::watched::GivenUp;
 use crate::engine::{Empty, Rate};
 use crate::peer::Ending;
@@ -36,10 +36,10 @@ const OVERLOAD_MAX: Duration = Duration::from_secs(10);
 /// How long the closing handshake may take.
 pub(super) const CLOSING: Duration = Duration::from_secs(2);
 
-/// Buffers and limits of a connection: small while idle, bounded always.
+/// Buffers and limits of a connection: small while idle ([`Elastic`]), bounded always.
 pub(super) fn settings(config: &Config) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(4 << 10)
+        .read_buffer_size(elastic::IDLE_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(2 * config.limits.object_bytes_max + (64 << 10))
         .max_message_size(Some(config.limits.object_bytes_max))
@@ -71,7 +71,8 @@ pub(super) trait Speaking: Send {
 pub(super) struct Wire<S, H> {
     reader: Reader<S, H>,
     writer: Writer<S>,
-    heard: mpsc::Receiver<()>,
+    /// Told by the reader to the writer: the partner was heard.
+    heard: Notify,
 }
 
 impl<S, H> Wire<S, H>
@@ -80,24 +81,23 @@ where
     H: Hearing,
 {
     pub(super) fn new(
-        socket: WebSocketStream<S>,
+        socket: Elastic<S>,
         hearing: H,
         config: Arc<Config>,
         stop: watch::Receiver<bool>,
         pass: Option<Pass>,
     ) -> Self {
         let (sink, stream) = socket.split();
-        let (alive, heard) = mpsc::channel(1);
-        let reader = Reader { stream, hearing, config: Arc::clone(&config), alive, pass: pass.clone() };
-        Self { reader, writer: Writer { sink, config, stop, pass }, heard }
+        let reader = Reader { stream, hearing, config: Arc::clone(&config), pass: pass.clone() };
+        Self { reader, writer: Writer { sink, config, stop, pass }, heard: Notify::new() }
     }
 
     /// Hears and speaks until either side ends it. `stop` turning true closes it as going away; a `pass` that is revoked,
     /// as not authorised any more.
     pub(super) async fn converse(&mut self, speaking: &mut impl Speaking) -> End {
-        let writing = self.writer.run(speaking, &mut self.heard);
+        let writing = self.writer.run(speaking, &self.heard);
         tokio::select! {
-            end = self.reader.run() => end,
+            end = self.reader.run(&self.heard) => end,
             end = writing => end,
         }
     }
@@ -154,11 +154,9 @@ impl End {
 }
 
 struct Reader<S, H> {
-    stream: SplitStream<WebSocketStream<S>>,
+    stream: SplitStream<Elastic<S>>,
     hearing: H,
     config: Arc<Config>,
-    /// Tells the writer that the partner was heard.
-    alive: mpsc::Sender<()>,
     pass: Option<Pass>,
 }
 
@@ -167,7 +165,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Hearing,
 {
-    async fn run(&mut self) -> End {
+    async fn run(&mut self, heard: &Notify) -> End {
         loop {
             // How long that may take is watched below: here a message that keeps coming looks like silence.
             let message = tokio::select! {
@@ -181,7 +179,7 @@ where
                 Some(Err(error)) => return blame(error),
                 Some(Ok(message)) => message,
             };
-            let _ = self.alive.try_send(());
+            heard.notify_one();
             if let Err(end) = self.pay().await {
                 return end;
             }
@@ -212,7 +210,7 @@ where
 }
 
 struct Writer<S> {
-    sink: SplitSink<WebSocketStream<S>, Message>,
+    sink: SplitSink<Elastic<S>, Message>,
     config: Arc<Config>,
     stop: watch::Receiver<bool>,
     pass: Option<Pass>,
@@ -222,7 +220,7 @@ impl<S> Writer<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    async fn run(&mut self, speaking: &mut impl Speaking, heard: &mut mpsc::Receiver<()>) -> End {
+    async fn run(&mut self, speaking: &mut impl Speaking, heard: &Notify) -> End {
         let mut ping = tokio::time::interval_at(Instant::now() + self.config.ping_interval, self.config.ping_interval);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut stop, mut pass) = (self.stop.clone(), self.pass.clone());
@@ -233,7 +231,7 @@ where
                     Some(Err(end)) => return end,
                     Some(Ok(message)) => message,
                 },
-                Some(()) = heard.recv() => {
+                () = heard.notified() => {
                     speaking.alive();
                     continue;
                 }
@@ -249,7 +247,7 @@ where
                 Ok(Err(error)) => return blame(error),
                 Ok(Ok(())) if speaks => {
                     // What was heard while it left says nothing about it.
-                    if heard.try_recv().is_ok() {
+                    if heard.notified().now_or_never().is_some() {
                         speaking.alive();
                     }
                     speaking.left(length).await;
@@ -287,7 +285,7 @@ async fn expelled(pass: &mut Option<Pass>) {
 }
 
 /// Says good-bye as far as the other side still listens (RFC 6455 §7.1.1).
-pub(super) async fn part<S>(mut socket: WebSocketStream<S>, end: &End) -> Result<(), Error>
+pub(super) async fn part<S>(mut socket: Elastic<S>, end: &End) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -302,9 +300,11 @@ where
         End::Theirs(None, _) => return SinkExt::close(&mut socket).await,
     }
     // To close with unread bytes would reset the connection, and our close frame might be lost with its reason.
-    let stream = socket.get_mut();
+    let Some(mut stream) = socket.into_inner() else { return Ok(()) };
     stream.shutdown().await?;
-    while stream.read(&mut [0; 4096]).await? > 0 {}
+    // Not in the future, which lasts as long as the connection.
+    let mut discarded = vec![0; 4096];
+    while stream.read(&mut discarded).await? > 0 {}
     Ok(())
 }
 
@@ -351,19 +351,23 @@ fn blame(error: Error) -> End {
 #[cfg(test)]
 mod tests {
     use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+    use crate::transport::pushpull::watched::Watched;
 
     const MIB: usize = 1 << 20;
 
     /// Both ends of one connection; the first takes messages of 1 MiB at most.
-    async fn ends() -> (WebSocketStream<TcpStream>, WebSocketStream<TcpStream>) {
+    async fn ends() -> (Elastic<TcpStream>, WebSocketStream<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let narrow = WebSocketConfig::default().max_message_size(Some(MIB)).max_frame_size(Some(MIB));
+        let accepted = Watched::accepted(accepted, Duration::from_secs(60));
         let ours = WebSocketStream::from_raw_socket(accepted, Role::Server, Some(narrow)).await;
+        let ours = Elastic::new(ours, Role::Server);
         (ours, WebSocketStream::from_raw_socket(dialled, Role::Client, None).await)
     }
 
@@ -458,7 +462,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_heard_while_a_message_leaves_is_told_before_it_has_left() {
         let (here, there) = tokio::io::duplex(256);
-        let ours = WebSocketStream::from_raw_socket(here, Role::Server, None).await;
+        let here = Watched::accepted(here, Duration::from_secs(60));
+        let ours = Elastic::new(WebSocketStream::from_raw_socket(here, Role::Server, None).await, Role::Server);
         let mut theirs = WebSocketStream::from_raw_socket(there, Role::Client, None).await;
         let told = Arc::new(std::sync::Mutex::new(Vec::new()));
         let (_running, stop) = watch::channel(false);
