@@ -25,9 +25,12 @@ impl Peer {
     pub(super) fn save(&self, conn: &Connection, id: PeerId) -> Result<(), Error> {
         let [paused, next_seq, queued, acked, refused, dead, received, rejected, dead_letters] = self.numbers();
         conn.prepare_cached(
-            "INSERT OR REPLACE INTO peer
+            // A name never changes: what is not replaced leaves the index of names as it is, and its page out of the log.
+            "INSERT INTO peer
              (id, name, paused, next_seq, queued, acked, refused, dead, received, rejected, checksum, dead_letters)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT (id) DO UPDATE SET paused = ?3, next_seq = ?4, queued = ?5, acked = ?6, refused = ?7,
+             dead = ?8, received = ?9, rejected = ?10, checksum = ?11, dead_letters = ?12",
         )?
         .execute((
             id.0,
@@ -99,7 +102,8 @@ impl Position {
     pub(super) fn save(self, conn: &Connection, name: &str) -> Result<(), Error> {
         let (confirmed, handed) = (int(self.confirmed), int(self.handed));
         conn.prepare_cached(
-            "INSERT OR REPLACE INTO consumer (name, confirmed, handed, checksum) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO consumer (name, confirmed, handed, checksum) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (name) DO UPDATE SET confirmed = ?2, handed = ?3, checksum = ?4",
         )?
         .execute((name, confirmed, handed, self.checksum(name)))?;
         Ok(())

@@ -2,8 +2,9 @@
 //! since it is filled and emptied as long as the process lives: the holes that megabytes leave stay with the allocator.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
-use super::{Key, entry};
+use super::{Hashed, Key, entry};
 use crate::peer::Remembered;
 use crate::store::sqlite::rows::Cursor;
 
@@ -21,11 +22,15 @@ const PARTS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Tail {
     /// By key, evenly: where its newest entry begins.
-    parts: Vec<HashMap<Key, Place>>,
+    parts: Vec<Part>,
     pieces: Vec<Vec<u8>>,
     /// In all pieces.
     bytes: usize,
+    /// Keys in all parts.
+    len: usize,
 }
+
+type Part = HashMap<Key, Place, BuildHasherDefault<Hashed>>;
 
 /// The number of a piece in the upper half, and a place in it in the lower one.
 type Place = u32;
@@ -33,15 +38,15 @@ type Place = u32;
 impl Default for Tail {
     /// For the entries of one transaction.
     fn default() -> Self {
-        Self { parts: vec![HashMap::new()], pieces: Vec::new(), bytes: 0 }
+        Self { parts: vec![Part::default()], pieces: Vec::new(), bytes: 0, len: 0 }
     }
 }
 
 impl Tail {
     /// An empty one with room for so many entries, so that it need not be rebuilt while it fills.
     pub(super) fn with_capacity(entries: usize) -> Self {
-        let part = || HashMap::with_capacity(entries.div_ceil(PARTS));
-        Self { parts: std::iter::repeat_with(part).take(PARTS).collect(), pieces: Vec::new(), bytes: 0 }
+        let part = || Part::with_capacity_and_hasher(entries.div_ceil(PARTS), BuildHasherDefault::default());
+        Self { parts: std::iter::repeat_with(part).take(PARTS).collect(), pieces: Vec::new(), bytes: 0, len: 0 }
     }
 
     pub(crate) fn insert(&mut self, key: Key, remembered: &Remembered) {
@@ -77,12 +82,12 @@ impl Tail {
 
     /// The keys that begin with this byte, in no order; of one with [`PARTS`] parts.
     pub(super) fn keys(&self, first: u8) -> impl Iterator<Item = Key> {
-        self.parts.get(usize::from(first)).into_iter().flat_map(HashMap::keys).copied()
+        self.parts.get(usize::from(first)).into_iter().flat_map(Part::keys).copied()
     }
 
     /// How many keys it knows.
     pub(crate) fn len(&self) -> usize {
-        self.parts.iter().map(HashMap::len).sum()
+        self.len
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -123,7 +128,7 @@ impl Tail {
         self.bytes += piece.len() - begin;
         let part = self.part(key);
         if let Some(part) = self.parts.get_mut(part) {
-            part.insert(key, place);
+            self.len += usize::from(part.insert(key, place).is_none());
         }
     }
 }

@@ -70,8 +70,11 @@ impl Upkeep {
             return Ok(());
         }
         let id = self.log_last + 1;
+        // With room for the checksum.
+        let mut entries = Vec::with_capacity(fresh.pieces().iter().map(Vec::len).sum::<usize>() + 4);
+        fresh.pieces().iter().for_each(|piece| entries.extend_from_slice(piece));
         conn.prepare_cached("INSERT INTO memory_log (id, entries) VALUES (?1, ?2)")?
-            .execute((id, seal(Table::MemoryLog, id, fresh.pieces().concat())))?;
+            .execute((id, seal(Table::MemoryLog, id, entries)))?;
         self.staged.log_last = Some(id);
         self.staged.logged = fresh;
         Ok(())
