@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::kept::{Ends, Kept, Peer, Position, added};
-use super::rows::{PEER_MAX, SEQ_MAX, Table, encode_inbox, encode_outbox, int, outbox_key, seal, seal_attempts};
+use super::bundle::Bundle;
+use super::kept::{Ends, Kept, Peer, Position, added, damaged};
+use super::queue::{Queue, Spot};
+use super::rows::{PEER_MAX, SEQ_MAX, Table, int, outbox_key, put_inbox, row_bytes, seal, seal_attempts};
 use super::seen::{Key, Tail, Upkeep};
 use super::shared::Shared;
 use crate::peer::{Direction, InboxRow, OutboxRow, Outcome, PeerId, Remembered, Saved, Write};
@@ -19,6 +21,9 @@ pub(super) struct Batch<'w> {
     pub(super) shared: &'w Shared,
     kept: &'w Kept,
     pub(super) effects: Effects,
+    queue: Queue,
+    /// Received, and in no row yet.
+    arrived: Bundle,
     /// New memory of jtis, not yet logged.
     fresh: Tail,
 }
@@ -38,7 +43,8 @@ pub(super) struct Effects {
 impl<'w> Batch<'w> {
     pub(super) fn new(conn: &'w Connection, shared: &'w Shared, kept: &'w Kept) -> Self {
         let effects = Effects { ends: kept.ends, ..Effects::default() };
-        Self { conn, shared, kept, effects, fresh: Tail::default() }
+        let (queue, arrived, fresh) = (Queue::default(), Bundle::default(), Tail::default());
+        Self { conn, shared, kept, effects, queue, arrived, fresh }
     }
 
     /// What is kept of this peer.
@@ -104,7 +110,9 @@ impl<'w> Batch<'w> {
     }
 
     /// Writes what was gathered besides the rows, all but the end of the transaction.
-    pub(super) fn finish(self, upkeep: &mut Upkeep) -> Result<(Effects, usize), Error> {
+    pub(super) fn finish(mut self, upkeep: &mut Upkeep) -> Result<(Effects, usize), Error> {
+        self.queue.save(self.conn)?;
+        self.store_arrived()?;
         let Self { conn, effects, fresh, .. } = self;
         for (id, peer) in &effects.peers {
             peer.save(conn, *id)?;
@@ -125,50 +133,68 @@ impl<'w> Batch<'w> {
 
     /// Applies one write; false if it had taken effect before.
     fn apply(&mut self, id: PeerId, peer: &mut Peer, write: &Write) -> Result<bool, Error> {
+        let Some((direction, jti)) = about(write) else {
+            return match write {
+                Write::Attempts { seq, attempts } => self.attempts(outbox_key(id, *seq), *attempts),
+                Write::Paused(paused) => {
+                    peer.saved.paused = *paused;
+                    Ok(true)
+                }
+                _ => Ok(false),
+            };
+        };
+        let memory = self.shared.seen.key(id, direction, jti);
         let effective = match write {
-            Write::Enqueue(row) => self.enqueue(id, peer, row)?,
-            Write::Attempts { seq, attempts } => self.attempts(outbox_key(id, *seq), *attempts)?,
+            Write::Enqueue(row) => self.enqueue(id, peer, row, memory)?,
             Write::Settle { seq, outcome, .. } => self.settle(outbox_key(id, *seq), outcome, write)?,
             Write::Lift { seq, .. } => self.lift(outbox_key(id, *seq))?,
-            Write::Receive(row) => !self.knows(id, Direction::In, &row.jti)? && self.receive(id, row)?,
-            Write::Answer { jti, .. } => !self.knows(id, Direction::In, jti)?,
-            Write::Paused(paused) => {
-                peer.saved.paused = *paused;
-                true
-            }
+            Write::Receive(row) => self.find(memory)?.is_none() && self.receive(id, row)?,
+            _ => self.find(memory)?.is_none(),
         };
-        if effective && let Some((direction, jti, remembered)) = remember::remembered(write) {
-            self.fresh.insert(self.shared.seen.key(id, direction, jti), &remembered);
+        if effective && let Some((_, _, remembered)) = remember::remembered(write) {
+            self.fresh.insert(memory, &remembered);
         }
         Ok(effective)
     }
 
-    fn enqueue(&mut self, id: PeerId, peer: &mut Peer, row: &OutboxRow) -> Result<bool, Error> {
+    fn enqueue(&mut self, id: PeerId, peer: &mut Peer, row: &OutboxRow, memory: Key) -> Result<bool, Error> {
         let key = outbox_key(id, row.seq);
         // As seqs rise, a lower one is a repetition. That it really is one is made sure of: a SET must not get lost.
-        if row.seq < peer.saved.next_seq && self.was_enqueued(id, key, row)? {
-            return Ok(false);
+        if row.seq < peer.saved.next_seq {
+            let spot = self.queue.find(self.conn, key)?;
+            if matches!(spot, Spot::Alone | Spot::In(..)) || self.has_ended(key, row, memory)? {
+                return Ok(false);
+            }
+            if let Spot::GoneFrom(bundle) = spot
+                && !self.queue.spread(self.conn, bundle)?
+            {
+                return Err(damaged("outbox", &bundle.to_string()));
+            }
         }
-        self.conn.prepare_cached("INSERT INTO outbox (key, attempts, row) VALUES (?1, ?2, ?3)")?.execute((
-            key,
-            seal_attempts(key, row.attempts),
-            encode_outbox(key, row),
-        ))?;
+        self.queue.push(self.conn, key, row)?;
         peer.saved.next_seq = peer.saved.next_seq.max(row.seq + 1);
         Ok(true)
     }
 
-    fn was_enqueued(&self, id: PeerId, key: i64, row: &OutboxRow) -> Result<bool, Error> {
-        let is_there = self
+    fn has_ended(&self, key: i64, row: &OutboxRow, memory: Key) -> Result<bool, Error> {
+        let is_dead = self
             .conn
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM outbox WHERE key = ?1) OR EXISTS (SELECT 1 FROM dead_letter WHERE key = ?1)",
-            )?
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM dead_letter WHERE key = ?1)")?
             .query_row([key], |row| row.get(0))?;
-        Ok(is_there || self.find(id, Direction::Out, &row.jti)?.is_some_and(|known| known.seq >= row.seq))
+        Ok(is_dead || self.find(memory)?.is_some_and(|known| known.seq >= row.seq))
     }
 
     fn attempts(&mut self, key: i64, attempts: u32) -> Result<bool, Error> {
+        match self.queue.find(self.conn, key)? {
+            Spot::Nowhere | Spot::GoneFrom(_) => return Ok(false),
+            Spot::Alone => {}
+            // What has to be said twice may have to be said often. Those of a damaged bundle are tried more, never fewer.
+            Spot::In(bundle, _) => {
+                if !self.queue.spread(self.conn, bundle)? {
+                    return Ok(false);
+                }
+            }
+        }
         // The lower half is the number; it never goes back.
         let changed = self
             .conn
@@ -178,20 +204,43 @@ impl<'w> Batch<'w> {
     }
 
     fn settle(&mut self, key: i64, outcome: &Outcome, write: &Write) -> Result<bool, Error> {
+        let spot = self.queue.find(self.conn, key)?;
+        if matches!(spot, Spot::Nowhere | Spot::GoneFrom(_)) {
+            return Ok(false);
+        }
         if *outcome != Outcome::Acked
             && let Some((_, _, remembered)) = remember::remembered(write)
         {
             let mut fate = Tail::default();
             fate.insert(Key::NONE, &remembered);
+            let fate = seal(Table::DeadLetter, key, fate.pieces().concat());
+            self.bury(key, spot, fate)?;
+        }
+        match spot {
+            Spot::In(bundle, index) => self.queue.take(self.conn, bundle, index)?,
+            _ => {
+                self.conn.prepare_cached("DELETE FROM outbox WHERE key = ?1")?.execute([key])?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Keeps a row of the outbox as it is, damaged or not, as a dead letter.
+    fn bury(&mut self, key: i64, spot: Spot, fate: Vec<u8>) -> Result<(), Error> {
+        if let Spot::In(bundle, index) = spot {
+            let row = self.queue.row(self.conn, bundle, index)?;
+            self.conn
+                .prepare_cached("INSERT INTO dead_letter (key, attempts, row, outcome) VALUES (?1, ?2, ?3, ?4)")?
+                .execute((key, seal_attempts(key, 0), row, fate))?;
+        } else {
             self.conn
                 .prepare_cached(
                     "INSERT INTO dead_letter (key, attempts, row, outcome)
                      SELECT key, attempts, row, ?2 FROM outbox WHERE key = ?1",
                 )?
-                .execute((key, seal(Table::DeadLetter, key, fate.pieces().concat())))?;
+                .execute((key, fate))?;
         }
-        let removed = self.conn.prepare_cached("DELETE FROM outbox WHERE key = ?1")?.execute([key])?;
-        Ok(removed > 0)
+        Ok(())
     }
 
     fn lift(&mut self, key: i64) -> Result<bool, Error> {
@@ -201,19 +250,23 @@ impl<'w> Batch<'w> {
 
     fn receive(&mut self, id: PeerId, row: &InboxRow) -> Result<bool, Error> {
         let seq = self.effects.ends.tail + 1;
-        self.conn
-            .prepare_cached("INSERT INTO inbox (seq, row) VALUES (?1, ?2)")?
-            .execute((int(seq), encode_inbox(int(seq), id, row)))?;
+        if !self.arrived.takes(int(seq), row_bytes(&row.jti, &row.compact)) {
+            self.store_arrived()?;
+        }
+        self.arrived.push(int(seq), |rows| put_inbox(rows, int(seq), id, row));
         self.effects.ends.tail = seq;
         Ok(true)
     }
 
-    fn knows(&self, id: PeerId, direction: Direction, jti: &Jti) -> Result<bool, Error> {
-        Ok(self.find(id, direction, jti)?.is_some())
+    /// Writes what was received, of whichever peer.
+    pub(super) fn store_arrived(&mut self) -> Result<(), Error> {
+        if let Some((seq, _, row)) = self.arrived.close(Table::InboxBundle) {
+            self.conn.prepare_cached("INSERT INTO inbox (seq, row) VALUES (?1, ?2)")?.execute((seq, row))?;
+        }
+        Ok(())
     }
 
-    fn find(&self, id: PeerId, direction: Direction, jti: &Jti) -> Result<Option<Remembered>, Error> {
-        let key = self.shared.seen.key(id, direction, jti);
+    fn find(&self, key: Key) -> Result<Option<Remembered>, Error> {
         match self.fresh.get(key) {
             Some(remembered) => Ok(Some(remembered)),
             None => self.shared.seen.find(self.conn, key),
@@ -233,5 +286,16 @@ impl<'w> Batch<'w> {
             Some(staged) => staged.is_some(),
             None => self.shared.directory().added.contains_key(name),
         }
+    }
+}
+
+/// Which jti a write may leave in the memory.
+fn about(write: &Write) -> Option<(Direction, &Jti)> {
+    match write {
+        Write::Enqueue(OutboxRow { jti, .. }) | Write::Settle { jti, .. } | Write::Lift { jti, .. } => {
+            Some((Direction::Out, jti))
+        }
+        Write::Receive(InboxRow { jti, .. }) | Write::Answer { jti, .. } => Some((Direction::In, jti)),
+        Write::Attempts { .. } | Write::Paused(_) => None,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::codes::Code;
 use crate::private::{self, Exposed};
 use crate::store::Error;
 
@@ -17,6 +18,8 @@ const CACHE_SIZE: i64 = -16 * 1024;
 const SYNCHRONOUS_FULL: i64 = 2;
 /// Nobody keeps a lock for long, as there is one writer and one process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A log that is longer when the store is opened is moved into the database first. As much gathers while nobody is in a hurry.
+const LOG_LONG: u64 = 16 << 20;
 /// How long the start may take looking for damage: enough for some hundred MiB.
 const LOOK_THROUGH: Duration = Duration::from_secs(1);
 
@@ -154,6 +157,27 @@ pub(super) fn look_through(conn: &Connection) -> Result<(), Error> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Moves a long log into the database and cuts it, before anybody waits for a commit: a process that was killed at its busiest
+/// leaves one, which later starts would read through again. Where that is not possible it stays as it is, and is right.
+pub(super) fn shorten_log(conn: &Connection, path: &Path) -> Result<(), Error> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(&log).map_or(0, |found| found.len()) <= LOG_LONG {
+        return Ok(());
+    }
+    let database = path.display();
+    let busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    match busy.map_err(Error::from) {
+        Ok(false) => tracing::info!(%database, "a long log was moved into the database"),
+        Ok(true) => tracing::info!(%database, "a long log stays for now: something reads the database"),
+        Err(Error::Full) => {
+            tracing::warn!(code = %Code::StorageFull, %database, "a long log stays for now: the disk is full");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Opens a file for reading and writing that only its owner may touch, whatever the umask.

@@ -2,6 +2,7 @@
 //! needs no index over them. One process a file.
 
 mod batch;
+mod bundle;
 mod dead;
 mod fault;
 mod file;
@@ -9,9 +10,11 @@ mod inbox;
 mod journal;
 mod kept;
 mod log;
+mod lot;
 mod migrate;
 mod pace;
 mod purge;
+mod queue;
 mod reader;
 mod rows;
 mod schema;
@@ -155,6 +158,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let state = schema::check(&conn)?;
     file::harden(&conn)?;
     file::look_through(&conn)?;
+    file::shorten_log(&conn, &path)?;
     match state {
         State::New => schema::create(&conn)?,
         State::Older(version) => migrate::run(&conn, version)?,

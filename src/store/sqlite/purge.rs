@@ -2,14 +2,18 @@
 
 use super::Sqlite;
 use super::batch::Batch;
+use super::lot::Delivery;
 use super::reader;
-use super::rows::{decode_inbox, int, uint};
+use super::rows::{int, uint};
 use super::schema::{self, Meta};
 use crate::clock::Wall;
 use crate::store::Error;
 
 /// Inbox rows removed by one call.
 const ROWS_STEP: u64 = 2_000;
+
+/// Keys of rows, and SETs with what is left of their rows.
+type Damage = (Vec<i64>, Vec<(i64, Vec<u8>)>);
 
 impl Sqlite {
     /// See [`crate::store::Journal::purge`].
@@ -44,28 +48,51 @@ impl Batch<'_> {
         let purged = self.effects.ends.purged;
         let Some(confirmed) = self.confirmed_by_all().filter(|confirmed| *confirmed > purged) else { return Ok(false) };
         let to = confirmed.min(purged + ROWS_STEP);
-        let mut damaged = Vec::new();
-        let mut statement = self.conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 AND seq <= ?2")?;
-        let mut rows = statement.query([int(purged), int(to)])?;
-        while let Some(row) = rows.next()? {
-            let seq: i64 = row.get(0)?;
-            if row.get_ref(1)?.as_blob().ok().and_then(|blob| decode_inbox(seq, blob)).is_none() {
-                damaged.push(uint(seq));
-            }
-        }
-        drop(rows);
+        self.store_arrived()?;
+        let (kept, rescued) = self.look_for_damage(int(purged), int(to))?;
         let mut delete = self.conn.prepare_cached("DELETE FROM inbox WHERE seq > ?1 AND seq < ?2")?;
-        let mut from = purged;
-        for kept in damaged.into_iter().chain([to + 1]) {
-            delete.execute([int(from), int(kept)])?;
+        let mut from = int(purged);
+        for kept in kept.into_iter().chain([int(to) + 1]) {
+            delete.execute([from, kept])?;
             from = kept;
-            if kept <= to {
-                self.shared.report_damaged(kept);
-            }
+        }
+        let mut insert = self.conn.prepare_cached("INSERT INTO inbox (seq, row) VALUES (?1, ?2)")?;
+        for row in rescued {
+            insert.execute(row)?;
         }
         self.effects.ends.purged = to;
         self.effects.ends.save(self.conn)?;
         Ok(to < confirmed)
+    }
+
+    /// Tells of damage to SETs behind `purged` and up to `to`. Of the rows that end there: those that have to be kept as they
+    /// are, and damaged SETs that are kept without their neighbours.
+    fn look_for_damage(&self, purged: i64, to: i64) -> Result<Damage, Error> {
+        let mut statement = self.conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 ORDER BY seq")?;
+        let mut rows = statement.query([purged])?;
+        let (mut kept, mut rescued) = (Vec::new(), Vec::new());
+        let mut from = purged + 1;
+        while from <= to
+            && let Some(row) = rows.next()?
+        {
+            let delivery = Delivery::of(row)?;
+            let damaged = delivery.sets(from).filter(|(seq, set)| *seq <= to && set.is_none());
+            damaged.for_each(|(seq, _)| self.shared.report_damaged(uint(seq)));
+            if delivery.last() <= to {
+                match delivery {
+                    Delivery::Damaged(last) => kept.push(last),
+                    Delivery::One(last, _) if delivery.sets(last).any(|(_, set)| set.is_none()) => kept.push(last),
+                    Delivery::One(..) => {}
+                    // Some of it may have been purged before.
+                    Delivery::Many(..) => {
+                        let damaged = delivery.sets(0).zip(delivery.rows(0)).filter(|((_, set), _)| set.is_none());
+                        rescued.extend(damaged.map(|(_, (seq, row))| (seq, row.unwrap_or_default().to_vec())));
+                    }
+                }
+            }
+            from = delivery.last() + 1;
+        }
+        Ok((kept, rescued))
     }
 
     /// Writes something, so that a full disk is noticed to have room again.

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::file::{self, Use};
-use super::rows::{SEQ_MAX, decode_inbox, decode_outbox, int, outbox_key, peer_of, seq_of, uint};
+use super::lot::{Delivery, Lot, OUTBOX};
+use super::rows::{SEQ_MAX, decode_outbox, int, outbox_key, peer_of, seq_of, uint};
 use super::shared::Shared;
 use crate::peer::{Direction, InboxRow, OutboxRow, Page, PeerId, Select};
 use crate::planted::{self, Bug};
@@ -67,25 +68,34 @@ pub(super) fn outbox(conn: &Connection, peer: PeerId, select: Select) -> Result<
 
 fn outbox_after(conn: &Connection, peer: PeerId, after: u64, rows_max: usize, bytes_max: usize) -> Result<Page, Error> {
     let mut statement =
-        conn.prepare_cached("SELECT key, attempts, row FROM outbox WHERE key > ?1 AND key <= ?2 ORDER BY key")?;
-    let mut rows = statement.query([outbox_key(peer, after), outbox_key(peer, SEQ_MAX)])?;
+        conn.prepare_cached(&format!("{OUTBOX} WHERE outbox.key > ?1 AND outbox.key <= ?2 ORDER BY outbox.key"))?;
+    let mut from = outbox_key(peer, after);
+    let mut rows = statement.query([from, outbox_key(peer, SEQ_MAX)])?;
     let mut page = Page { read_to: after, ..Page::default() };
     let mut bytes = 0;
-    while page.rows.len() + page.damaged.len() < rows_max.max(1) {
-        let Some(row) = rows.next()? else { break };
-        let (key, decoded) = outbox_row(row)?;
-        match decoded {
-            Some(row) => {
-                bytes += row.compact.len();
-                if bytes > bytes_max && !page.rows.is_empty() {
-                    break;
-                }
-                page.rows.push(row);
+    while let Some(row) = rows.next()? {
+        let lot = Lot::of(row)?;
+        for (key, decoded) in lot.sets(from.saturating_add(1)) {
+            if page.rows.len() + page.damaged.len() >= rows_max.max(1) {
+                return Ok(page);
             }
-            None if planted::is(Bug::DamagedRowSkipped) => {}
-            None => page.damaged.push(seq_of(key)),
+            match decoded {
+                Some(row) => {
+                    bytes += row.compact.len();
+                    if bytes > bytes_max && !page.rows.is_empty() {
+                        return Ok(page);
+                    }
+                    page.rows.push(row);
+                }
+                None if planted::is(Bug::DamagedRowSkipped) => {}
+                None => page.damaged.push(seq_of(key)),
+            }
+            page.read_to = seq_of(key);
         }
-        page.read_to = seq_of(key);
+        from = lot.last;
+        if page.rows.len() + page.damaged.len() >= rows_max.max(1) {
+            break;
+        }
     }
     Ok(page)
 }
@@ -93,21 +103,30 @@ fn outbox_after(conn: &Connection, peer: PeerId, after: u64, rows_max: usize, by
 fn outbox_seqs(conn: &Connection, peer: PeerId, mut seqs: Vec<u64>) -> Result<Page, Error> {
     seqs.sort_unstable();
     seqs.dedup();
-    let mut statement = conn.prepare_cached("SELECT key, attempts, row FROM outbox WHERE key = ?1")?;
+    let mut statement = conn
+        .prepare_cached(&format!("{OUTBOX} WHERE outbox.key >= ?1 AND outbox.key <= ?2 ORDER BY outbox.key LIMIT 1"))?;
     let mut page = Page::default();
-    for seq in seqs.into_iter().filter(|seq| *seq <= SEQ_MAX) {
-        let mut rows = statement.query([outbox_key(peer, seq)])?;
-        let Some(row) = rows.next()? else { continue };
-        match outbox_row(row)?.1 {
-            Some(row) => page.rows.push(row),
-            None if planted::is(Bug::DamagedRowSkipped) => {}
-            None => page.damaged.push(seq),
+    let mut keys = seqs.into_iter().filter(|seq| *seq <= SEQ_MAX).map(|seq| outbox_key(peer, seq)).peekable();
+    while let Some(first) = keys.peek().copied() {
+        let mut rows = statement.query([first, outbox_key(peer, SEQ_MAX)])?;
+        let Some(row) = rows.next()? else { break };
+        let lot = Lot::of(row)?;
+        let mut sets = lot.sets(first).peekable();
+        // All that were asked for of this row are taken at once.
+        while let Some(key) = keys.next_if(|key| *key <= lot.last) {
+            while sets.next_if(|(at, _)| *at < key).is_some() {}
+            match sets.next_if(|(at, _)| *at == key) {
+                Some((_, Some(row))) => page.rows.push(row),
+                Some(_) if planted::is(Bug::DamagedRowSkipped) => {}
+                Some((key, None)) => page.damaged.push(seq_of(key)),
+                None => {}
+            }
         }
     }
     Ok(page)
 }
 
-/// A row of the outbox, or one that has become a dead letter; without its contents if it is damaged.
+/// A row that has become a dead letter; without its contents if it is damaged.
 pub(super) fn outbox_row(row: &rusqlite::Row<'_>) -> Result<(i64, Option<OutboxRow>), Error> {
     let key: i64 = row.get(0)?;
     // A damaged record may even hold another type than the column's.
@@ -122,14 +141,12 @@ pub(super) fn outbox_row(row: &rusqlite::Row<'_>) -> Result<(i64, Option<OutboxR
 ///
 /// The oldest row of each outbox tells: memory is written in the order of `seq`, so that of later rows comes later.
 pub(super) fn first_needed_segment(conn: &Connection, shared: &Shared) -> Result<Option<i64>, Error> {
-    let mut statement =
-        conn.prepare_cached("SELECT key, attempts, row FROM outbox WHERE key > ?1 ORDER BY key LIMIT 1")?;
+    let mut statement = conn.prepare_cached(&format!("{OUTBOX} WHERE outbox.key > ?1 ORDER BY outbox.key LIMIT 1"))?;
     let (mut first, mut from) = (None::<i64>, 0);
     loop {
         let mut rows = statement.query([from])?;
         let Some(row) = rows.next()? else { return Ok(first) };
-        let (key, decoded) = outbox_row(row)?;
-        let Some(row) = decoded else { return Ok(Some(0)) };
+        let Some((key, Some(row))) = Lot::of(row)?.sets(0).next() else { return Ok(Some(0)) };
         let memory = shared.seen.key(peer_of(key), Direction::Out, &row.jti);
         if let Some(segment) = shared.seen.segment_of(conn, memory)? {
             first = Some(first.map_or(segment, |first| first.min(segment)));
@@ -146,20 +163,29 @@ pub(super) fn inbox(
     after: u64,
     rows_max: usize,
 ) -> Result<Vec<(u64, PeerId, InboxRow)>, Error> {
+    // A row may hold some that are purged already.
+    let after = after.max(shared.purged());
     let mut statement = conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 ORDER BY seq")?;
     let mut rows = statement.query([int(after)])?;
     let mut good = Vec::new();
     let mut bytes = 0;
+    let mut from = int(after).saturating_add(1);
     while good.len() < rows_max && bytes < INBOX_PAGE_BYTES_MAX {
         let Some(row) = rows.next()? else { break };
-        let seq: i64 = row.get(0)?;
-        match row.get_ref(1)?.as_blob().ok().and_then(|blob| decode_inbox(seq, blob)) {
-            Some((peer, row)) => {
-                bytes += row.compact.len();
-                good.push((uint(seq), peer, row));
+        let delivery = Delivery::of(row)?;
+        for (seq, decoded) in delivery.sets(from) {
+            if good.len() >= rows_max || bytes >= INBOX_PAGE_BYTES_MAX {
+                break;
             }
-            None => shared.report_damaged(uint(seq)),
+            match decoded {
+                Some((peer, row)) => {
+                    bytes += row.compact.len();
+                    good.push((uint(seq), peer, row));
+                }
+                None => shared.report_damaged(uint(seq)),
+            }
         }
+        from = delivery.last() + 1;
     }
     Ok(good)
 }

@@ -21,6 +21,10 @@ pub(super) enum Table {
     SegmentBlock = 9,
     Segment = 10,
     Attempts = 11,
+    OutboxBundle = 12,
+    InboxBundle = 13,
+    BundleSize = 14,
+    Gone = 15,
 }
 
 /// The layout of outbox and inbox rows; another one would get the next number.
@@ -77,9 +81,14 @@ pub(super) fn checksum(table: Table, key: i64, parts: &[&[u8]]) -> u32 {
 
 /// Closes a blob with its checksum.
 pub(super) fn seal(table: Table, key: i64, mut body: Vec<u8>) -> Vec<u8> {
-    let sum = checksum(table, key, &[&body]);
-    body.extend_from_slice(&sum.to_le_bytes());
+    seal_from(table, key, &mut body, 0);
     body
+}
+
+/// Closes what stands in it from this place on.
+fn seal_from(table: Table, key: i64, body: &mut Vec<u8>, begin: usize) {
+    let sum = checksum(table, key, &[body.get(begin..).unwrap_or_default()]);
+    body.extend_from_slice(&sum.to_le_bytes());
 }
 
 /// The contents of a sealed blob; `None` if it is damaged.
@@ -90,57 +99,93 @@ pub(super) fn unseal(table: Table, key: i64, blob: &[u8]) -> Option<&[u8]> {
 
 /// The number of attempts with its own checksum in the upper half: it changes without the row.
 pub(super) fn seal_attempts(key: i64, attempts: u32) -> i64 {
-    let sum = checksum(Table::Attempts, key, &[&attempts.to_le_bytes()]);
-    (i64::from(sum.cast_signed()) << 32) | i64::from(attempts)
+    seal_number(Table::Attempts, key, attempts)
 }
 
-/// The number of attempts; `None` if it is damaged.
+/// The number of attempts; `None` if it is damaged, or stands for something else.
 pub(super) fn unseal_attempts(key: i64, sealed: i64) -> Option<u32> {
-    let attempts = u32::try_from(sealed & i64::from(u32::MAX)).ok()?;
-    (seal_attempts(key, attempts) == sealed).then_some(attempts)
+    unseal_number(Table::Attempts, key, sealed)
 }
 
-/// The blob of an outbox row.
-pub(super) fn encode_outbox(key: i64, row: &OutboxRow) -> Vec<u8> {
-    let mut body = Vec::with_capacity(row.compact.len() + row.jti.as_str().len() + 40);
+/// How many SETs are in a bundle of the outbox, where a lone one has its attempts.
+pub(super) fn seal_size(key: i64, size: usize) -> i64 {
+    seal_number(Table::BundleSize, key, u32::try_from(size).unwrap_or(u32::MAX))
+}
+
+/// How many SETs are in a bundle; `None` if that is damaged, or it is none.
+pub(super) fn unseal_size(key: i64, sealed: i64) -> Option<usize> {
+    unseal_number(Table::BundleSize, key, sealed).and_then(|size| usize::try_from(size).ok())
+}
+
+fn seal_number(table: Table, key: i64, number: u32) -> i64 {
+    let sum = checksum(table, key, &[&number.to_le_bytes()]);
+    (i64::from(sum.cast_signed()) << 32) | i64::from(number)
+}
+
+fn unseal_number(table: Table, key: i64, sealed: i64) -> Option<u32> {
+    let number = u32::try_from(sealed & i64::from(u32::MAX)).ok()?;
+    (seal_number(table, key, number) == sealed).then_some(number)
+}
+
+/// About how many bytes the row of a SET takes.
+pub(super) fn row_bytes(jti: &Jti, compact: &str) -> usize {
+    jti.as_str().len() + compact.len() + 48
+}
+
+/// Writes the blob of an outbox row.
+pub(super) fn put_outbox(out: &mut Vec<u8>, key: i64, row: &OutboxRow) {
+    let begin = out.len();
+    out.reserve(row_bytes(&row.jti, &row.compact));
     let told = !row.story.chapters().is_empty();
-    body.push(if told { LAYOUT_STORY } else { LAYOUT });
-    body.extend_from_slice(&row.digest.0);
-    body.extend_from_slice(&row.accepted_at.0.to_le_bytes());
-    put_text(&mut body, row.jti.as_str());
+    out.push(if told { LAYOUT_STORY } else { LAYOUT });
+    out.extend_from_slice(&row.digest.0);
+    out.extend_from_slice(&row.accepted_at.0.to_le_bytes());
+    put_text(out, row.jti.as_str());
     if told {
-        story::put(&mut body, &row.story);
+        story::put(out, &row.story);
     }
-    body.extend_from_slice(row.compact.as_bytes());
-    seal(Table::Outbox, key, body)
+    out.extend_from_slice(row.compact.as_bytes());
+    seal_from(Table::Outbox, key, out, begin);
 }
 
 /// An outbox row; `None` if it is damaged.
 pub(super) fn decode_outbox(key: i64, attempts: i64, blob: &[u8]) -> Option<OutboxRow> {
-    let mut body = Cursor(unseal(Table::Outbox, key, blob)?);
+    let row = parse_outbox(unseal(Table::Outbox, key, blob)?)?;
+    Some(OutboxRow { seq: seq_of(key), attempts: unseal_attempts(key, attempts)?, ..row })
+}
+
+/// It would be the blob of one outbox row, if its checksum were right.
+pub(super) fn looks_like_one(blob: &[u8]) -> bool {
+    blob.split_last_chunk::<CHECKSUM_LEN>().is_some_and(|(body, _)| parse_outbox(body).is_some())
+}
+
+/// Without what stands beside it.
+fn parse_outbox(body: &[u8]) -> Option<OutboxRow> {
+    let mut body = Cursor(body);
     let layout = body.u8()?;
     matches!(layout, LAYOUT | LAYOUT_STORY).then_some(())?;
     Some(OutboxRow {
-        seq: seq_of(key),
+        seq: 0,
         digest: Digest(body.array()?),
         accepted_at: Wall(body.u64()?),
         jti: Jti::from(body.text()?),
         story: if layout == LAYOUT_STORY { story::take(&mut body)? } else { Story::default() },
         compact: body.rest_as_text()?,
-        attempts: unseal_attempts(key, attempts)?,
+        attempts: 0,
     })
 }
 
-/// The blob of an inbox row.
-pub(super) fn encode_inbox(seq: i64, peer: PeerId, row: &InboxRow) -> Vec<u8> {
-    let mut body = Vec::with_capacity(row.compact.len() + row.jti.as_str().len() + 44);
-    body.push(LAYOUT);
-    body.extend_from_slice(&peer.0.to_le_bytes());
-    body.extend_from_slice(&row.digest.0);
-    body.extend_from_slice(&row.received_at.0.to_le_bytes());
-    put_text(&mut body, row.jti.as_str());
-    body.extend_from_slice(row.compact.as_bytes());
-    seal(Table::Inbox, seq, body)
+/// Writes the blob of an inbox row.
+pub(super) fn put_inbox(out: &mut Vec<u8>, seq: i64, peer: PeerId, row: &InboxRow) {
+    let begin = out.len();
+    out.reserve(row_bytes(&row.jti, &row.compact));
+    out.push(LAYOUT);
+    out.extend_from_slice(&peer.0.to_le_bytes());
+    out.extend_from_slice(&row.digest.0);
+    out.extend_from_slice(&row.received_at.0.to_le_bytes());
+    put_text(out, row.jti.as_str());
+    out.extend_from_slice(row.compact.as_bytes());
+    seal_from(Table::Inbox, seq, out, begin);
 }
 
 /// An inbox row and who sent it; `None` if it is damaged.
@@ -215,6 +260,19 @@ mod tests {
         }
     }
 
+    fn encode_outbox(key: i64, row: &OutboxRow) -> Vec<u8> {
+        // Behind something else, as in a bundle.
+        let mut blob = vec![9; 9];
+        put_outbox(&mut blob, key, row);
+        blob.split_off(9)
+    }
+
+    fn encode_inbox(seq: i64, peer: PeerId, row: &InboxRow) -> Vec<u8> {
+        let mut blob = vec![9; 9];
+        put_inbox(&mut blob, seq, peer, row);
+        blob.split_off(9)
+    }
+
     #[test]
     fn rows_come_back_as_they_were_written() {
         let key = outbox_key(PeerId(5), 7);
@@ -239,7 +297,9 @@ mod tests {
         }
         for bit in 0..64 {
             assert_eq!(unseal_attempts(key, attempts ^ (1 << bit)), None, "bit {bit} of the attempts");
+            assert_eq!(unseal_size(key, attempts ^ (1 << bit)), None, "bit {bit} of the attempts");
         }
+        assert_eq!((unseal_size(key, seal_size(key, 3)), unseal_size(key, attempts)), (Some(3), None));
         assert_eq!(decode_outbox(outbox_key(PeerId(4), 7), attempts, &blob), None, "another peer's key");
     }
 

@@ -6,7 +6,7 @@ use super::rows::{Table, seal, unseal};
 use crate::store::Error;
 
 /// What this program writes, and reads. Older files are brought up to it when they are opened (`migrate.rs`).
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// "PuPu": lets `file` and us tell our databases from others.
 pub(super) const APPLICATION_ID: i64 = 0x5075_5075;
 
@@ -32,6 +32,9 @@ const TABLES: &str = "
         id INTEGER PRIMARY KEY, log_upto INTEGER NOT NULL, count INTEGER NOT NULL, newest INTEGER NOT NULL,
         firsts BLOB NOT NULL, filter BLOB NOT NULL, checksum INTEGER NOT NULL) STRICT;
 ";
+
+/// Of which SETs in a row of several the row is not theirs any more.
+pub(super) const OUTBOX_GONE: &str = "CREATE TABLE outbox_gone (key INTEGER PRIMARY KEY, gone BLOB NOT NULL) STRICT;";
 
 /// Single values that the store keeps.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +102,7 @@ pub(super) fn create(conn: &Connection) -> Result<(), Error> {
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| Error::Fatal("the system gives no random numbers".to_owned()))?;
     let transaction = conn.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(OUTBOX_GONE)?;
     transaction.execute("INSERT INTO schema (version) VALUES (?1)", [VERSION])?;
     save_meta(&transaction, Meta::Salt, &salt)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;

@@ -116,7 +116,10 @@ fn downgrade(path: &Path) {
     for (id, sum) in sums {
         conn.execute("UPDATE peer SET checksum = ?2 WHERE id = ?1", (id, sum)).unwrap();
     }
-    conn.execute_batch("ALTER TABLE peer DROP COLUMN dead_letters; UPDATE schema SET version = 1").unwrap();
+    conn.execute_batch(
+        "ALTER TABLE peer DROP COLUMN dead_letters; DROP TABLE outbox_gone; UPDATE schema SET version = 1",
+    )
+    .unwrap();
 }
 
 /// A file of version 1 with two dead letters of `a`, one of `b`, and others besides.
@@ -124,7 +127,7 @@ async fn version_1() -> Folder {
     let folder = Folder::new();
     let store = folder.open().await;
     let b = store.peer_id("b".to_owned()).await.unwrap();
-    commit(&store, (1..=4).map(|seq| Write::Enqueue(row(seq, 100)))).await.unwrap();
+    one_by_one(&store, (1..=4).map(|seq| Write::Enqueue(row(seq, 100)))).await;
     let ends = [settle(1, refused()), settle(2, Outcome::Acked), settle(3, Outcome::Dead(DeathCause::Age))];
     commit(&store, ends).await.unwrap();
     let writes = vec![Write::Enqueue(row(1, 100)), settle(1, refused())];

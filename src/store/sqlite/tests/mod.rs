@@ -1,5 +1,6 @@
 //! What only a file can do: be locked, foreign, full, or left in the middle of something.
 
+mod bundles;
 mod damage;
 mod dead;
 
@@ -96,6 +97,13 @@ async fn commit(store: &Sqlite, writes: impl IntoIterator<Item = Write>) -> Resu
     store.commit(A, Epoch(1), Arc::new(writes.into_iter().collect())).await
 }
 
+/// As older versions did it, and as is done with one that comes alone: each in a row of its own.
+async fn one_by_one(store: &Sqlite, writes: impl IntoIterator<Item = Write>) {
+    for write in writes {
+        commit(store, [write]).await.unwrap();
+    }
+}
+
 async fn outbox(store: &Sqlite) -> (Vec<u64>, Vec<u64>, u64) {
     let select = Select::After { after: 0, rows_max: 1_000, bytes_max: usize::MAX };
     let page = store.read_outbox(A, select).await.unwrap();
@@ -127,10 +135,10 @@ async fn a_second_process_is_refused_until_the_first_is_gone() {
 async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let folder = Folder::new();
     folder.open().await.close().await;
-    folder.execute("UPDATE schema SET version = 3");
+    folder.execute("UPDATE schema SET version = 4");
     let refusal = folder.refusal();
-    assert!(refusal.contains("schema has version 3, this program knows version 2"), "{refusal}");
-    folder.execute("UPDATE schema SET version = 2; PRAGMA application_id = 7");
+    assert!(refusal.contains("schema has version 4, this program knows version 3"), "{refusal}");
+    folder.execute("UPDATE schema SET version = 3; PRAGMA application_id = 7");
     assert!(folder.refusal().contains("database of another program"));
 
     let folder = Folder::new();
@@ -350,4 +358,31 @@ async fn the_log_does_not_outgrow_a_small_database() {
     }
     let log = std::fs::metadata(format!("{}-wal", folder.path().display())).unwrap().len();
     assert!(log < 4 << 20, "four hundred commits left a log of {log} bytes");
+}
+
+#[tokio::test]
+async fn a_long_log_that_a_killed_process_left_is_cut_at_the_start() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let file = |folder: &Folder, suffix: &str| PathBuf::from(format!("{}{suffix}", folder.path().display()));
+    // In one transaction, so that all of it is in the log.
+    let most = 400;
+    let (send, copies) = channel();
+    let paths = ["", "-wal"].map(|suffix| file(&folder, suffix));
+    let enqueue = (1..=most).map(|seq| Write::Enqueue(row(seq, 60_000))).collect();
+    store.commit(A, Epoch(1), Arc::new(enqueue)).await.unwrap();
+    store.at_rest(move || send.send(paths.map(|path| std::fs::read(path).unwrap())).unwrap()).await;
+    let files = copies.recv().unwrap();
+    // Moved or not, it is as long as it ever was.
+    assert!(files[1].len() > 16 << 20, "a log of {} bytes", files[1].len());
+    let killed = Folder::new();
+    for (suffix, bytes) in ["", "-wal"].into_iter().zip(&files) {
+        std::fs::write(file(&killed, suffix), bytes).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(file(&killed, suffix), private).unwrap();
+    }
+    let store = killed.open().await;
+    let log = std::fs::metadata(file(&killed, "-wal")).unwrap().len();
+    assert!(log < 1 << 20, "a log of {log} bytes is left");
+    assert_eq!(outbox(&store).await.0, Vec::from_iter(1..=most));
 }
