@@ -77,9 +77,9 @@ impl<'a> Lot<'a> {
         })
     }
 
-    /// How many SETs are in it, or were; `None` if nobody knows.
-    pub(super) fn size_if_known(&self) -> Option<usize> {
-        (!matches!(self.inside, Inside::Unknown)).then_some(self.size)
+    /// So many SETs are in it, or were, and not perhaps fewer.
+    pub(super) fn is_certain(&self) -> bool {
+        !matches!(self.inside, Inside::Unknown)
     }
 
     /// It is a bundle of which it is known what is where.

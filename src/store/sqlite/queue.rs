@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::bundle::{Bundle, Gone, covers};
 use super::kept::damaged;
@@ -79,16 +79,19 @@ impl Queue {
         if unseal_attempts(last, number).is_some() {
             return Ok(if last == key { Spot::Alone } else { Spot::Nowhere });
         }
-        let size = match unseal_size(last, number) {
-            Some(size) => size,
-            None => match shape(conn, last)? {
-                Some(1) => return Ok(if last == key { Spot::Alone } else { Spot::Nowhere }),
-                Some(size) => size,
-                None => return Err(damaged("outbox", &last.to_string())),
-            },
+        let (size, is_known) = match unseal_size(last, number) {
+            Some(size) => (size, true),
+            None => shape(conn, last)?,
         };
         if !covers(last, size, key) {
             return Ok(Spot::Nowhere);
+        }
+        if !is_known {
+            // It may be among what is there.
+            return Err(damaged("outbox", &last.to_string()));
+        }
+        if size == 1 {
+            return Ok(Spot::Alone);
         }
         let gone = lot::gone(last, row.get_ref(2)?).ok_or_else(|| damaged("outbox_gone", &last.to_string()))?;
         let open = Open { size, gone, is_noted: gone.count() > 0, is_changed: false };
@@ -186,9 +189,11 @@ impl Open {
     }
 }
 
-/// How many SETs are in a row whose number is damaged; `None` if that is not all.
-fn shape(conn: &Connection, key: i64) -> Result<Option<usize>, Error> {
+/// How many SETs are in a row whose number is damaged, and whether that is certain.
+fn shape(conn: &Connection, key: i64) -> Result<(usize, bool), Error> {
     let mut statement = conn.prepare_cached(&format!("{OUTBOX} WHERE outbox.key = ?1"))?;
-    let size = statement.query_row([key], |row| Ok(Lot::of(row).map(|lot| lot.size_if_known()))).optional()?;
-    size.unwrap_or(Ok(None))
+    let mut rows = statement.query([key])?;
+    let Some(row) = rows.next()? else { return Ok((0, true)) };
+    let lot = Lot::of(row)?;
+    Ok((lot.size, lot.is_certain()))
 }

@@ -361,6 +361,8 @@ async fn a_file_of_version_2_keeps_its_rows_damaged_or_not() {
         store.close().await;
     }
     let store = folder.open().await;
+    // A repetition of what is done, before a row that nobody can place.
+    store.commit(PeerId(2), Epoch(1), Arc::new(acked([2, 8]).collect())).await.unwrap();
     commit(&store, enqueue(9..=12).chain((9..=12).map(receive))).await.unwrap();
     commit(&store, acked([1, 5, 10])).await.unwrap();
     assert_eq!(outbox(&store).await, (vec![7, 9, 11, 12], vec![6], 12));
