@@ -1,7 +1,20 @@
 //! base64url as JOSE has it (RFC 7515 §2): no padding, no white space, and exactly one encoding for each octet string.
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::LazyLock;
+
 use base64::Engine as _;
+#[cfg(target_arch = "x86_64")]
+use base64::engine::Simd;
+#[cfg(target_arch = "x86_64")]
+use base64::engine::general_purpose::NO_PAD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as ENGINE;
+
+/// Vector instructions where there are some, and only for our own bytes: what partners wrote is read by the plain code.
+#[cfg(target_arch = "x86_64")]
+static ENCODER: LazyLock<Simd> = LazyLock::new(|| Simd::url_safe(NO_PAD));
+#[cfg(not(target_arch = "x86_64"))]
+use ENGINE as ENCODER;
 
 /// The octets. `None` for padding, white space, a foreign alphabet, an impossible length, or trailing bits that are not
 /// zero: what decodes has one spelling only, so that two different tokens are never the same to one of two readers.
@@ -35,9 +48,17 @@ impl<const N: usize> Octets<N> {
     }
 }
 
-/// Appends the encoding of `bytes` to `text`.
-pub fn encode_into(bytes: &[u8], text: &mut String) {
-    ENGINE.encode_string(bytes, text);
+/// Appends the encoding of `bytes` to a text in ASCII.
+pub(super) fn encode_into(bytes: &[u8], text: &mut Vec<u8>) {
+    let start = text.len();
+    text.resize(start + encoded_len(bytes.len()), 0);
+    let written = text.get_mut(start..).map(|room| ENCODER.encode_slice(bytes, room));
+    debug_assert_eq!(written, Some(Ok(text.len() - start)), "there is room for all of it and no more");
+}
+
+/// How long the encoding of so many bytes is.
+pub(super) fn encoded_len(bytes: usize) -> usize {
+    base64::encoded_len(bytes, false).unwrap_or(usize::MAX)
 }
 
 /// The encoding of `bytes`.
@@ -74,6 +95,10 @@ mod tests {
             let bytes: Vec<u8> = (0..count).map(|n| (n * 7) as u8).collect();
             let text = encode(&bytes);
             assert_eq!(Octets::<64>::new().decode(&text), Some(&bytes[..]), "{count}");
+            let mut appended = b"before".to_vec();
+            encode_into(&bytes, &mut appended);
+            assert_eq!(appended, [b"before", text.as_bytes()].concat(), "{count}");
+            assert_eq!(text.len(), encoded_len(count));
             assert_eq!(decode(&text), Some(bytes), "{count}");
         }
         let mut octets = Octets::<4>::new();

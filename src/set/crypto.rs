@@ -95,12 +95,12 @@ impl KeptSigner {
             Self::Es256(_) | Self::EdDsa(_) => 64,
             Self::Rs256(key) => key.public_modulus_len(),
         };
-        octets.div_ceil(3) * 4 + 1
+        base64url::encoded_len(octets) + 1
     }
 
     /// Appends to what is to be signed (RFC 7515 §5.1) the dot and the signature over all before it.
-    pub(super) fn sign(&self, compact: &mut String) -> Result<(), Unsigned> {
-        let message = compact.as_bytes();
+    pub(super) fn sign(&self, compact: &mut Vec<u8>) -> Result<(), Unsigned> {
+        let message = &compact[..];
         match self {
             Self::Es256(key) => {
                 let signature = key.sign(&SystemRandom::new(), message).map_err(|_| Unsigned)?;
@@ -120,8 +120,8 @@ impl KeptSigner {
     }
 }
 
-fn append(compact: &mut String, signature: &[u8]) {
-    compact.push('.');
+fn append(compact: &mut Vec<u8>, signature: &[u8]) {
+    compact.push(b'.');
     base64url::encode_into(signature, compact);
 }
 

@@ -49,6 +49,19 @@ pub(crate) fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// Whether any byte of a text has to be escaped in a JSON string (RFC 8259 §7). Asked of whole blocks, of which the compiler
+/// makes a few vector instructions each: byte by byte it would take longer than all the rest of writing.
+pub(crate) fn has_escapes(text: &str) -> bool {
+    let (blocks, rest) = text.as_bytes().as_chunks::<64>();
+    let any = |bytes: &[u8]| bytes.iter().fold(false, |found, &byte| found | is_escaped(byte));
+    blocks.iter().any(|block| any(block)) || any(rest)
+}
+
+/// Whether JSON forbids this byte inside a string. Bytes of longer UTF-8 sequences never are.
+pub(crate) fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
 /// Reads a value strictly inside somebody else's visitor; `depth` is how many objects and arrays stand around it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Strict {
@@ -161,6 +174,21 @@ mod tests {
         assert!(error(r#"{"a": [{"j": 1, "j": 2}]}"#).contains("twice"));
         assert!(error(r#"{"j": 1, "\u006a": 1}"#).contains("twice"), "also when spelt differently");
         assert!(object(br#"{"a": {"j": 1}, "b": {"j": 1}}"#).is_ok());
+    }
+
+    #[test]
+    fn a_byte_to_escape_is_found_wherever_it_stands() {
+        for length in [1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 200] {
+            assert!(!has_escapes(&"~".repeat(length)) && !has_escapes(&"é".repeat(length)));
+            for (place, byte) in
+                (0..length).flat_map(|place| [(place, b'"'), (place, b'\\'), (place, 0), (place, 0x1f)])
+            {
+                let mut bytes = vec![0x7f; length];
+                bytes[place] = byte;
+                assert!(has_escapes(std::str::from_utf8(&bytes).unwrap()), "{byte} at {place} of {length}");
+            }
+        }
+        assert!(!has_escapes(""));
     }
 
     #[test]

@@ -18,7 +18,9 @@ type Nodes<'t> = SmallVec<[Node<'t>; 32]>;
 /// slow.
 const COMPARED_MAX: usize = 16;
 
-/// An object and all that is in it, in the order of the text.
+/// Room for an object and all that is in it, in the order of the text. Made where it is looked at: it is too large to be
+/// handed about.
+#[derive(Default)]
 pub(super) struct Outline<'t>(Nodes<'t>);
 
 /// A value at its place.
@@ -48,23 +50,16 @@ pub(super) struct Part<'o> {
 
 impl<'t> Outline<'t> {
     /// Reads one JSON object.
-    pub(super) fn read(bytes: &'t [u8]) -> Result<Self, json::Error> {
-        let mut nodes = Nodes::new();
+    pub(super) fn read(&mut self, bytes: &'t [u8]) -> Result<Part<'_>, json::Error> {
+        self.0.clear();
         // Text that is known to be UTF-8 is read faster; what is not is read for the fault.
         match std::str::from_utf8(bytes) {
-            Ok(text) => read(serde_json::Deserializer::from_str(text), &mut nodes)?,
-            Err(_) => read(serde_json::Deserializer::from_slice(bytes), &mut nodes)?,
+            Ok(text) => read(serde_json::Deserializer::from_str(text), &mut self.0)?,
+            Err(_) => read(serde_json::Deserializer::from_slice(bytes), &mut self.0)?,
         }
-        let this = Self(nodes);
-        match this.whole() {
-            Some(whole) if whole.object().is_none() => Err(json::Error::NotAnObject(whole.kind())),
-            _ => Ok(this),
-        }
-    }
-
-    /// The object itself. There is always one.
-    pub(super) fn whole(&self) -> Option<Part<'_>> {
-        Parts(&self.0).next()
+        // There is always one value.
+        let whole = Parts(&self.0).next().ok_or(json::Error::NotAnObject("nothing"))?;
+        whole.object().ok_or_else(|| json::Error::NotAnObject(whole.kind()))
     }
 }
 

@@ -120,12 +120,12 @@ impl SigningKey {
 
     /// The same for claims that are written already.
     pub(super) fn sign_text(&self, claims: &[u8]) -> Result<Arc<str>, KeyError> {
-        let room = self.header.len() + claims.len().div_ceil(3) * 4 + self.signer.encoded_len();
-        let mut compact = String::with_capacity(room);
-        compact.push_str(&self.header);
+        let room = self.header.len() + base64url::encoded_len(claims.len()) + self.signer.encoded_len();
+        let mut compact = Vec::with_capacity(room);
+        compact.extend_from_slice(self.header.as_bytes());
         base64url::encode_into(claims, &mut compact);
         self.signer.sign(&mut compact).map_err(|_| KeyError::Failed)?;
-        Ok(compact.into())
+        std::str::from_utf8(&compact).map(Arc::from).map_err(|_| KeyError::Failed)
     }
 
     fn from_pkcs8(kid: &str, der: &[u8]) -> Result<Self, KeyError> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::base64url::{self, Octets};
-use super::outline::Outline;
+use super::outline::{Outline, Part};
 use super::{ErrorCode, Refusal, json};
 
 type Object = Map<String, Value>;
@@ -47,12 +47,20 @@ impl<'a> Segments<'a> {
         Ok(Self { signed, header, claims, signature })
     }
 
-    pub(super) fn header<'o>(&self, octets: &'o mut HeaderOctets) -> Result<Outline<'o>, Refusal> {
-        outline(octets.decode(self.header), "header")
+    pub(super) fn header<'t, 'o>(
+        &self,
+        octets: &'t mut HeaderOctets,
+        outline: &'o mut Outline<'t>,
+    ) -> Result<Part<'o>, Refusal> {
+        look(octets.decode(self.header), outline, "header")
     }
 
-    pub(super) fn claims<'o>(&self, octets: &'o mut ClaimsOctets) -> Result<Outline<'o>, Refusal> {
-        outline(octets.decode(self.claims), "claims")
+    pub(super) fn claims<'t, 'o>(
+        &self,
+        octets: &'t mut ClaimsOctets,
+        outline: &'o mut Outline<'t>,
+    ) -> Result<Part<'o>, Refusal> {
+        look(octets.decode(self.claims), outline, "claims")
     }
 
     pub(super) fn signature<'o>(&self, octets: &'o mut SignatureOctets) -> Result<&'o [u8], Refusal> {
@@ -71,8 +79,8 @@ fn object(segment: &str, what: &str) -> Result<Object, Refusal> {
     json::object(&octets).map_err(|error| no_object(what, &error))
 }
 
-fn outline<'o>(octets: Option<&'o [u8]>, what: &str) -> Result<Outline<'o>, Refusal> {
-    Outline::read(octets.ok_or_else(|| no_octets(what))?).map_err(|error| no_object(what, &error))
+fn look<'t, 'o>(octets: Option<&'t [u8]>, outline: &'o mut Outline<'t>, what: &str) -> Result<Part<'o>, Refusal> {
+    outline.read(octets.ok_or_else(|| no_octets(what))?).map_err(|error| no_object(what, &error))
 }
 
 fn no_octets(what: &str) -> Refusal {

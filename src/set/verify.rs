@@ -185,16 +185,15 @@ fn examine(compact: &str, context: &Context<'_>, keys: &KeySet, judge: &mut impl
     let Some(segments) = read(judge, SERIALISATION, Segments::of(compact))? else { return Ok(None) };
     let (mut octets, mut header_octets, mut claims_octets) =
         (SignatureOctets::new(), HeaderOctets::new(), ClaimsOctets::new());
+    let (mut header_outline, mut claims_outline) = (Outline::default(), Outline::default());
     let signature = read(judge, SIGNATURE_ENCODING, segments.signature(&mut octets))?;
-    let header = read(judge, HEADER_JSON, segments.header(&mut header_octets))?;
-    let header = header.as_ref().and_then(Outline::whole);
+    let header = read(judge, HEADER_JSON, segments.header(&mut header_octets, &mut header_outline))?;
     for (rule, check) in HEADER {
         if let Some(header) = header {
             judge(*rule, check(header, context))?;
         }
     }
-    let claims = read(judge, CLAIMS_JSON, segments.claims(&mut claims_octets))?;
-    let claims = claims.as_ref().and_then(Outline::whole);
+    let claims = read(judge, CLAIMS_JSON, segments.claims(&mut claims_octets, &mut claims_outline))?;
     for (rule, check) in CLAIMS {
         if let Some(claims) = claims {
             judge(*rule, check(claims, context))?;

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value};
 
 use super::claims::{about, full_name, no_short_name};
+use super::json::has_escapes;
 use super::{Defaults, Digest, Draft, Incomplete, Jti, KeyError, SignedSet, SigningKey, events, jti, shape};
 
 /// The claims of a draft, complete and checked, as the text that will be signed.
@@ -26,15 +26,15 @@ impl Written {
     ///
     /// As [`Draft::into_claims`] and then [`complete`](super::complete).
     pub fn new<'d>(draft: &'d Draft, defaults: Defaults<'_>) -> Result<(Self, Cow<'d, str>), Incomplete> {
-        let event_type = full_name(&draft.event_type)?;
-        check(&event_type, draft).map_err(Incomplete)?;
+        let (event_type, label) = event_type(&draft.event_type)?;
+        about(&draft.sub_id).map_err(Incomplete)?;
         let jti = draft.jti.clone().unwrap_or_default();
         shape::jti_text(jti.as_str(), defaults.jti_bytes_max).map_err(Incomplete)?;
         let asked = Asked::new(draft, &event_type).map_err(unwritten)?;
         let this = Self {
             claims: asked.complete(draft, &jti, defaults).map_err(unwritten)?,
             digest: Digest::of(&asked.text),
-            label: events::label([&*event_type].into_iter()),
+            label,
             jti,
         };
         Ok((this, event_type))
@@ -66,11 +66,16 @@ impl Written {
     }
 }
 
-/// What `complete` checks of the claims that a draft makes.
-fn check(event_type: &str, draft: &Draft) -> Result<(), String> {
-    shape::event_type(event_type)?;
-    no_short_name(event_type)?;
-    about(&draft.sub_id)
+/// The URI of an event type that may be sent, and by what it is counted.
+fn event_type(name: &str) -> Result<(Cow<'_, str>, &'static str), Incomplete> {
+    // Those that are known keep the rules below, by test.
+    if let Some((short, uri)) = events::known(name) {
+        return Ok((uri.into(), short));
+    }
+    let uri = full_name(name)?;
+    shape::event_type(&uri).and_then(|()| no_short_name(&uri)).map_err(Incomplete)?;
+    let label = events::label([&*uri].into_iter());
+    Ok((uri, label))
 }
 
 fn unwritten(error: serde_json::Error) -> Incomplete {
@@ -91,11 +96,22 @@ const FILLED: usize = 160;
 impl Asked {
     fn new(draft: &Draft, event_type: &str) -> Result<Self, serde_json::Error> {
         let mut text = Vec::with_capacity(1024);
-        let events = member(&mut text, b"{\"events\":", &Only(event_type, &draft.event))?;
+        text.push(b'{');
+        let start = text.len();
+        text.extend_from_slice(b"\"events\":{");
+        string(&mut text, event_type)?;
+        text.push(b':');
+        object(&mut text, &draft.event)?;
+        text.push(b'}');
+        let events = start..text.len();
         if let Some(jti) = &draft.jti {
             member(&mut text, b",\"jti\":", jti.as_str())?;
         }
-        let sub_id = member(&mut text, b",\"sub_id\":", &draft.sub_id)?;
+        text.push(b',');
+        let start = text.len();
+        text.extend_from_slice(b"\"sub_id\":");
+        value(&mut text, &draft.sub_id)?;
+        let sub_id = start..text.len();
         if let Some(txn) = &draft.txn {
             member(&mut text, b",\"txn\":", txn)?;
         }
@@ -110,7 +126,8 @@ impl Asked {
         member(&mut text, b"{\"aud\":", defaults.audience)?;
         text.push(b',');
         text.extend_from_slice(self.text.get(self.events.clone()).unwrap_or_default());
-        member(&mut text, b",\"iat\":", &defaults.now.seconds())?;
+        text.extend_from_slice(b",\"iat\":");
+        serde_json::to_writer(&mut text, &defaults.now.seconds())?;
         member(&mut text, b",\"iss\":", defaults.issuer)?;
         member(&mut text, b",\"jti\":", jti.as_str())?;
         text.push(b',');
@@ -118,31 +135,61 @@ impl Asked {
         match &draft.txn {
             Some(txn) => member(&mut text, b",\"txn\":", txn)?,
             None => jti::unique(|txn| member(&mut text, b",\"txn\":", txn))?,
-        };
+        }
         text.push(b'}');
         Ok(text)
     }
 }
 
-/// Appends a member, with what stands before its name; where it stands without that.
-fn member<T: Serialize + ?Sized>(
-    text: &mut Vec<u8>,
-    begin: &[u8],
-    value: &T,
-) -> Result<Range<usize>, serde_json::Error> {
-    let start = text.len() + 1;
-    text.extend_from_slice(begin);
-    serde_json::to_writer(&mut *text, value)?;
-    Ok(start..text.len())
+/// Appends a member that is a string, with what stands before it.
+fn member(text: &mut Vec<u8>, before: &[u8], value: &str) -> Result<(), serde_json::Error> {
+    text.extend_from_slice(before);
+    string(text, value)
 }
 
-/// An object with one member.
-struct Only<'a>(&'a str, &'a Map<String, Value>);
-
-impl Serialize for Only<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.0, self.1)?;
-        map.end()
+/// Appends a value as serde_json does, but that plain strings, which nearly all are, are copied as a whole.
+fn value(text: &mut Vec<u8>, value: &Value) -> Result<(), serde_json::Error> {
+    match value {
+        Value::Null => text.extend_from_slice(b"null"),
+        Value::Bool(true) => text.extend_from_slice(b"true"),
+        Value::Bool(false) => text.extend_from_slice(b"false"),
+        Value::Number(number) => serde_json::to_writer(text, number)?,
+        Value::String(own) => string(text, own)?,
+        Value::Array(elements) => {
+            text.push(b'[');
+            for (n, element) in elements.iter().enumerate() {
+                if n > 0 {
+                    text.push(b',');
+                }
+                self::value(text, element)?;
+            }
+            text.push(b']');
+        }
+        Value::Object(members) => object(text, members)?,
     }
+    Ok(())
+}
+
+fn object(text: &mut Vec<u8>, members: &Map<String, Value>) -> Result<(), serde_json::Error> {
+    text.push(b'{');
+    for (n, (name, own)) in members.iter().enumerate() {
+        if n > 0 {
+            text.push(b',');
+        }
+        string(text, name)?;
+        text.push(b':');
+        value(text, own)?;
+    }
+    text.push(b'}');
+    Ok(())
+}
+
+fn string(text: &mut Vec<u8>, own: &str) -> Result<(), serde_json::Error> {
+    if has_escapes(own) {
+        return serde_json::to_writer(text, own);
+    }
+    text.push(b'"');
+    text.extend_from_slice(own.as_bytes());
+    text.push(b'"');
+    Ok(())
 }

@@ -88,6 +88,10 @@ impl Outbox {
 
     /// The slot by which this SET left as one of a part, if it is still within its time for an answer.
     pub(in crate::peer) fn suspect_by(&self, seq: u64) -> Option<SlotId> {
+        // Hardly ever is there any, and every verdict asks.
+        if self.suspects_out == 0 {
+            return None;
+        }
         let entry = self.entries.get(&seq)?;
         let (slot, _) = entry.sent?;
         matches!(entry.state, State::InFlight { suspect: true, .. }).then_some(slot)

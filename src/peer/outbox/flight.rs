@@ -227,9 +227,9 @@ impl Outbox {
 
     /// Moves a SET to another state, with its bookkeeping.
     pub(super) fn set_state(&mut self, seq: u64, state: State) {
-        self.leave_state(seq);
         let Some(entry) = self.entries.get_mut(&seq) else { return };
-        entry.state = state;
+        let before = std::mem::replace(&mut entry.state, state);
+        self.left(seq, before);
         match state {
             State::InFlight { late_at, retry, suspect, .. } => {
                 self.in_flight += 1;
@@ -248,7 +248,13 @@ impl Outbox {
     /// Undoes the bookkeeping of the state it is in. It is in none then, until `set_state`.
     pub(super) fn leave_state(&mut self, seq: u64) {
         let Some(entry) = self.entries.get_mut(&seq) else { return };
-        match entry.state {
+        let before = std::mem::replace(&mut entry.state, State::Fresh);
+        self.left(seq, before);
+    }
+
+    /// The bookkeeping of a state that this SET has left.
+    pub(super) fn left(&mut self, seq: u64, before: State) {
+        match before {
             State::InFlight { late_at, retry, suspect, .. } => {
                 self.in_flight -= usize::from(!planted::is(Bug::WindowLeak));
                 self.retries_in_flight -= usize::from(retry);
@@ -261,7 +267,6 @@ impl Outbox {
             }
             State::Fresh | State::Unread | State::Due | State::Suspect => {}
         }
-        entry.state = State::Fresh;
     }
 }
 

@@ -252,8 +252,8 @@ impl Outbox {
         if planted::is(Bug::ResendAfterSettle) {
             return self.entries.get(&seq).cloned();
         }
-        self.leave_state(seq);
         let entry = self.entries.remove(&seq)?;
+        self.left(seq, entry.state);
         self.seqs.remove(&entry.jti);
         self.release(&entry);
         self.shrink();

@@ -99,6 +99,11 @@ pub(super) fn full(name: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Short name and URI of a type that is one of [`KNOWN`] by either.
+pub(super) fn known(name: &str) -> Option<(&'static str, &'static str)> {
+    KNOWN.iter().find(|(short, uri)| *uri == name || *short == name).copied()
+}
+
 /// Whether a full URI is one of [`KNOWN`].
 pub fn is_known(uri: &str) -> bool {
     KNOWN.iter().any(|(_, known)| *known == uri)

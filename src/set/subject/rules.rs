@@ -55,7 +55,7 @@ pub(super) fn named(name: &str) -> &str {
 fn is_acct(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
     let Some((user, host)) = rest.rsplit_once('@') else { return false };
-    let part = |part: &str| !part.is_empty() && is_made_of(part, b"-._~!$&'()*+,;=");
+    let part = |part: &str| !part.is_empty() && is_made_of(part, &ACCT);
     scheme.eq_ignore_ascii_case("acct")
         && part(user)
         && part(host.split(':').next().unwrap_or_default())
@@ -99,7 +99,7 @@ fn is_did_url(text: &str) -> bool {
         && method.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         && !id.is_empty()
         && !id.ends_with(':')
-        && is_made_of(id, b".-_:")
+        && is_made_of(id, &DID)
         && is_uri(text)
 }
 
@@ -109,16 +109,38 @@ fn is_uri(text: &str) -> bool {
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
         && rest.matches('#').count() <= 1
-        && is_made_of(rest, b"-._~:/?#[]@!$&'()*+,;=")
+        && is_made_of(rest, &URI)
 }
 
-/// Whether all of the text is letters, digits, these marks and whole percent-encodings.
-fn is_made_of(text: &str, marks: &[u8]) -> bool {
+/// Which bytes are letters, digits or some marks.
+type Bytes = [bool; 256];
+
+static ACCT: Bytes = bytes(b"-._~!$&'()*+,;=");
+static DID: Bytes = bytes(b".-_:");
+static URI: Bytes = bytes(b"-._~:/?#[]@!$&'()*+,;=");
+
+const fn bytes(marks: &[u8]) -> Bytes {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut n = 0;
+    while n < marks.len() {
+        table[marks[n] as usize] = true;
+        n += 1;
+    }
+    table
+}
+
+/// Whether all of the text is bytes of the table and whole percent-encodings.
+fn is_made_of(text: &str, table: &Bytes) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         let fits = match byte {
             b'%' => (0..2).all(|_| bytes.next().is_some_and(|digit| digit.is_ascii_hexdigit())),
-            _ => byte.is_ascii_alphanumeric() || marks.contains(&byte),
+            _ => table[usize::from(byte)],
         };
         if !fits {
             return false;

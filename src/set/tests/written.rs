@@ -140,6 +140,20 @@ fn uuid(text: &str) -> bool {
 }
 
 #[test]
+fn every_known_type_goes_by_either_name_and_needs_no_check() {
+    for (short, uri) in events::KNOWN {
+        for name in [short, uri] {
+            let sub_id = json!({"format": "opaque", "id": "1"});
+            let draft = Draft { event_type: (*name).to_owned(), sub_id, ..Draft::default() };
+            let (written, event_type) = Written::new(&draft, DEFAULTS).unwrap();
+            assert_eq!((&*event_type, written.label()), (*uri, *short));
+            let (_, completed) = complete(draft.into_claims().unwrap(), DEFAULTS).unwrap();
+            assert_eq!(completed["events"], json!({*uri: {}}));
+        }
+    }
+}
+
+#[test]
 fn what_is_made_anew_is_made_once_for_each() {
     let draft = Draft {
         event_type: "caep:session-revoked".into(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::set::Jti;
+use crate::set::json::{has_escapes, is_escaped};
 
 /// The most bytes that an object takes before anything is in it. An object with all its members is at most this plus
 /// the sizes of its parts.
@@ -19,7 +20,9 @@ pub fn write<'a>(
     max_response_events: Option<u64>,
 ) -> Vec<u8> {
     let tokens: usize = sets.iter().map(|(jti, compact)| jti.as_str().len() + compact.len() + 6).sum();
-    let verdicts = acks.size_hint().0 * 48 + errors.size_hint().0 * 160;
+    // The acks among some verdicts are hardly fewer than the most there can be; errors are rare.
+    let (least, most) = acks.size_hint();
+    let verdicts = most.unwrap_or(least) * 48 + errors.size_hint().0 * 160;
     let mut out = Vec::with_capacity(EMPTY_BYTES_MAX + tokens + verdicts);
 
     push_member(&mut out, b"\"sets\":{", b"}", sets.iter(), |out, (jti, compact)| {
@@ -115,17 +118,4 @@ fn size_of_string(text: &str) -> usize {
     let escapes = text.bytes().filter(|&byte| is_escaped(byte));
     let more: usize = escapes.map(|byte| if matches!(byte, b'"' | b'\\') { 1 } else { 5 }).sum();
     text.len() + more + 2
-}
-
-/// Whether any byte has to be escaped. Asked of whole blocks, of which the compiler makes a few vector instructions each: byte
-/// by byte it would take longer than all the rest of writing.
-fn has_escapes(text: &str) -> bool {
-    let (blocks, rest) = text.as_bytes().as_chunks::<64>();
-    let any = |bytes: &[u8]| bytes.iter().fold(false, |found, &byte| found | is_escaped(byte));
-    blocks.iter().any(|block| any(block)) || any(rest)
-}
-
-/// Whether JSON forbids this byte inside a string (RFC 8259 §7). Bytes of longer UTF-8 sequences never are.
-fn is_escaped(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
