@@ -67,8 +67,8 @@ mod tests {
                 let (key, _) = SigningKey::generate(Algorithm::EdDsa, "k").unwrap();
                 let keys = folder.path().join("jwks.json");
                 std::fs::write(&keys, KeySet::of([key.public_jwk()]).to_json().to_string()).unwrap();
-                let mut pushpull = crate::transport::pushpull::Config::default();
-                pushpull.limits = Limits { set_bytes_max: 2_000, jti_bytes_max: 50, ..Limits::default() };
+                let limits = Limits { set_bytes_max: 2_000, jti_bytes_max: 50, ..Limits::default() };
+                let pushpull = crate::transport::pushpull::Config { limits, ..Default::default() };
                 let delivery = peer::Config { outbox_max: 2, ..peer::Config::default() };
                 let engine = engine::Config { peer: Arc::new(delivery), ..engine::Config::default() };
                 let builder = Transceiver::builder("https://us.example").signing_key(key).store(Arc::clone(store));
