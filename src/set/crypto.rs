@@ -1,7 +1,6 @@
-//! Parsed keys, ready to sign and to verify.
-//!
-//! jsonwebtoken's own implementations parse the key again at every call, which costs as much as the signature itself; its
-//! traits want each signature in a vector of its own. [`KeptVerifier`] has them all the same, for whoever wraps it.
+//! Parsed keys, ready to sign and to verify. jsonwebtoken's own implementations parse the key again at every call, which
+//! costs as much as the signature itself, and its traits want each signature in a vector of its own: [`KeptVerifier`] has
+//! them for whoever wraps it.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RSA_PKCS1_SHA256, RsaKeyPair};

@@ -48,6 +48,7 @@ mod tests {
     use crate::store::Journal as _;
     use crate::transceiver::troubled::Troubled;
     use crate::transceiver::{PeerConfig, Submission};
+    use crate::transport::pushpull;
     use crate::wire::Limits;
     use crate::{engine, peer};
 
@@ -68,7 +69,7 @@ mod tests {
                 let keys = folder.path().join("jwks.json");
                 std::fs::write(&keys, KeySet::of([key.public_jwk()]).to_json().to_string()).unwrap();
                 let limits = Limits { set_bytes_max: 2_000, jti_bytes_max: 50, ..Limits::default() };
-                let pushpull = crate::transport::pushpull::Config { limits, ..Default::default() };
+                let pushpull = pushpull::Config { limits, ..pushpull::Config::default() };
                 let delivery = peer::Config { outbox_max: 2, ..peer::Config::default() };
                 let engine = engine::Config { peer: Arc::new(delivery), ..engine::Config::default() };
                 let builder = Transceiver::builder("https://us.example").signing_key(key).store(Arc::clone(store));
@@ -166,16 +167,15 @@ mod tests {
         );
         let other = both.submit("named", claims(json!({"jti": "j"}))).await.unwrap_err();
         assert!(other.contains("submitted before with other content"), "{other}");
-        let (_, foreign) = token(&both);
+        let foreign = token();
         assert_eq!(both.submit("named", Event::Signed(foreign)).await.unwrap(), ["f".into(), "f".into()]);
     }
 
-    /// A SET of another issuer, whose payload stands between the two dots.
-    fn token(_: &Both) -> (SigningKey, String) {
+    /// A SET of another issuer.
+    fn token() -> String {
         let (key, _) = SigningKey::generate(Algorithm::EdDsa, "k").unwrap();
         let claims = json!({"jti": "f", "iss": "https://them.example", "events": {"https://types.example/e": {}}});
-        let compact = key.sign(claims.as_object().unwrap()).unwrap().to_string();
-        (key, compact)
+        key.sign(claims.as_object().unwrap()).unwrap().to_string()
     }
 
     #[tokio::test(start_paused = true)]
@@ -183,7 +183,7 @@ mod tests {
         let both = Both::start().await;
         let _closed: Vec<_> = both.transceivers.iter().map(|one| one.close_queue("leaving").unwrap()).collect();
         let typed = |name: &str| Event::new(name, json!({"format": "opaque", "id": "x"}));
-        let (_, foreign) = token(&both);
+        let foreign = token();
         for (peer, event, expected) in [
             ("nobody", draft(None), "there is no peer \"nobody\""),
             ("leaving", draft(None), "leaving is about to be removed"),
