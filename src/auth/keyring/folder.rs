@@ -50,10 +50,7 @@ impl Rotation {
         let (file, fresh) = (directory.join(ROTATION_FILE), directory.join("rotation.json.new"));
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         text.push(b'\n');
-        match std::fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => create(&fresh, &text)?,
-        }
+        create_anew(&fresh, &text)?;
         std::fs::rename(&fresh, &file)?;
         sync(directory)
     }
@@ -64,9 +61,17 @@ pub(super) fn key_file(directory: &Path, kid: &str) -> PathBuf {
     directory.join(format!("{kid}.pem"))
 }
 
-/// Keeps a new private key. None is ever overwritten.
+/// Keeps a new private key. None is ever overwritten. All of it or nothing, also through a crash: a key that is cut short
+/// would keep the next process from starting.
 pub(super) fn write_key(directory: &Path, kid: &str, pem: &str) -> io::Result<()> {
-    create(&key_file(directory, kid), pem.as_bytes())?;
+    let (file, fresh) = (key_file(directory, kid), directory.join(format!("{kid}.pem.new")));
+    create_anew(&fresh, pem.as_bytes())?;
+    let linked = std::fs::hard_link(&fresh, &file);
+    std::fs::remove_file(&fresh)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => create(&file, pem.as_bytes())?,
+        linked => linked?,
+    }
     sync(directory)
 }
 
@@ -76,6 +81,14 @@ pub(super) fn remove_key(directory: &Path, kid: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(()) => sync(directory),
+    }
+}
+
+/// The same for a passing file, which a process that was killed may have left.
+fn create_anew(path: &Path, content: &[u8]) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => create(path, content),
     }
 }
 
@@ -91,4 +104,26 @@ fn create(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Makes names durable: a file's own sync does not.
 fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_there_as_a_whole_or_not_at_all_and_none_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path();
+        // As a process leaves it that is killed while it writes.
+        std::fs::write(place.join("k-1.pem.new"), "-----BEGIN PRIV").unwrap();
+        assert!(key_files(place).unwrap().is_empty(), "what is not complete is no key");
+        write_key(place, "k-1", "whole").unwrap();
+        assert_eq!(std::fs::read_to_string(place.join("k-1.pem")).unwrap(), "whole");
+        let mode = std::fs::metadata(place.join("k-1.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let again = write_key(place, "k-1", "other").unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(place.join("k-1.pem")).unwrap(), "whole");
+        assert_eq!(std::fs::read_dir(place).unwrap().count(), 1, "nothing else is left behind");
+    }
 }
