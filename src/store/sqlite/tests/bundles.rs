@@ -276,10 +276,14 @@ async fn what_several_peers_sent_lies_in_one_row_and_is_told_apart() {
     let b = store.peer_id("b".to_owned()).await.unwrap();
     let (begin, gate) = channel::<()>();
     let holder = Arc::clone(&store);
-    let held = tokio::spawn(async move { holder.ask(1, move |_: &mut Batch<'_>| Ok(gate.recv().is_ok())).await });
-    while store.orders.capacity() < store.orders.max_capacity() {
-        tokio::task::yield_now().await;
-    }
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let hold = move |_: &mut Batch<'_>| {
+        let _ = begun.send(());
+        Ok(gate.recv().is_ok())
+    };
+    let held = tokio::spawn(async move { holder.ask(1, hold).await });
+    // From here on orders wait, so that both of them are in the next transaction.
+    has_begun.await.unwrap();
     let mut commits = Vec::new();
     for peer in [A, b] {
         let store = Arc::clone(&store);
