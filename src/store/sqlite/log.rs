@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use super::file::PAGE_SIZE;
 use crate::store::Error;
 
-const PAGE: usize = PAGE_SIZE as usize;
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 /// The first bytes of a log whose checksums are made of big-endian words; one less where they are little-endian.
@@ -55,12 +54,9 @@ pub(super) fn check(database: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         file => file.map_err(unreadable)?,
     };
-    let Some(frame) = damaged_frame(BufReader::with_capacity(1 << 18, file)).map_err(unreadable)? else {
+    let Some(place) = damaged_from(BufReader::with_capacity(1 << 18, file), page_size(database)).map_err(unreadable)?
+    else {
         return Ok(());
-    };
-    let place = match frame {
-        0 => 0,
-        _ => HEADER as u64 + (frame - 1) * (FRAME_HEADER + PAGE) as u64,
     };
     Err(Error::Fatal(format!(
         "the log {} is damaged from byte {place} on, and more was committed behind that, which would be lost: restore the \
@@ -70,8 +66,22 @@ pub(super) fn check(database: &Path) -> Result<(), Error> {
     )))
 }
 
-/// The first bad frame, counted from 1, or 0 for the header, if a power cut cannot have spoilt it.
-fn damaged_frame(mut log: impl Read) -> std::io::Result<Option<u64>> {
+/// The size of the database's pages by its own header; that of new files if the header makes no sense.
+fn page_size(database: &Path) -> usize {
+    let mut header = [0; 18];
+    let read = File::open(database).and_then(|mut file| file.read_exact(&mut header));
+    let size = usize::from(u16::from_be_bytes([header[16], header[17]]));
+    if read.is_ok() && is_page_size(size) { size } else { PAGE_SIZE as usize }
+}
+
+/// Larger ones we never make.
+fn is_page_size(size: usize) -> bool {
+    size.is_power_of_two() && (512..=32_768).contains(&size)
+}
+
+/// Where the first bad frame begins, 0 for the header, if a power cut cannot have spoilt it. `page`: the size of a page, where
+/// the log's own header is not to be believed.
+fn damaged_from(mut log: impl Read, page: usize) -> std::io::Result<Option<u64>> {
     let mut header = [0; HEADER];
     if !fill(&mut log, &mut header)? {
         return Ok(None);
@@ -81,23 +91,23 @@ fn damaged_frame(mut log: impl Read) -> std::io::Result<Option<u64>> {
     let reckoned = sums.of((0, 0), &header[..24]);
     let salts = (word(&header, 16), word(&header, 20));
     if told != reckoned || word(&header, 0) | 1 != MAGIC_BIG {
-        return Ok(is_followed(&mut log, &header, told)?.then_some(0));
+        return Ok(is_followed(&mut log, &header, told, page)?.then_some(0));
     }
-    let mut frame = Frame::default();
-    let (mut number, mut sum) = (0, told);
+    let page = Some(word(&header, 8) as usize).filter(|page| is_page_size(*page)).unwrap_or(page);
+    let mut frame = Frame::new(page);
+    let (mut place, mut sum) = (HEADER as u64, told);
     let bad = loop {
         if !frame.read(&mut log)? {
             return Ok(None);
         }
-        number += 1;
         if !frame.follows(sums, sum) {
-            break number;
+            break place;
         }
         if frame.salts() != salts {
             // Made to follow this log's last frame, so it is no left-over of an earlier one.
-            return Ok(Some(number));
+            return Ok(Some(place));
         }
-        sum = frame.sum();
+        (place, sum) = (place + (FRAME_HEADER + page) as u64, frame.sum());
     };
     // Whether a transaction that ends here or later is followed by another.
     let mut seeds = vec![frame.reckon(sums, sum), frame.sum()];
@@ -115,8 +125,8 @@ fn damaged_frame(mut log: impl Read) -> std::io::Result<Option<u64>> {
 /// Whether behind a damaged header stands what SQLite would drop with it: a first frame that was made to follow the header,
 /// or a later one that ends a transaction and was made to follow its neighbour. A power cut cannot have spoilt the header
 /// then: it was synced before them. Its word for the order of bytes may be what is damaged, so both are tried.
-fn is_followed(log: &mut impl Read, header: &[u8; HEADER], told: (u32, u32)) -> std::io::Result<bool> {
-    let mut frame = Frame::default();
+fn is_followed(log: &mut impl Read, header: &[u8; HEADER], told: (u32, u32), page: usize) -> std::io::Result<bool> {
+    let mut frame = Frame::new(page);
     let mut before = None;
     while frame.read(log)? {
         let follows = [false, true].into_iter().map(|big| Sums { big }).any(|sums| match before {
@@ -135,13 +145,11 @@ fn is_followed(log: &mut impl Read, header: &[u8; HEADER], told: (u32, u32)) -> 
 /// A page with what stands before it in the log.
 struct Frame(Box<[u8]>);
 
-impl Default for Frame {
-    fn default() -> Self {
-        Self(vec![0; FRAME_HEADER + PAGE].into())
-    }
-}
-
 impl Frame {
+    fn new(page: usize) -> Self {
+        Self(vec![0; FRAME_HEADER + page].into())
+    }
+
     /// Reads the next one; false if there is none that is whole.
     fn read(&mut self, log: &mut impl Read) -> std::io::Result<bool> {
         fill(log, &mut self.0)

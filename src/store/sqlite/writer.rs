@@ -25,9 +25,9 @@ const SEAL_IDLE: usize = 4_096;
 /// A checkpoint is due when the log holds as many pages as the database, so that it never takes more room than that,
 /// but not below the first number, for then it costs more than it saves, and not above the second when nobody waits,
 /// or the third when somebody always does.
-const CHECKPOINT_LEAST: i64 = 128;
-const CHECKPOINT_IDLE: i64 = 1_000;
-const CHECKPOINT_BUSY: i64 = 4_000;
+const CHECKPOINT_LEAST: i64 = 256;
+const CHECKPOINT_IDLE: i64 = 2_000;
+const CHECKPOINT_BUSY: i64 = 8_000;
 /// After a checkpoint that failed on a full disk, the next waits for so many pages more, or for a commit that heals.
 const CHECKPOINT_RETRY: i64 = 16;
 

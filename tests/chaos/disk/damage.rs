@@ -50,7 +50,7 @@ struct Tally {
     dealt: [usize; 5],
 }
 
-const PAGE: u64 = 16_384;
+const PAGE: u64 = 8_192;
 const STORAGE_FAILED: i32 = 70;
 const CONFIG_INVALID: i32 = 3;
 

@@ -176,7 +176,7 @@ fn with_log(folder: &Folder, log: &[u8]) -> Folder {
 #[tokio::test]
 async fn a_flipped_byte_in_the_log_costs_no_commit_in_silence_but_perhaps_the_last() {
     let (folder, _store, log, last) = all_in_the_log().await;
-    let frame = 24 + 16_384;
+    let frame = 24 + 8_192;
     // Every byte of the log's header, a third of each frame's, and some of each page.
     let frames = (32..log.len()).step_by(frame);
     let headers = (0..32).chain(frames.enumerate().flat_map(|(number, at)| (at + number % 3..at + 24).step_by(3)));
@@ -245,7 +245,7 @@ async fn a_last_commit_that_a_power_cut_has_torn_is_no_damage() {
 
 #[tokio::test]
 async fn a_database_that_is_cut_while_it_is_open_is_damaged_and_not_full() {
-    for size in [0, 16_384, 300_000, 2_000_000] {
+    for size in [0, 8_192, 300_000, 2_000_000] {
         let folder = Folder::new();
         let store = folder.open().await;
         for first in (1..=300).step_by(10) {
@@ -279,7 +279,7 @@ async fn a_page_that_has_lost_a_row_keeps_the_store_shut() {
     store.close().await;
     let pristine = std::fs::read(folder.path()).unwrap();
     let mut pages = 0;
-    for page in (0..pristine.len()).step_by(16_384).skip(1) {
+    for page in (0..pristine.len()).step_by(8_192).skip(1) {
         // A leaf of a table, and the lower byte of how many rows are in it.
         if pristine[page] == 13 && pristine[page + 4] > 0 {
             let mut damaged = pristine.clone();
@@ -329,4 +329,32 @@ async fn a_file_that_has_lost_its_company_is_said_and_not_begun_anew() {
     }
     let (_folder, without_index) = left(&|folder| std::fs::remove_file(beside(folder, "-shm")).unwrap());
     assert_eq!(outbox(&without_index.unwrap()).await.0, [1, 2, 3, 4], "the index is made anew");
+}
+
+#[tokio::test]
+async fn a_file_with_pages_of_another_size_keeps_them_and_its_log_is_looked_through_as_well() {
+    let folder = Folder::new();
+    // As files were made before there were bundles.
+    rusqlite::Connection::open(folder.path())
+        .unwrap()
+        .execute_batch("PRAGMA page_size = 16384; VACUUM; PRAGMA journal_mode = WAL;")
+        .unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(folder.path(), private).unwrap();
+    let store = Sqlite::open(folder.path(), Options::default()).unwrap();
+    store.peer_id("a".to_owned()).await.unwrap();
+    for number in 1..=5 {
+        commit(&store, [Write::Enqueue(row(number, 500)), receive(number)]).await.unwrap();
+    }
+    let log = std::fs::read(log_of(&folder)).unwrap();
+    assert_eq!(u32::from_be_bytes(log[8..12].try_into().unwrap()), 16_384, "the log says how large pages are");
+    let whole = with_log(&folder, &log);
+    assert_eq!(Sqlite::open(whole.path(), Options::default()).unwrap().recover(A).await.unwrap().counts.received, 5);
+    // In the second frame's page, and with the log's own word for their size damaged as well.
+    for at in [vec![32 + 2 * 24 + 16_384 + 9_000], vec![10, 32 + 2 * 24 + 16_384 + 9_000]] {
+        let mut flipped = log.clone();
+        at.iter().for_each(|at| flipped[*at] ^= 1);
+        let why = Sqlite::open(with_log(&folder, &flipped).path(), Options::default()).unwrap_err().to_string();
+        assert!(why.contains("store.db-wal is damaged from byte"), "{at:?}: {why}");
+    }
 }
