@@ -190,21 +190,6 @@ impl Watch {
     }
 }
 
-/// CPU time that this thread has used. A call of the system: some tenths of a microsecond.
-pub fn thread_cpu() -> Duration {
-    cpu(rustix::time::ClockId::ThreadCPUTime)
-}
-
-/// CPU time that this process has used, all of its threads.
-pub fn process_cpu() -> Duration {
-    cpu(rustix::time::ClockId::ProcessCPUTime)
-}
-
-fn cpu(clock: rustix::time::ClockId) -> Duration {
-    let time = rustix::time::clock_gettime(clock);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
-}
-
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 fn read_wall() -> Wall {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::{Fault, none};
 
 /// Who lives on which floor. Neighbours on one floor do not import each other.
 const FLOORS: [(u32, &[&str]); 13] = [
-    (0, &["clock", "codes", "metrics", "random", "quantity", "private", "planted"]),
+    (0, &["clock", "codes", "cpu", "metrics", "random", "quantity", "private", "planted"]),
     (1, &["set"]),
     (2, &["wire"]),
     (3, &["peer"]),

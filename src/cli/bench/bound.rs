@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{
 use serde_json::{Value, json};
 
 use crate::cli::Error;
-use crate::clock;
+use crate::cpu;
 use crate::set::Algorithm;
 
 /// Distinct messages: a single one is learnt by heart by the processor's branch prediction, and looks cheaper than it is.
@@ -131,18 +131,18 @@ impl Bench {
         let mut worked = Worked::default();
         while !stop.load(Ordering::Relaxed) {
             // By the hundred, so that reading the clock costs nothing.
-            let start = clock::thread_cpu();
+            let start = cpu::thread_cpu();
             if !self.relayed {
                 for (message, _) in &self.signed {
                     std::hint::black_box(self.sign(std::hint::black_box(message)));
                 }
             }
-            let signed = clock::thread_cpu();
+            let signed = cpu::thread_cpu();
             for (message, signature) in &self.signed {
                 let _ = std::hint::black_box(self.public.verify_sig(std::hint::black_box(message), signature));
             }
             worked.signing += signed.saturating_sub(start);
-            worked.verifying += clock::thread_cpu().saturating_sub(signed);
+            worked.verifying += cpu::thread_cpu().saturating_sub(signed);
             worked.sets += MESSAGES as u64;
         }
         worked

@@ -20,7 +20,7 @@ use super::load::{self, Load};
 use super::plan::{Dialled, Ended, Filled, Measured, Memory, Opened, Order, Pace, Partners, Plan, Run};
 use crate::auth::Secret;
 use crate::cli::{Error, Exit, output};
-use crate::clock::{self, Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock};
 use crate::cpu;
 use crate::engine;
 use crate::metrics::{Format, Metrics};
@@ -201,7 +201,7 @@ impl Side {
         let running = tokio::spawn(Arc::clone(load).run(sending, run.callers, run.unsettled, stopping));
         sleep(run.warmup).await;
         load.flights.restart();
-        let (started, cpu, counts) = (Instant::now(), clock::process_cpu(), load.flights.counts());
+        let (started, cpu, counts) = (Instant::now(), cpu::process_cpu(), load.flights.counts());
         let (received, bytes) = (load.received.load(Ordering::Relaxed), self.bytes_sent());
         let mut series = Vec::new();
         let mut before = counts.settled();
@@ -213,7 +213,7 @@ impl Side {
             load.check().map_err(Error::failed)?;
         }
         let seconds = started.elapsed().as_secs_f64();
-        let cpu = clock::process_cpu().saturating_sub(cpu).as_secs_f64();
+        let cpu = cpu::process_cpu().saturating_sub(cpu).as_secs_f64();
         let after = load.flights.counts();
         let mut measured = Measured {
             seconds,
