@@ -2,7 +2,9 @@
 //! clock of a thread costs as much as the smaller stages do.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// CPU time that this thread has used. A call of the system: some tenths of a microsecond.
@@ -83,9 +85,24 @@ pub fn within<R>(stage: Stage, work: impl FnOnce() -> R) -> R {
 }
 
 /// The same for what waits in between.
-pub async fn throughout<F: Future>(stage: Stage, work: F) -> F::Output {
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(|context| within(stage, || work.as_mut().poll(context))).await
+pub fn throughout<F: Future>(stage: Stage, work: F) -> Throughout<F> {
+    Throughout { stage, work: Box::pin(work) }
+}
+
+/// What [`throughout`] returns. On the heap, since an `async fn` around it would hold the work twice.
+#[derive(Debug)]
+pub struct Throughout<F> {
+    stage: Stage,
+    work: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Throughout<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let stage = self.stage;
+        within(stage, || self.work.as_mut().poll(context))
+    }
 }
 
 /// Goes back to the stage around, also when the work panics.

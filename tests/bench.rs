@@ -58,8 +58,8 @@ fn over_http_in_plaintext_at_a_fixed_rate_one_way_with_many_partners() {
 
 #[test]
 fn relayed_sets_end_the_measurement_when_they_are_used_up() {
-    let report = bench(&["--presigned=300", "--warmup", "0ms", "--duration", "20s"]);
-    assert_eq!(accounted(&report, 2), 600);
+    let report = bench(&["--presigned=400", "--callers", "4", "--warmup", "0ms", "--duration", "20s"]);
+    assert_eq!(accounted(&report, 2), 800);
     assert!(report["directions"].as_array().unwrap().iter().any(|direction| direction["used_up"] == true), "{report}");
 }
 
@@ -90,4 +90,20 @@ fn a_backlog_leaves_in_its_order_and_what_is_left_waits() {
     assert_eq!(number("queued_before"), 3000);
     assert_eq!(number("sent"), number("acked") + number("queued_after"), "{direction}");
     assert_eq!(report["restart"]["queued"].as_u64(), Some(number("queued_after")), "{report}");
+}
+
+#[test]
+fn a_folder_that_is_there_is_nobody_elses_business() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("run-1/mine");
+    std::fs::create_dir(folder.path().join("run-1")).unwrap();
+    std::fs::write(&kept, "mine").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pushpull"))
+        .args(["bench", "--dir", folder.path().to_str().unwrap()])
+        .output()
+        .expect("the program starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{err}");
+    assert!(err.contains("run-1 is there already") && err.contains("--dir"), "{err}");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "mine");
 }

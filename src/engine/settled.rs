@@ -47,3 +47,29 @@ impl Followers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_follower_hears_of_every_end_and_a_slow_one_of_what_it_missed() {
+        let mut followers = Followers::default();
+        followers.settled(Jti::new(), Outcome::Acked);
+        followers.tell();
+        let (mut quick, mut slow) = (followers.join(), followers.join());
+        let jtis: Vec<Jti> = (0..BEHIND_MAX + 5).map(|_| Jti::new()).collect();
+        for jti in &jtis {
+            followers.settled(jti.clone(), Outcome::Acked);
+            followers.tell();
+            assert_eq!(*quick.recv().await.unwrap(), [(jti.clone(), Outcome::Acked)]);
+        }
+        let missed = slow.recv().await.unwrap_err();
+        assert_eq!(missed, broadcast::error::RecvError::Lagged(5));
+        assert_eq!(slow.recv().await.unwrap()[0].0, jtis[5], "and it goes on behind that");
+        drop((quick, slow));
+        followers.settled(Jti::new(), Outcome::Acked);
+        followers.tell();
+        assert!(followers.all.is_none(), "nobody follows any more");
+    }
+}

@@ -66,12 +66,15 @@ pub(super) fn key_file(directory: &Path, kid: &str) -> PathBuf {
 pub(super) fn write_key(directory: &Path, kid: &str, pem: &str) -> io::Result<()> {
     let (file, fresh) = (key_file(directory, kid), directory.join(format!("{kid}.pem.new")));
     create_anew(&fresh, pem.as_bytes())?;
-    let linked = std::fs::hard_link(&fresh, &file);
-    std::fs::remove_file(&fresh)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => create(&file, pem.as_bytes())?,
-        linked => linked?,
-    }
+    // A link overwrites nothing. Where there are none we look first: nobody else makes keys here.
+    let linked = std::fs::hard_link(&fresh, &file).or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Err(error),
+        _ if file.exists() => Err(io::ErrorKind::AlreadyExists.into()),
+        _ => std::fs::rename(&fresh, &file),
+    });
+    // What stays behind is no key, and is overwritten by the next of that name.
+    let _ = std::fs::remove_file(&fresh);
+    linked?;
     sync(directory)
 }
 

@@ -125,8 +125,11 @@ fn rate(text: &str) -> Result<Rate, String> {
         "one" => Ok(Rate::One),
         _ => match text.strip_suffix('%') {
             Some(part) => number(part).filter(|part| *part > 0.0).map(|part| Rate::OfPeak(part / 100.0)),
-            None => number(text).map(Rate::Fixed),
+            None => number(text).filter(|rate| *rate == 0.0 || *rate >= 0.1).map(Rate::Fixed),
         }
-        .ok_or_else(|| "expected SETs a second such as 500, a part of the peak such as 50%, one, or max".to_owned()),
+        .ok_or_else(|| {
+            "expected SETs a second such as 500 (0, or 0.1 and more), a part of the peak such as 50%, one, or max"
+                .to_owned()
+        }),
     }
 }

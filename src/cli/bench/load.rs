@@ -116,7 +116,10 @@ impl Load {
         let mut number = 0_u64;
         while !*stop.borrow() {
             let due = started + Duration::from_secs_f64(number as f64 / rate);
-            tokio::time::sleep_until(due).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
             let now = Instant::now();
             // The timer's own grain is a millisecond: whatever has become due since leaves at once.
             while started + Duration::from_secs_f64(number as f64 / rate) <= now {

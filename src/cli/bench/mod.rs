@@ -16,6 +16,7 @@ mod report;
 mod side;
 mod svg;
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::args::Bench;
@@ -31,7 +32,7 @@ pub(super) async fn side() -> Result<Exit, Error> {
 pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
     // From the beginning, so that nothing of it is left behind.
     let mut signals = Signals::new()?;
-    let place = Place::new(args.dir.clone())?;
+    let mut place = Place::new(args.dir.clone())?;
     if cfg!(debug_assertions) {
         output::note("warning: this is a debug build, whose figures mean nothing: cargo build --release");
     }
@@ -48,9 +49,14 @@ pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
         if let Some(path) = args.svg.as_deref().filter(|_| number == args.runs) {
             draw(path, &report, args)?;
         }
+        if report.ok() {
+            // The disk shall not fill up with runs.
+            let _ = std::fs::remove_dir_all(&folder);
+        } else {
+            place.passing = false;
+            output::note(&format!("the files of this run are kept in {}", folder.display()));
+        }
         reports.push(report);
-        // The disk shall not fill up with runs.
-        let _ = std::fs::remove_dir_all(&folder);
     }
     if as_json {
         match &reports[..] {
@@ -79,7 +85,8 @@ impl Place {
         let passing = wished.is_none();
         let path = wished
             .unwrap_or_else(|| std::env::temp_dir().join(format!("pushpull-bench-{}", uuid::Uuid::now_v7().simple())));
-        std::fs::create_dir_all(&path).map_err(|error| Error::unwritable(&path, &error))?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|error| Error::unwritable(&path, &error))?;
         Ok(Self { path, passing })
     }
 }

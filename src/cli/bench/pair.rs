@@ -14,8 +14,8 @@ use super::plan::{Dialled, Ended, Filled, Measured, Memory, Opened, Order, Pace,
 use super::process::Process;
 use super::report::{Reached, Report, Resident, Restarted};
 use crate::auth::Secret;
-use crate::cli::Error;
 use crate::cli::args::{Bench, Direction, Rate, Transport};
+use crate::cli::{Error, Exit};
 
 /// How long the bare cryptography is measured, before and after.
 const BOUND: Duration = Duration::from_millis(1500);
@@ -28,7 +28,14 @@ const NAMES: [&str; 2] = ["alpha", "beta"];
 
 /// One run, with its files in this folder.
 pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::unwritable(folder, &error))?;
+    // A run begins with nothing, and what it finds is somebody else's.
+    std::fs::create_dir(folder).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Error::new(Exit::Conflict, format!("{} is there already", folder.display()))
+                .fix("name another --dir, or remove it if it is of an earlier bench")
+        }
+        _ => Error::unwritable(folder, &error),
+    })?;
     let environment = environment::describe(folder);
     let tls = args.tls || !args.no_tls;
     // A compact SET is a third longer than its claims, and has a header and a signature.
@@ -118,6 +125,8 @@ pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
             rested: resident(&|side| ended[side].rss),
         },
         restarted,
+        leaves_a_backlog: args.backlog > 0,
+        is_idle: args.rate == Rate::Fixed(0.0),
         sides: measured_sides,
     })
 }

@@ -132,6 +132,8 @@ pub(super) struct Measured {
     pub(super) stage_sets: u64,
     /// SETs settled in each tenth of a second.
     pub(super) series: Vec<u64>,
+    /// SETs that were not settled when it ended: their latency is in no figure.
+    pub(super) under_way: u64,
     /// SETs that were refused or given up.
     pub(super) unacked: u64,
     /// The SETs signed beforehand were used up, and the measurement ended with them.

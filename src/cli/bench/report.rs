@@ -24,6 +24,10 @@ pub(super) struct Report {
     pub(super) peak: Option<Reached>,
     pub(super) resident: Resident,
     pub(super) restarted: Option<Restarted>,
+    /// There was a backlog, of which some may still be queued.
+    pub(super) leaves_a_backlog: bool,
+    /// Nothing was to be sent.
+    pub(super) is_idle: bool,
     pub(super) sides: [Measured; 2],
 }
 
@@ -109,7 +113,14 @@ fn tenth(number: f64) -> f64 {
 impl Report {
     /// Nothing was lost, doubled or refused, and something was sent unless nothing was to be.
     pub(super) fn ok(&self) -> bool {
-        self.accounts.iter().all(Accounts::ok) && self.sides.iter().all(|side| side.unacked == 0)
+        let arrived = self.leaves_a_backlog || self.queued_after == [0, 0];
+        let is_restarted_as_it_was =
+            self.restarted.as_ref().is_none_or(|restarted| restarted.queued == self.queued_after[0]);
+        self.accounts.iter().all(Accounts::ok)
+            && self.sides.iter().all(|side| side.unacked == 0)
+            && arrived
+            && is_restarted_as_it_was
+            && (self.is_idle || self.accounts.iter().any(|accounts| accounts.acked > 0))
     }
 
     /// What was reached of what cryptography alone can do.
@@ -143,6 +154,7 @@ impl Report {
                     "queued_after": self.queued_after[side], "unacked": self.sides[side].unacked,
                     "bytes_per_s": reached.bytes_per_s[side].round(), "p50_ms": round(latency[0]),
                     "p99_ms": round(latency[2]), "used_up": self.sides[side].used_up,
+                    "under_way": self.sides[side].under_way,
                 })
             })
             .collect();
@@ -219,11 +231,14 @@ impl Report {
             if self.sides[side].unacked > 0 {
                 line.push_str(&format!(", NOT ACKED {}", self.sides[side].unacked));
             }
-            if self.queued_before[side] > 0 {
+            if self.queued_before[side] + self.queued_after[side] > 0 {
                 line.push_str(&format!(
                     ", queued {} before, {} after",
                     self.queued_before[side], self.queued_after[side]
                 ));
+            }
+            if matches!(args.rate, Rate::Fixed(_) | Rate::OfPeak(_)) {
+                line.push_str(&format!(", {} under way at the end", self.sides[side].under_way));
             }
             if self.sides[side].used_up {
                 line.push_str(" (all SETs signed beforehand were used up)");

@@ -200,6 +200,10 @@ impl Side {
         };
         let running = tokio::spawn(Arc::clone(load).run(sending, run.callers, run.unsettled, stopping));
         sleep(run.warmup).await;
+        if load.used_up.load(Ordering::Relaxed) {
+            return Err(Error::failed("all SETs signed beforehand were used up before the measurement began")
+                .fix("raise --presigned, or lower --warmup"));
+        }
         load.flights.restart();
         let (started, cpu, counts) = (Instant::now(), cpu::process_cpu(), load.flights.counts());
         let (received, bytes) = (load.received.load(Ordering::Relaxed), self.bytes_sent());
@@ -224,6 +228,7 @@ impl Side {
             latency: load.flights.latency(),
             cpu,
             series,
+            under_way: after.sent.saturating_sub(after.settled()),
             unacked: after.unacked - counts.unacked,
             used_up: load.used_up.load(Ordering::Relaxed),
             rss: resident(),
@@ -241,8 +246,11 @@ impl Side {
                 .collect();
         }
         let _ = stop.send(true);
-        // A caller may wait for a place that a settled SET makes.
-        let _ = tokio::time::timeout(PATIENCE, running).await;
+        match tokio::time::timeout(PATIENCE, running).await {
+            Ok(Ok(())) => {}
+            Ok(Err(broken)) => return Err(Error::failed(format!("a caller has ended: {broken}"))),
+            Err(_) => return Err(Error::new(Exit::TimedOut, "callers of send did not return")),
+        }
         load.check().map_err(Error::failed)?;
         Ok(measured)
     }

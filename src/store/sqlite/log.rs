@@ -70,13 +70,17 @@ pub(super) fn check(database: &Path) -> Result<(), Error> {
 fn page_size(database: &Path) -> usize {
     let mut header = [0; 18];
     let read = File::open(database).and_then(|mut file| file.read_exact(&mut header));
-    let size = usize::from(u16::from_be_bytes([header[16], header[17]]));
+    let size = match u16::from_be_bytes([header[16], header[17]]) {
+        // The largest does not fit into the two bytes.
+        1 => 65_536,
+        size => usize::from(size),
+    };
     if read.is_ok() && is_page_size(size) { size } else { PAGE_SIZE as usize }
 }
 
-/// Larger ones we never make.
+/// Those that SQLite knows.
 fn is_page_size(size: usize) -> bool {
-    size.is_power_of_two() && (512..=32_768).contains(&size)
+    size.is_power_of_two() && (512..=65_536).contains(&size)
 }
 
 /// Where the first bad frame begins, 0 for the header, if a power cut cannot have spoilt it. `page`: the size of a page, where

@@ -124,21 +124,21 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// The SETs of it from this `seq` on, which is no later than the one behind the row before; without its contents one
-    /// that is damaged.
-    pub(super) fn sets(&self, from: i64) -> impl Iterator<Item = (i64, Option<(PeerId, InboxRow)>)> {
-        self.rows(from).map(|(seq, row)| (seq, row.and_then(|row| decode_inbox(seq, row))))
+    /// The SETs of it from `least` on; without its contents one that is damaged. `from` is behind the row before: there a
+    /// damaged row begins. One that is whole knows its own beginning, and is not cut short by a damaged key before it.
+    pub(super) fn sets(&self, least: i64, from: i64) -> impl Iterator<Item = (i64, Option<(PeerId, InboxRow)>)> {
+        self.rows(least, from).map(|(seq, row)| (seq, row.and_then(|row| decode_inbox(seq, row))))
     }
 
     /// Their rows. No row where nobody knows what it is.
-    pub(super) fn rows(&self, from: i64) -> impl Iterator<Item = (i64, Option<&'a [u8]>)> {
+    pub(super) fn rows(&self, least: i64, from: i64) -> impl Iterator<Item = (i64, Option<&'a [u8]>)> {
         let last = self.last();
         let first = match self {
             Self::One(..) => last,
             Self::Many(_, members) => last - i64::try_from(members.len()).unwrap_or(0) + 1,
-            Self::Damaged(_) => from.min(last),
+            Self::Damaged(_) => from.max(least).min(last),
         };
-        (first.max(from)..=last).map(move |seq| match self {
+        (first.max(least)..=last).map(move |seq| match self {
             Self::One(_, row) => (seq, Some(*row)),
             Self::Many(_, members) => (seq, usize::try_from(seq - first).ok().map(|index| members.row(index))),
             Self::Damaged(_) => (seq, None),

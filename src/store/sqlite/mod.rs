@@ -175,6 +175,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         State::Older(version) => migrate::run(&conn, version)?,
         State::Ours => {}
     }
+    queue::check(&conn)?;
     let salt = schema::load_meta(&conn, Meta::Salt)?.and_then(|salt| salt.try_into().ok());
     let salt = salt.ok_or_else(|| Error::Fatal("the salt of the memory is missing: restore a backup".to_owned()))?;
     let (seen, upkeep) = Seen::load(&conn, salt, options.memory_tail.max(1))?;

@@ -76,16 +76,19 @@ impl Batch<'_> {
             && let Some(row) = rows.next()?
         {
             let delivery = Delivery::of(row)?;
-            let damaged = delivery.sets(from).filter(|(seq, set)| *seq <= to && set.is_none());
+            let damaged = delivery.sets(purged + 1, from).filter(|(seq, set)| *seq <= to && set.is_none());
             damaged.for_each(|(seq, _)| self.shared.report_damaged(uint(seq)));
             if delivery.last() <= to {
                 match delivery {
                     Delivery::Damaged(last) => kept.push(last),
-                    Delivery::One(last, _) if delivery.sets(last).any(|(_, set)| set.is_none()) => kept.push(last),
+                    Delivery::One(last, _) if delivery.sets(last, last).any(|(_, set)| set.is_none()) => {
+                        kept.push(last)
+                    }
                     Delivery::One(..) => {}
                     // Some of it may have been purged before.
                     Delivery::Many(..) => {
-                        let damaged = delivery.sets(0).zip(delivery.rows(0)).filter(|((_, set), _)| set.is_none());
+                        let damaged =
+                            delivery.sets(0, 0).zip(delivery.rows(0, 0)).filter(|((_, set), _)| set.is_none());
                         rescued.extend(damaged.map(|(_, (seq, row))| (seq, row.unwrap_or_default().to_vec())));
                     }
                 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::bundle::{Bundle, Gone, covers};
 use super::kept::damaged;
@@ -186,6 +186,18 @@ impl Open {
             Some(index) if !self.gone.has(index) => Spot::In(last, index),
             _ => Spot::GoneFrom(last),
         }
+    }
+}
+
+/// Refuses a file where it is told what is gone of a row that is not there: then a damaged key has taken it from another
+/// row, of which SETs that are settled would leave again.
+pub(super) fn check(conn: &Connection) -> Result<(), Error> {
+    let mut statement = conn.prepare(
+        "SELECT key FROM outbox_gone WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.key = outbox_gone.key)",
+    )?;
+    match statement.query_row([], |row| row.get::<_, i64>(0)).optional()? {
+        Some(key) => Err(damaged("outbox_gone", &key.to_string())),
+        None => Ok(()),
     }
 }
 

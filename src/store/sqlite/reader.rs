@@ -170,11 +170,12 @@ pub(super) fn inbox(
     let mut rows = statement.query([int(after)])?;
     let mut good = Vec::new();
     let mut bytes = 0;
-    let mut from = int(after).saturating_add(1);
+    let least = int(after).saturating_add(1);
+    let mut from = least;
     while good.len() < rows_max && bytes < INBOX_PAGE_BYTES_MAX {
         let Some(row) = rows.next()? else { break };
         let delivery = Delivery::of(row)?;
-        for (seq, decoded) in delivery.sets(from) {
+        for (seq, decoded) in delivery.sets(least, from) {
             if good.len() >= rows_max || bytes >= INBOX_PAGE_BYTES_MAX {
                 break;
             }

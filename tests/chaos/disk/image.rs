@@ -206,14 +206,16 @@ async fn submit(side: &Organisation, peer: &str, kind: &str, jti: &str) -> Resul
 }
 
 const HEADER: usize = 32;
-const FRAME: usize = 24 + 16_384;
 
 /// The ends of the transactions in a log: behind each frame that ends one, as far as frames bear the log's salts.
 pub(crate) fn commits(log: &[u8]) -> Vec<u64> {
     let Some(salts) = log.get(16..24) else { return Vec::new() };
-    let frames = log[HEADER.min(log.len())..].chunks_exact(FRAME).take_while(|frame| frame[8..16] == *salts);
+    // The log says itself how large a page is: older files have larger ones.
+    let page = log.get(8..12).and_then(|size| size.try_into().ok()).map_or(0, u32::from_be_bytes) as usize;
+    let frame_size = 24 + page.clamp(512, 65_536);
+    let frames = log[HEADER.min(log.len())..].chunks_exact(frame_size).take_while(|frame| frame[8..16] == *salts);
     let ends = frames.enumerate().filter(|(_, frame)| frame[4..8] != [0; 4]);
-    ends.map(|(number, _)| (HEADER + (number + 1) * FRAME) as u64).collect()
+    ends.map(|(number, _)| (HEADER + (number + 1) * frame_size) as u64).collect()
 }
 
 /// Where a log ends, and which one it is.

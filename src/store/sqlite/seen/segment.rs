@@ -11,7 +11,7 @@ use crate::peer::Remembered;
 use crate::store::Error;
 use crate::store::sqlite::rows::{Cursor, Table, checksum, int, seal, uint, unseal};
 
-/// A block's bytes at most, unless a single entry is larger: two blocks fit into a page of 16 KiB.
+/// A block's bytes at most, unless a single entry is larger: one fits into a page of 8 KiB.
 pub(super) const BLOCK_MAX: usize = 8_000;
 
 const BLOCK_BITS: u32 = 24;

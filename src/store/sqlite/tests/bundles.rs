@@ -212,7 +212,7 @@ async fn damage_beside_a_row_of_many_hides_none_and_brings_none_back() {
         assert!(why.contains("outbox_gone is damaged: restore a backup"), "{why}");
     }
     // In a place that is not its own, of which nothing is right but how many there are.
-    let moved = changed(&folder, &format!("UPDATE outbox SET key = {}", outbox_key(A, 9)));
+    let moved = changed(&folder, &format!("UPDATE outbox SET key = {}; DELETE FROM outbox_gone", outbox_key(A, 9)));
     assert_eq!(outbox(&moved.open().await).await, (vec![], vec![6, 7, 8, 9], 9));
     // When both say nothing, all that there may be are told of.
     let lost = changed(&folder, "UPDATE outbox SET attempts = 5, row = zeroblob(300)");
@@ -399,4 +399,41 @@ async fn a_crash_while_a_file_of_version_2_is_brought_up_leaves_the_old_or_the_n
         }
         is_brought_up(&cut.try_open().unwrap()).await;
     }
+}
+
+#[tokio::test]
+async fn a_note_of_what_is_gone_that_belongs_to_no_row_keeps_the_store_shut() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, enqueue(1..=6)).await.unwrap();
+    commit(&store, acked([2])).await.unwrap();
+    store.close().await;
+    let moved = changed(&folder, "UPDATE outbox_gone SET key = key + 2");
+    let why = moved.refusal();
+    assert!(why.contains("outbox_gone") && why.contains("damaged"), "{why}");
+    is_open_with(&folder, &[1, 3, 4, 5, 6]).await;
+}
+
+async fn is_open_with(folder: &Folder, left: &[u64]) {
+    let store = folder.open().await;
+    assert_eq!(outbox(&store).await.0, left);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_row_of_the_inbox_with_a_damaged_key_hides_nothing_of_the_next_one() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, (1..=4).map(receive)).await.unwrap();
+    commit(&store, (5..=12).map(receive)).await.unwrap();
+    store.close().await;
+    let moved = changed(&folder, "UPDATE inbox SET seq = 6 WHERE seq = 4");
+    let store = moved.open().await;
+    let handed = store.read_inbox("app".to_owned(), None, 100).await.unwrap();
+    assert_eq!(Vec::from_iter(handed.iter().map(|handed| handed.seq)), Vec::from_iter(5..=12));
+    assert!(store.damaged_inbox_rows() >= 4, "the first four are told of");
+    store.confirm("app".to_owned(), 12).await.unwrap();
+    while store.purge(Wall(0)).await.unwrap() {}
+    store.close().await;
+    assert_eq!(moved.count("inbox"), 1, "the damaged one is kept");
 }

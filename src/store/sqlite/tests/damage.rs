@@ -205,7 +205,7 @@ async fn a_flipped_byte_in_the_log_costs_no_commit_in_silence_but_perhaps_the_la
 async fn a_log_that_has_lost_its_beginning_is_told_of() {
     let (folder, _store, log, _) = all_in_the_log().await;
     // Its header, a sector, a block, and the first page as well; then the bit that tells the order of bytes.
-    for lost in [32, 512, 4_096, 32 + 24 + 16_384] {
+    for lost in [32, 512, 4_096, 32 + 24 + 8_192] {
         for with in [0, 0xff] {
             let mut damaged = log.clone();
             damaged[..lost].fill(with);
