@@ -24,7 +24,8 @@ pub enum Unfollowed {
 }
 
 impl Transceiver {
-    /// Tells how every SET for this peer ends, from now on: what was sent after this returned is not missed. For what must be
+    /// Tells how every SET for this peer ends, from now on, keeping up to 1,024 commits for a slow reader (about 50 KiB of
+    /// memory for each peer that is followed): what was sent after this returned is not missed. For what must be
     /// known of a single SET, whenever it ended, there is [`Transceiver::event`].
     ///
     /// # Errors

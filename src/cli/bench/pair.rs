@@ -59,7 +59,7 @@ pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
         tls,
         payload: args.payload as usize,
         commit_delay: args.commit_delay,
-        sends: name == NAMES[0] || args.direction == Direction::Both,
+        sends: args.rate != Rate::Fixed(0.0) && (name == NAMES[0] || args.direction == Direction::Both),
         presigned: args
             .presigned
             .map(|count| count as usize)

@@ -157,7 +157,8 @@ impl Side {
         fill::mute(&transceiver, MUTE, &self.load.draft, self.plan.mute).await?;
         fill::tombstones(&*self.store, &names, self.plan.tombstones).await?;
         let timed = self.queued().await? == 0;
-        for peer in 0..names.len() {
+        // Idle links are to be as an application has them that sends nothing.
+        for peer in (0..names.len()).filter(|_| self.plan.sends) {
             self.followers
                 .push(tokio::spawn(cpu::throughout(cpu::Stage::Load, Arc::clone(&self.load).follow(peer, timed))));
         }
