@@ -17,6 +17,7 @@ mod key;
 mod log;
 mod output;
 mod peer;
+mod place;
 mod redrive;
 mod reload;
 mod send;

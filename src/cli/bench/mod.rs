@@ -16,10 +16,10 @@ mod report;
 mod side;
 mod svg;
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::Bench;
+use super::place::Place;
 use super::signals::Signals;
 use super::{Error, Exit, output};
 use report::Report;
@@ -32,7 +32,7 @@ pub(super) async fn side() -> Result<Exit, Error> {
 pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
     // From the beginning, so that nothing of it is left behind.
     let mut signals = Signals::new()?;
-    let mut place = Place::new(args.dir.clone())?;
+    let mut place = Place::new("bench", args.dir.clone())?;
     if cfg!(debug_assertions) {
         output::note("warning: this is a debug build, whose figures mean nothing: cargo build --release");
     }
@@ -71,30 +71,4 @@ pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
 
 fn draw(path: &Path, report: &Report, args: &Bench) -> Result<(), Error> {
     std::fs::write(path, svg::draw(report, args)).map_err(|error| Error::unwritable(path, &error))
-}
-
-/// Where the two keep their files.
-struct Place {
-    path: PathBuf,
-    /// Made by us and nobody's wish: removed at the end.
-    passing: bool,
-}
-
-impl Place {
-    fn new(wished: Option<PathBuf>) -> Result<Self, Error> {
-        let passing = wished.is_none();
-        let path = wished
-            .unwrap_or_else(|| std::env::temp_dir().join(format!("pushpull-bench-{}", uuid::Uuid::now_v7().simple())));
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map_err(|error| Error::unwritable(&path, &error))?;
-        Ok(Self { path, passing })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.passing {
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }

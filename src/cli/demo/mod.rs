@@ -7,7 +7,6 @@ mod traffic;
 mod view;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,6 +18,7 @@ use traffic::Traffic;
 use view::View;
 
 use super::args::{Demo, DemoTransport};
+use super::place::Place;
 use super::signals::Signals;
 use super::{Error, Exit, output};
 
@@ -36,7 +36,7 @@ pub(super) async fn run(args: &Demo, as_json: bool) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
     let started = Instant::now();
     let terminal = std::io::stdout().is_terminal() && !as_json;
-    let place = Place::new(args.dir.clone())?;
+    let place = Place::new("demo", args.dir.clone())?;
     let http = args.transport == DemoTransport::Http;
     let organisations = tokio::select! {
         organisations = pair(&place.path, http) => organisations?,
@@ -81,30 +81,4 @@ pub(super) async fn run(args: &Demo, as_json: bool) -> Result<Exit, Error> {
         output::json(&summary.to_json())?;
     }
     Ok(if summary.ok() { Exit::Done } else { Exit::Failed })
-}
-
-/// Where the two keep their files.
-struct Place {
-    path: PathBuf,
-    /// Made by us and nobody's wish: removed at the end.
-    passing: bool,
-}
-
-impl Place {
-    fn new(wished: Option<PathBuf>) -> Result<Self, Error> {
-        let passing = wished.is_none();
-        let path = wished
-            .unwrap_or_else(|| std::env::temp_dir().join(format!("pushpull-demo-{}", uuid::Uuid::now_v7().simple())));
-        let failed = |error| Error::failed(format!("cannot make {}: {error}", path.display()));
-        std::fs::create_dir_all(&path).map_err(failed)?;
-        Ok(Self { path, passing })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.passing {
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }
