@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::bundle::Bundle;
 use super::kept::{Ends, Kept, Peer, Position, added, damaged};
+use super::newest::Received;
 use super::queue::{Queue, Spot};
 use super::rows::{PEER_MAX, SEQ_MAX, Table, int, outbox_key, put_inbox, row_bytes, seal, seal_attempts};
 use super::seen::{Key, Tail, Upkeep};
@@ -38,6 +39,8 @@ pub(super) struct Effects {
     pub(super) consumers: BTreeMap<String, Option<Position>>,
     pub(super) ends: Ends,
     pub(super) drop_segment: Option<i64>,
+    /// New rows of the inbox.
+    pub(super) received: Vec<Received>,
 }
 
 impl<'w> Batch<'w> {
@@ -254,6 +257,7 @@ impl<'w> Batch<'w> {
             self.store_arrived()?;
         }
         self.arrived.push(int(seq), |rows| put_inbox(rows, int(seq), id, row));
+        self.effects.received.push((seq, id, row.clone()));
         self.effects.ends.tail = seq;
         Ok(true)
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::Sqlite;
 use super::batch::Batch;
 use super::kept::Position;
+use super::newest::Received;
 use super::reader;
 use super::shared::Shared;
-use crate::peer::{InboxRow, PeerId};
 use crate::store::{Error, Handed};
 
 /// Rows as they were read, before it is known whether they may be handed out.
-type Read = Vec<(u64, PeerId, InboxRow)>;
+type Read = Vec<Received>;
 
 impl Sqlite {
     /// See [`crate::store::Journal::read_inbox`].
@@ -24,8 +24,7 @@ impl Sqlite {
         loop {
             let confirmed = self.confirmed(&consumer).await?;
             let from = after.map_or(confirmed, |after| after.max(confirmed));
-            let rows: Read =
-                reader::read(&self.shared, move |conn, shared| reader::inbox(conn, shared, from, rows_max)).await?;
+            let rows = self.read_behind(from, rows_max).await?;
             let Some(last) = rows.last().map(|(seq, ..)| *seq) else { return Ok(Vec::new()) };
             if self.mark(&consumer, last).await?
                 && let Some(handed) = give(&self.shared, &consumer, rows, last)
@@ -40,8 +39,17 @@ impl Sqlite {
     /// See [`crate::store::Journal::peek_inbox`].
     pub(super) async fn peek(&self, after: Option<u64>, rows_max: usize) -> Result<Vec<Handed>, Error> {
         let from = after.unwrap_or_else(|| self.shared.purged());
-        let rows = reader::read(&self.shared, move |conn, shared| reader::inbox(conn, shared, from, rows_max)).await?;
+        let rows = self.read_behind(from, rows_max).await?;
         Ok(rows.into_iter().map(|(seq, peer, row)| Handed { seq, peer, row, redelivered: false }).collect())
+    }
+
+    /// Good rows behind this one, of those that are not purged.
+    async fn read_behind(&self, after: u64, rows_max: usize) -> Result<Read, Error> {
+        self.shared.check()?;
+        match self.shared.newest.behind(after.max(self.shared.purged()), rows_max) {
+            Some(rows) => Ok(rows),
+            None => reader::read(&self.shared, move |conn, shared| reader::inbox(conn, shared, after, rows_max)).await,
+        }
     }
 
     /// The consumer's confirmed position, after it was made if need be.
@@ -119,6 +127,7 @@ impl Batch<'_> {
         if position.confirmed < up_to {
             position.confirmed = up_to;
             self.effects.consumers.insert(name.to_owned(), Some(position));
+            self.purge_confirmed()?;
         }
         Ok(())
     }
@@ -152,7 +161,7 @@ impl Batch<'_> {
 mod tests {
     use super::*;
     use crate::clock::Wall;
-    use crate::peer::Write;
+    use crate::peer::{InboxRow, Write};
     use crate::set::Digest;
     use crate::store::{Epoch, Journal, Options, Registry};
 

@@ -4,7 +4,7 @@ use rusqlite::Row;
 
 use super::bundle::{Gone, Members, SETS_MAX};
 use super::rows::{
-    Table, decode_inbox, decode_outbox, looks_like_one, seal_attempts, unseal, unseal_attempts, unseal_size,
+    Table, decode_inbox, decode_outbox, is_inbox, looks_like_one, seal_attempts, unseal, unseal_attempts, unseal_size,
 };
 use crate::peer::{InboxRow, OutboxRow, PeerId};
 use crate::store::Error;
@@ -130,8 +130,13 @@ impl<'a> Delivery<'a> {
         self.rows(least, from).map(|(seq, row)| (seq, row.and_then(|row| decode_inbox(seq, row))))
     }
 
+    /// The damaged ones of them, with their rows.
+    pub(super) fn damaged(&self, least: i64, from: i64) -> impl Iterator<Item = (i64, Option<&'a [u8]>)> {
+        self.rows(least, from).filter(|(seq, row)| !row.is_some_and(|row| is_inbox(*seq, row)))
+    }
+
     /// Their rows. No row where nobody knows what it is.
-    pub(super) fn rows(&self, least: i64, from: i64) -> impl Iterator<Item = (i64, Option<&'a [u8]>)> {
+    fn rows(&self, least: i64, from: i64) -> impl Iterator<Item = (i64, Option<&'a [u8]>)> {
         let last = self.last();
         let first = match self {
             Self::One(..) => last,

@@ -3,6 +3,7 @@
 
 mod batch;
 mod bundle;
+mod checkpoint;
 mod dead;
 mod fault;
 mod file;
@@ -12,6 +13,7 @@ mod kept;
 mod log;
 mod lot;
 mod migrate;
+mod newest;
 mod pace;
 mod purge;
 mod queue;
@@ -36,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Error;
 use crate::metrics::Metrics;
 use batch::Batch;
+use checkpoint::Checkpoints;
 use file::Use;
 pub use file::exposed as exposed_database;
 use kept::{Kept, Position, added};
@@ -44,7 +47,7 @@ use reader::Readers;
 use schema::{Meta, State};
 use seen::Seen;
 use shared::{Directory, Shared};
-use writer::{Call, Checkpoints, Order, Writer};
+use writer::{Call, Order, Writer};
 
 /// What may be tuned of a [`Sqlite`] store.
 #[derive(Clone, Debug)]
@@ -136,7 +139,9 @@ impl Sqlite {
     /// Does this while the files rest: nothing is written, nothing moved from the log.
     #[cfg(test)]
     pub(crate) async fn at_rest(&self, work: impl FnOnce() + Send + 'static) {
-        let done = self.ask(1, |_| {
+        let moving = Arc::clone(&self.shared.moving);
+        let done = self.ask(1, move |_| {
+            let _moving = moving.lock();
             work();
             Ok(())
         });
@@ -197,7 +202,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         kept,
         upkeep,
         orders: receiver,
-        checkpoints: Checkpoints::default(),
+        checkpoints: Checkpoints::start(&shared.path, Arc::clone(&shared.moving))?,
         metrics: options.metrics.clone(),
         commit_delay: options.commit_delay,
         pace: Pace::watch(shared.path.clone(), Arc::clone(&shared.slow_lines))?,

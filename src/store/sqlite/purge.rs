@@ -12,6 +12,10 @@ use crate::store::Error;
 /// Inbox rows removed by one call.
 const ROWS_STEP: u64 = 2_000;
 
+/// With so many confirmed rows nobody waits for the next round: as long as their pages are in the cache and in the log alone,
+/// to remove them costs next to nothing, and they never go into the database.
+const CONFIRMED_MAX: u64 = 1_000;
+
 /// Keys of rows, and SETs with what is left of their rows.
 type Damage = (Vec<i64>, Vec<(i64, Vec<u8>)>);
 
@@ -42,6 +46,15 @@ impl Sqlite {
 }
 
 impl Batch<'_> {
+    /// Removes some of the rows that every consumer has confirmed, if they are many.
+    pub(super) fn purge_confirmed(&mut self) -> Result<(), Error> {
+        let purged = self.effects.ends.purged;
+        if self.confirmed_by_all().is_some_and(|confirmed| confirmed >= purged + CONFIRMED_MAX) {
+            self.purge_inbox()?;
+        }
+        Ok(())
+    }
+
     /// Removes the oldest rows that every consumer has confirmed; true if more could be removed. Damaged rows stay:
     /// nobody can have confirmed them, as they were never handed out.
     fn purge_inbox(&mut self) -> Result<bool, Error> {
@@ -76,20 +89,17 @@ impl Batch<'_> {
             && let Some(row) = rows.next()?
         {
             let delivery = Delivery::of(row)?;
-            let damaged = delivery.sets(purged + 1, from).filter(|(seq, set)| *seq <= to && set.is_none());
+            let damaged = delivery.damaged(purged + 1, from).filter(|(seq, _)| *seq <= to);
             damaged.for_each(|(seq, _)| self.shared.report_damaged(uint(seq)));
             if delivery.last() <= to {
                 match delivery {
                     Delivery::Damaged(last) => kept.push(last),
-                    Delivery::One(last, _) if delivery.sets(last, last).any(|(_, set)| set.is_none()) => {
-                        kept.push(last)
-                    }
+                    Delivery::One(last, _) if delivery.damaged(last, last).next().is_some() => kept.push(last),
                     Delivery::One(..) => {}
                     // Some of it may have been purged before.
                     Delivery::Many(..) => {
-                        let damaged =
-                            delivery.sets(0, 0).zip(delivery.rows(0, 0)).filter(|((_, set), _)| set.is_none());
-                        rescued.extend(damaged.map(|(_, (seq, row))| (seq, row.unwrap_or_default().to_vec())));
+                        let damaged = delivery.damaged(0, 0);
+                        rescued.extend(damaged.map(|(seq, row)| (seq, row.unwrap_or_default().to_vec())));
                     }
                 }
             }

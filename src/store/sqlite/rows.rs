@@ -190,12 +190,21 @@ pub(super) fn put_inbox(out: &mut Vec<u8>, seq: i64, peer: PeerId, row: &InboxRo
 
 /// An inbox row and who sent it; `None` if it is damaged.
 pub(super) fn decode_inbox(seq: i64, blob: &[u8]) -> Option<(PeerId, InboxRow)> {
+    let (peer, digest, received_at, jti, compact) = read_inbox(seq, blob)?;
+    Some((peer, InboxRow { jti: Jti::from(jti), compact: Arc::from(compact), digest, received_at }))
+}
+
+/// Whether an inbox row can be read.
+pub(super) fn is_inbox(seq: i64, blob: &[u8]) -> bool {
+    read_inbox(seq, blob).is_some()
+}
+
+fn read_inbox(seq: i64, blob: &[u8]) -> Option<(PeerId, Digest, Wall, &str, &str)> {
     let mut body = Cursor(unseal(Table::Inbox, seq, blob)?);
     (body.u8()? == LAYOUT).then_some(())?;
     let peer = PeerId(body.u32()?);
     let (digest, received_at) = (Digest(body.array()?), Wall(body.u64()?));
-    let jti = Jti::from(body.text()?);
-    Some((peer, InboxRow { jti, compact: body.rest_as_text()?, digest, received_at }))
+    Some((peer, digest, received_at, body.text()?, std::str::from_utf8(body.0).ok()?))
 }
 
 /// Writes a text behind its length.

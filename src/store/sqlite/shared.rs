@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::batch::Effects;
 use super::kept::{Ends, Position};
+use super::newest::Newest;
 use super::reader::Readers;
 use super::seen::Seen;
 use crate::codes::Code;
@@ -25,11 +26,14 @@ pub(super) struct Shared {
     pub(super) path: PathBuf,
     pub(super) readers: Readers,
     pub(super) seen: Seen,
+    pub(super) newest: Newest,
     pub(super) inbox_tail: watch::Sender<u64>,
     /// Transactions that wrote something.
     pub(super) transactions: AtomicU64,
     /// Lines in the log about commits that take long.
     pub(super) slow_lines: Arc<AtomicU64>,
+    /// Locked while the log is moved beside the commits.
+    pub(super) moving: Arc<Mutex<()>>,
     /// Rows a consumer may be ahead of its durable mark.
     pub(super) hand_ahead: u64,
     directory: Mutex<Directory>,
@@ -77,9 +81,11 @@ impl Shared {
             path,
             readers,
             seen,
+            newest: Newest::default(),
             inbox_tail: watch::Sender::new(ends.tail),
             transactions: AtomicU64::new(0),
             slow_lines: Arc::default(),
+            moving: Arc::default(),
             hand_ahead,
             directory: Mutex::new(directory),
             consumers: Mutex::new(consumers.collect()),
@@ -122,7 +128,12 @@ impl Shared {
             }
         }
         self.count_inbox(&consumers, effects.ends);
+        let confirmed = consumers.values().map(|consumer| consumer.durable.confirmed).min();
         drop(consumers);
+        if !effects.received.is_empty() {
+            self.newest.add(effects.received);
+        }
+        self.newest.forget(confirmed.unwrap_or(0).max(effects.ends.purged));
         self.purged.store(effects.ends.purged, Ordering::Release);
         self.inbox_tail.send_if_modified(|tail| std::mem::replace(tail, effects.ends.tail) != effects.ends.tail);
     }

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Batch, Effects};
+use super::checkpoint::Checkpoints;
 use super::kept::Kept;
 use super::pace::Pace;
 use super::seen::Upkeep;
@@ -22,15 +23,6 @@ const WRITES_MAX: usize = 16_384;
 const SEAL_LEAST: usize = 1_024;
 /// Entries sealed in a transaction of its own, when nobody waits.
 const SEAL_IDLE: usize = 4_096;
-/// A checkpoint is due when the log holds as many pages as the database, so that it never takes more room than that,
-/// but not below the first number, for then it costs more than it saves, and not above the second when nobody waits,
-/// or the third when somebody always does.
-const CHECKPOINT_LEAST: i64 = 256;
-const CHECKPOINT_IDLE: i64 = 2_000;
-const CHECKPOINT_BUSY: i64 = 8_000;
-/// After a checkpoint that failed on a full disk, the next waits for so many pages more, or for a commit that heals.
-const CHECKPOINT_RETRY: i64 = 16;
-
 /// What the thread is asked for.
 pub(super) enum Order {
     /// Something to do within the next transaction, and about how many writes it is.
@@ -94,15 +86,6 @@ pub(super) struct Writer {
     pub(super) pace: Pace,
 }
 
-/// How the last checkpoint went.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Checkpoints {
-    /// Pages that it had to leave in the log, because somebody was reading them.
-    left: i64,
-    /// It failed: try again when the log holds so many pages.
-    retry_at: Option<i64>,
-}
-
 impl Writer {
     /// Works until the orders end, or one of them is to close.
     pub(super) fn run(mut self) {
@@ -118,12 +101,13 @@ impl Writer {
                 self.checkpoint_if_due();
             });
         }
-        if self.shared.check().is_ok() {
-            self.checkpoint("TRUNCATE");
+        let Self { conn, shared, checkpoints, mut orders, .. } = self;
+        if let Err(error) = shared.check().and_then(|()| checkpoints.finish(&conn)) {
+            shared.note(error);
         }
-        self.shared.mark_closed();
-        self.orders.close();
-        drop(self.conn);
+        shared.mark_closed();
+        orders.close();
+        drop(conn);
         if let Some(closed) = closed {
             let _ = closed.send(());
         }
@@ -188,7 +172,7 @@ impl Writer {
                 if self.conn.total_changes() != written {
                     self.shared.transactions.fetch_add(1, Ordering::Relaxed);
                     if self.shared.set_healthy(true) {
-                        self.checkpoints.retry_at = self.checkpoints.retry_at.and(Some(0));
+                        self.checkpoints.healed();
                     }
                 }
                 Ok(())
@@ -225,49 +209,15 @@ impl Writer {
         Ok(effects)
     }
 
-    /// Moves the log into the database, behind the answers: that nobody waits for it is what matters. On a full disk
-    /// it is always worth a try, as an emptied log is written anew from its beginning.
+    /// Moves the log into the database, behind the answers: that nobody waits for it is what matters.
     fn checkpoint_if_due(&mut self) {
         if self.shared.check().is_err() {
             return;
         }
-        let Some(in_log) = self.checkpoint("NOOP") else { return };
-        let limit = if self.orders.is_empty() { CHECKPOINT_IDLE } else { CHECKPOINT_BUSY };
-        let due = match self.checkpoints.retry_at {
-            Some(pages) => pages,
-            None => self.checkpoints.left + self.pages().clamp(CHECKPOINT_LEAST, limit),
-        };
-        if in_log >= due || (in_log > 0 && !self.shared.healthy()) {
-            let _working = self.pace.begin();
-            self.checkpoints = match self.checkpoint("PASSIVE") {
-                Some(left) => Checkpoints { left, retry_at: None },
-                None => Checkpoints { retry_at: Some(in_log + CHECKPOINT_RETRY), ..self.checkpoints },
-            };
-        }
-    }
-
-    /// The size of the database; zero if it cannot be told, of which the next commit will tell more.
-    fn pages(&self) -> i64 {
-        let pages = self
-            .conn
-            .prepare_cached("PRAGMA page_count")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)));
-        pages.unwrap_or(0)
-    }
-
-    /// Pages in the log that are not in the database yet, after a checkpoint of this kind; `None` if it failed. Of a
-    /// full disk the next commit will tell.
-    fn checkpoint(&self, kind: &str) -> Option<i64> {
-        let pages = self
-            .conn
-            .prepare_cached(&format!("PRAGMA wal_checkpoint({kind})"))
-            .and_then(|mut statement| statement.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)));
-        match pages.map_err(Error::from) {
-            Ok(pages) => Some(pages),
-            Err(error) => {
-                self.shared.note(error);
-                None
-            }
+        let _working = self.pace.begin();
+        if let Err(error) = self.checkpoints.if_due(&self.conn, self.shared.healthy(), !self.orders.is_empty()) {
+            // Of a full disk the next commit will tell as well.
+            self.shared.note(error);
         }
     }
 }

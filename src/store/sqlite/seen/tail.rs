@@ -33,7 +33,7 @@ pub(crate) struct Tail {
 type Part = HashMap<Key, Place, BuildHasherDefault<Hashed>>;
 
 /// The number of a piece in the upper half, and a place in it in the lower one.
-type Place = u32;
+pub(super) type Place = u32;
 
 impl Default for Tail {
     /// For the entries of one transaction.
@@ -69,20 +69,20 @@ impl Tail {
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<Remembered> {
-        self.whole(key).and_then(|(_, contents)| entry::decode(contents))
+        let place = *self.parts.get(self.part(key))?.get(&key)?;
+        self.whole(place).and_then(|(_, contents)| entry::decode(contents))
     }
 
-    /// The newest entry of this key: the whole of its bytes, and its contents.
-    pub(super) fn whole(&self, key: Key) -> Option<(&[u8], &[u8])> {
-        let place = *self.parts.get(self.part(key))?.get(&key)?;
+    /// The entry at this place: the whole of its bytes, and its contents.
+    pub(super) fn whole(&self, place: Place) -> Option<(&[u8], &[u8])> {
         let (piece, begin) = ((place >> 16) as usize, (place & 0xffff) as usize);
         let entries = self.pieces.get(piece)?.get(begin..)?;
         entry::next(&mut Cursor(entries)).map(|(_, whole, contents)| (whole, contents))
     }
 
-    /// The keys that begin with this byte, in no order; of one with [`PARTS`] parts.
-    pub(super) fn keys(&self, first: u8) -> impl Iterator<Item = Key> {
-        self.parts.get(usize::from(first)).into_iter().flat_map(Part::keys).copied()
+    /// The keys that begin with this byte and where their newest entries are, in no order; of one with [`PARTS`] parts.
+    pub(super) fn places(&self, first: u8) -> impl Iterator<Item = (Key, Place)> {
+        self.parts.get(usize::from(first)).into_iter().flatten().map(|(key, place)| (*key, *place))
     }
 
     /// How many keys it knows.
@@ -172,7 +172,7 @@ mod tests {
             }
             assert_eq!(tail.get(Key([9; 16])), None);
         }
-        let mut keys: Vec<_> = (0..=u8::MAX).flat_map(|first| kept.keys(first)).collect();
+        let mut keys: Vec<_> = (0..=u8::MAX).flat_map(|first| kept.places(first).map(|(key, _)| key)).collect();
         assert!(keys.is_sorted_by_key(|key| key.0[0]));
         keys.sort_unstable();
         keys.dedup();

@@ -177,19 +177,20 @@ impl Sealing {
                 let (id, upto) = (self.segment.id, self.segment.log_upto);
                 return Ok(Some(std::mem::replace(&mut self.segment, Segment::new(id, upto, 0))));
             };
-            let mut keys: Vec<_> = self.tail.keys(part).collect();
-            keys.sort_unstable();
-            entries = entries.saturating_sub(keys.len());
-            for key in keys {
-                self.add(conn, key)?;
+            let tail = Arc::clone(&self.tail);
+            let mut places: Vec<_> = tail.places(part).collect();
+            places.sort_unstable();
+            entries = entries.saturating_sub(places.len());
+            for (key, place) in places {
+                if let Some((whole, contents)) = tail.whole(place) {
+                    self.add(conn, key, whole, contents)?;
+                }
             }
         }
         Ok(None)
     }
 
-    fn add(&mut self, conn: &Connection, key: Key) -> Result<(), Error> {
-        let tail = Arc::clone(&self.tail);
-        let Some((whole, contents)) = tail.whole(key) else { return Ok(()) };
+    fn add(&mut self, conn: &Connection, key: Key, whole: &[u8], contents: &[u8]) -> Result<(), Error> {
         if !self.block.is_empty() && self.block.len() + whole.len() > BLOCK_MAX {
             self.flush(conn)?;
         }

@@ -1,0 +1,240 @@
+//! Moving the log into the database: mostly beside the commits, on a thread of its own, so that nobody waits while
+//! megabytes are synced. What has come meanwhile is little; it follows between two commits, and the log begins anew.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use super::file::{self, Use};
+use crate::store::Error;
+
+/// It is due when the log holds so many times the pages of the database: most of them are then the same pages again, of
+/// which only the newest is moved.
+const OF_DATABASE: i64 = 4;
+/// But not below the first number, for then it costs more than it saves, and not above the second when nobody waits, or
+/// the third when somebody always does.
+const LEAST: i64 = 256;
+const IDLE: i64 = 2_000;
+const BUSY: i64 = 12_000;
+/// The log may grow by so much while it is moved; then the commits wait for the disk to catch up.
+const BEHIND_MAX: i64 = 12_000;
+/// After one that failed on a full disk, the next waits for so many pages more, or for a commit that heals.
+const RETRY: i64 = 16;
+
+/// When the log was last moved, and who moves it.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// Pages that the last one had to leave in the log, because somebody was reading them.
+    left: i64,
+    /// It failed: try again when the log holds so many pages.
+    retry_at: Option<i64>,
+    beside: Beside,
+}
+
+impl Checkpoints {
+    /// Starts the thread. `moving` is locked while it is at work.
+    pub(super) fn start(database: &Path, moving: Arc<Mutex<()>>) -> Result<Self, Error> {
+        Ok(Self { left: 0, retry_at: None, beside: Beside::start(database, moving)? })
+    }
+
+    /// The disk has room again.
+    pub(super) fn healed(&mut self) {
+        self.retry_at = self.retry_at.and(Some(0));
+    }
+
+    /// Does what is due, between two transactions of `conn`. `is_busy`: somebody waits already. On a full disk it is always
+    /// worth a try, as an emptied log is written anew from its beginning.
+    pub(super) fn if_due(&mut self, conn: &Connection, is_healthy: bool, is_busy: bool) -> Result<(), Error> {
+        let in_log = checkpoint(conn, "NOOP")?;
+        let limit = if is_busy { BUSY } else { IDLE };
+        let due = match self.retry_at {
+            Some(pages) => pages,
+            None => self.left + (OF_DATABASE * pages(conn)).clamp(LEAST, limit),
+        };
+        let is_needed = in_log > 0 && !is_healthy;
+        let done = if self.beside.is_running && (is_needed || in_log >= due + BEHIND_MAX) {
+            Some(self.beside.wait())
+        } else {
+            self.beside.look()
+        };
+        match done {
+            Some(Err(error)) => {
+                self.retry_at = Some(in_log + RETRY);
+                return Err(error);
+            }
+            // What has come meanwhile is moved at once, else the log would never begin anew.
+            Some(Ok(())) => {}
+            None if self.beside.is_running => return Ok(()),
+            None if is_needed || self.retry_at.is_some_and(|_| in_log >= due) => {}
+            None if in_log >= due => {
+                self.beside.begin();
+                return Ok(());
+            }
+            None => return Ok(()),
+        }
+        match checkpoint(conn, "PASSIVE") {
+            Ok(left) => (self.left, self.retry_at) = (left, None),
+            Err(error) => {
+                self.retry_at = Some(in_log + RETRY);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the thread, then moves all that is left and empties the log.
+    pub(super) fn finish(mut self, conn: &Connection) -> Result<(), Error> {
+        self.beside.end();
+        checkpoint(conn, "TRUNCATE").map(|_| ())
+    }
+}
+
+/// The size of the database.
+fn pages(conn: &Connection) -> i64 {
+    let pages =
+        conn.prepare_cached("PRAGMA page_count").and_then(|mut statement| statement.query_row([], |row| row.get(0)));
+    // Should it not be known, the next commit tells more.
+    pages.unwrap_or(0)
+}
+
+/// Pages in the log that are not in the database yet, after a checkpoint of this kind.
+fn checkpoint(conn: &Connection, kind: &str) -> Result<i64, Error> {
+    let mut statement = conn.prepare_cached(&format!("PRAGMA wal_checkpoint({kind})"))?;
+    Ok(statement.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?)
+}
+
+/// The thread, with a connection of its own.
+#[derive(Debug)]
+struct Beside {
+    orders: Option<mpsc::Sender<()>>,
+    done: mpsc::Receiver<Result<(), Error>>,
+    is_running: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Beside {
+    fn start(database: &Path, moving: Arc<Mutex<()>>) -> Result<Self, Error> {
+        let conn = file::connect(database, Use::Write)?;
+        // It syncs what it moves, as the commits do.
+        file::harden(&conn)?;
+        let (orders, waiting) = mpsc::channel::<()>();
+        let (tell, done) = mpsc::channel();
+        let work = move || {
+            for () in waiting {
+                let _moving = moving.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whoever ordered it may be ending.
+                let _ = tell.send(checkpoint(&conn, "PASSIVE").map(|_| ()));
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("pushpull-log".to_owned())
+            .spawn(work)
+            .map_err(|error| Error::Fatal(format!("cannot start a thread: {error}")))?;
+        Ok(Self { orders: Some(orders), done, is_running: false, thread: Some(thread) })
+    }
+
+    fn begin(&mut self) {
+        self.is_running = self.orders.as_ref().is_some_and(|orders| orders.send(()).is_ok());
+    }
+
+    /// How it ended, if it has since the last look.
+    fn look(&mut self) -> Option<Result<(), Error>> {
+        let done = self.done.try_recv().ok().filter(|_| self.is_running)?;
+        self.is_running = false;
+        Some(done)
+    }
+
+    fn wait(&mut self) -> Result<(), Error> {
+        self.is_running = false;
+        self.done.recv().unwrap_or(Ok(()))
+    }
+
+    fn end(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic has printed itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(folder: &Path) -> (Connection, Checkpoints) {
+        let (path, _lock) = file::claim(&folder.join("log.db")).unwrap();
+        let conn = file::connect(&path, Use::Write).unwrap();
+        file::harden(&conn).unwrap();
+        conn.execute_batch("CREATE TABLE piece (id INTEGER PRIMARY KEY, bytes BLOB)").unwrap();
+        let checkpoints = Checkpoints::start(&path, Arc::default()).unwrap();
+        (conn, checkpoints)
+    }
+
+    fn write(conn: &Connection, pages: i64) {
+        let bytes = vec![7; usize::try_from(pages * file::PAGE_SIZE).unwrap()];
+        conn.execute("INSERT OR REPLACE INTO piece (id, bytes) VALUES (1, ?1)", [bytes]).unwrap();
+    }
+
+    #[test]
+    fn a_long_log_is_moved_beside_the_commits_and_then_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (conn, mut checkpoints) = database(folder.path());
+        write(&conn, 300);
+        checkpoints.if_due(&conn, true, true).unwrap();
+        assert!(!checkpoints.beside.is_running, "less than four times the database");
+        let mut writes = 1;
+        while !checkpoints.beside.is_running {
+            write(&conn, 300);
+            writes += 1;
+            checkpoints.if_due(&conn, true, true).unwrap();
+        }
+        assert!((4..=9).contains(&writes), "{writes} times what is in the database");
+        let before = checkpoint(&conn, "NOOP").unwrap();
+        write(&conn, 10);
+        while checkpoints.beside.is_running {
+            checkpoints.if_due(&conn, true, true).unwrap();
+            std::thread::yield_now();
+        }
+        assert!(before > 0 && checkpoint(&conn, "NOOP").unwrap() == 0);
+        let log = folder.path().join("log.db-wal");
+        let length = || std::fs::metadata(&log).unwrap().len();
+        let longest = length();
+        write(&conn, 10);
+        assert_eq!(length(), longest, "from the beginning again");
+        checkpoints.finish(&conn).unwrap();
+        assert_eq!(length(), 0);
+    }
+
+    #[test]
+    fn commits_wait_when_the_log_outgrows_those_who_move_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (conn, mut checkpoints) = database(folder.path());
+        let moving = Arc::new(Mutex::new(()));
+        checkpoints.beside = Beside::start(&folder.path().join("log.db"), Arc::clone(&moving)).unwrap();
+        let stuck = moving.lock().unwrap();
+        write(&conn, 1_500);
+        checkpoints.beside.begin();
+        checkpoints.if_due(&conn, true, true).unwrap();
+        assert!(checkpoints.beside.is_running, "it is left to go on");
+        while checkpoint(&conn, "NOOP").unwrap() < BEHIND_MAX + BUSY {
+            write(&conn, 1_500);
+        }
+        let waiting = std::thread::spawn(move || {
+            checkpoints.if_due(&conn, true, true).unwrap();
+            checkpoint(&conn, "NOOP").unwrap()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!waiting.is_finished());
+        drop(stuck);
+        assert_eq!(waiting.join().unwrap(), 0);
+    }
+}
