@@ -83,8 +83,9 @@ pub(super) struct Actor {
     pub(super) counting: Counting,
 }
 
-/// Inputs taken into one step: bounds its duration and its commit.
-const INPUTS_MAX: usize = 256;
+/// Inputs taken into one step: bounds its duration and its commit. More than callers of `send` that a slow commit keeps
+/// waiting: what arrives stands behind them, and would wait for a commit of theirs.
+const INPUTS_MAX: usize = 2_048;
 
 /// How long to wait before a commit that met a full disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
