@@ -15,7 +15,7 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
-pub use bench::{Bench, Direction, Rate, Transport};
+pub use bench::{Bench, Direction, Rate, Target, Transport};
 pub use dlq::{Dlq, Event, Which};
 pub use peer::{Add, Card, Peer, Rm};
 

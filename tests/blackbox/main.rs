@@ -7,6 +7,7 @@ mod common;
 
 mod address_filter;
 mod admin_api;
+mod bench_target;
 mod bridge;
 mod canary;
 mod dead_letters;

@@ -13,6 +13,7 @@ pub(super) const HELP: &str = "Examples:
   pushpull bench --alg EdDSA --duration 30s --svg bench.svg
   pushpull bench --rate 50% --direction one
   pushpull bench --rate 0 --partners 1000 --no-tls
+  pushpull bench --target wss://signals.globex.example/pushpull --audience https://signals.globex.example --identity bench
 
 Two Transceivers in two processes of their own exchange signed events over loopback, with TLS and a store that syncs every commit.
 Before and after, the machine's bare cryptography is measured; `ratio` is what was reached of it. Every SET is accounted for by
@@ -78,12 +79,49 @@ pub struct Bench {
     /// Start a side again with its queue as it is, and measure how long it takes to be ready
     #[arg(long)]
     pub restart: bool,
+    /// A partner to send to instead of a second side: the URL of its push-pull endpoint. It has to allow the bench, which the
+    /// first run tells how
+    #[arg(
+        long, value_name = "URL", requires_all = ["identity", "audience"],
+        conflicts_with_all = ["direction", "transport", "partners", "tls", "no_tls", "presigned", "backlog", "tombstones", "mute", "runs", "restart", "svg"]
+    )]
+    pub target: Option<String>,
+    /// With --target: by which the partner knows the bench, a folder that is made if it is not there
+    #[arg(long, value_name = "DIR", requires = "target")]
+    pub identity: Option<PathBuf>,
+    /// With --target: the `aud` that the partner expects, most often its issuer
+    #[arg(long, value_name = "URL", requires = "target")]
+    pub audience: Option<String>,
+    /// With --target: `sha256/…` of the public key in the partner's certificate, instead of the public authorities
+    #[arg(long, value_name = "PIN", requires = "target")]
+    pub tls_pin: Option<String>,
     /// Draw throughput over time and the distribution of latency
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Where the two keep their files [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// A partner somewhere else.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its push-pull endpoint.
+    pub url: String,
+    /// By which it knows us.
+    pub identity: PathBuf,
+    /// What it expects as `aud`.
+    pub audience: String,
+    /// Of its certificate.
+    pub tls_pin: Option<String>,
+}
+
+impl Bench {
+    /// The partner to send to, if it is not a side of our own.
+    pub fn target(&self) -> Option<Target> {
+        let (url, identity, audience) = (self.target.clone()?, self.identity.clone()?, self.audience.clone()?);
+        Some(Target { url, identity, audience, tls_pin: self.tls_pin.clone() })
+    }
 }
 
 /// How fast SETs are handed in.

@@ -15,6 +15,7 @@ mod process;
 mod report;
 mod side;
 mod svg;
+mod target;
 
 use std::path::Path;
 
@@ -32,9 +33,28 @@ pub(super) async fn side() -> Result<Exit, Error> {
 pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
     // From the beginning, so that nothing of it is left behind.
     let mut signals = Signals::new()?;
+    let target = args.target();
+    if let Some(target) = &target
+        && let Some(exit) = target::introduce(args, target, as_json)?
+    {
+        return Ok(exit);
+    }
     let mut place = Place::new("bench", args.dir.clone())?;
     if cfg!(debug_assertions) {
         output::note("warning: this is a debug build, whose figures mean nothing: cargo build --release");
+    }
+    if let Some(target) = &target {
+        let folder = place.path.join("run-1");
+        let report = tokio::select! {
+            report = target::run(args, target, &folder) => report?,
+            signal = signals.next() => return Ok(signal.exit()),
+        };
+        if as_json {
+            output::json(&report.to_json(args))?;
+        } else {
+            output::line(&report.to_text(args))?;
+        }
+        return Ok(if report.ok() { Exit::Done } else { Exit::Failed });
     }
     let mut reports: Vec<Report> = Vec::new();
     for number in 1..=args.runs {

@@ -18,7 +18,7 @@ use crate::cli::args::{Bench, Direction, Rate, Transport};
 use crate::cli::{Error, Exit};
 
 /// How long the bare cryptography is measured, before and after.
-const BOUND: Duration = Duration::from_millis(1500);
+pub(super) const BOUND: Duration = Duration::from_millis(1500);
 
 /// How long the CPU time of the stages is taken, after the measurement.
 const STAGES: Duration = Duration::from_secs(2);
@@ -55,6 +55,7 @@ pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
     let plans = NAMES.map(|name| Plan {
         name: name.to_owned(),
         dir: folder.join(name),
+        identity: None,
         alg: args.alg.as_str().to_owned(),
         tls,
         payload: args.payload as usize,
@@ -87,9 +88,7 @@ pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
             let rate = part * peak.iter().map(|side| side.settled as f64 / side.seconds).fold(0.0, f64::max);
             (Some(peak), Pace::Fixed(rate))
         }
-        Rate::Max => (None, Pace::Max),
-        Rate::Fixed(rate) => (None, Pace::Fixed(rate)),
-        Rate::One => (None, Pace::One),
+        rate => (None, pace(rate)),
     };
     let measured_sides = measure(&mut sides, args, rate, true).await?;
     let ended: [Ended; 2] = both(&mut sides, &Order::End, &Order::End).await?;
@@ -175,15 +174,29 @@ async fn both<T: serde::de::DeserializeOwned>(
 }
 
 async fn measure(sides: &mut [Process; 2], args: &Bench, pace: Pace, stages: bool) -> Result<[Measured; 2], Error> {
-    let order = Order::Run(Run {
+    let order = order(args, pace, stages);
+    both(sides, &order, &order).await
+}
+
+/// How fast a side sends; at full load where the rate is a part of that.
+pub(super) fn pace(rate: Rate) -> Pace {
+    match rate {
+        Rate::Max | Rate::OfPeak(_) => Pace::Max,
+        Rate::Fixed(rate) => Pace::Fixed(rate),
+        Rate::One => Pace::One,
+    }
+}
+
+/// To measure so; `stages`: also what each stage costs.
+pub(super) fn order(args: &Bench, pace: Pace, stages: bool) -> Order {
+    Order::Run(Run {
         pace,
         callers: args.callers as usize,
         unsettled: args.unsettled as usize,
         warmup: args.warmup,
         duration: args.duration,
         stages: if stages { STAGES } else { Duration::ZERO },
-    });
-    both(sides, &order, &order).await
+    })
 }
 
 /// Starts the first side again with its store as it is.

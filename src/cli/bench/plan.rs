@@ -12,6 +12,9 @@ pub(super) enum Order {
     Open(Plan),
     /// Adds its partners, and has SETs queued and jtis remembered if the plan says so. Answer: [`Filled`].
     Partners(Partners),
+    /// Instead of them, a partner that is no side of the bench: waits until its link is up and one SET alone has been acked.
+    /// Answer: [`Allowed`].
+    Target(Remote),
     /// Waits until every link is up. Answer: [`Memory`].
     Link,
     /// Sends and measures. Answer: [`Measured`].
@@ -28,6 +31,8 @@ pub(super) struct Plan {
     pub(super) name: String,
     /// Where it keeps its files.
     pub(super) dir: PathBuf,
+    /// Where its signing key lies, if not there: a partner somewhere else knows it. It may connect to any address then.
+    pub(super) identity: Option<PathBuf>,
     pub(super) alg: String,
     pub(super) tls: bool,
     /// Bytes of claims.
@@ -70,6 +75,28 @@ pub(super) struct Partners {
     pub(super) mute_token: Option<String>,
     /// Whether to dial, and whether by HTTP alone.
     pub(super) dial: Option<Dialled>,
+}
+
+/// A partner somewhere else.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Remote {
+    /// Where it listens: a URL.
+    pub(super) target: String,
+    pub(super) pin: Option<String>,
+    /// Its `aud`.
+    pub(super) audience: String,
+    /// The bearer that we present.
+    pub(super) token: String,
+}
+
+/// Whether the partner somewhere else takes what the bench sends.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) enum Allowed {
+    Yes(Memory),
+    /// It does not: what it says.
+    Refused(String),
+    /// Nothing has come of it: why.
+    Silent(String),
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

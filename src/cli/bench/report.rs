@@ -84,13 +84,10 @@ impl Reached {
     pub(super) fn rate(&self) -> f64 {
         self.rates.iter().sum()
     }
-
-    fn latency_json(&self) -> Value {
-        named(&self.latency)
-    }
 }
 
-fn named(latency: &[f64; 5]) -> Value {
+/// Quantiles by their names.
+pub(super) fn latency_json(latency: &[f64; 5]) -> Value {
     QUANTILES.iter().zip(latency).map(|((_, name), value)| ((*name).to_owned(), json!(round(*value)))).collect()
 }
 
@@ -158,12 +155,8 @@ impl Report {
                 })
             })
             .collect();
-        let stages: serde_json::Map<String, Value> =
-            reached.stages.iter().map(|(name, micros)| (name.clone(), json!(tenth(*micros)))).collect();
-        let mut cpu = json!({ "total": tenth(reached.cpu), "outside_cryptography": tenth(self.outside()) });
-        if let Value::Object(cpu) = &mut cpu {
-            cpu.extend(stages);
-        }
+        let mut cpu = stages_json(reached);
+        cpu["outside_cryptography"] = json!(tenth(self.outside()));
         let resident = &self.resident;
         let per_partner = [0, 1].map(|side: usize| self.per_partner(side, args));
         let mut report = json!({
@@ -175,7 +168,7 @@ impl Report {
             "sets_per_s": tenth(reached.rate()),
             "ratio": round(self.ratio()),
             "directions": directions,
-            "latency": reached.latency_json(),
+            "latency": latency_json(&reached.latency),
             "floor": {
                 "commit_ms": round(self.floor.commit.as_secs_f64() * 1e3),
                 "round_trip_ms": round(self.floor.round_trip.as_secs_f64() * 1e3),
@@ -192,7 +185,7 @@ impl Report {
             report["peak"] = json!({
                 "sets_per_s": tenth(peak.rate()),
                 "ratio": round(peak.rate() / self.bound.sets.max(1e-9)),
-                "latency": peak.latency_json(),
+                "latency": latency_json(&peak.latency),
             });
         }
         if let Some(restarted) = &self.restarted {
@@ -258,25 +251,18 @@ impl Report {
             self.ratio(),
             self.bound.sets
         ));
-        let quantiles: Vec<String> = QUANTILES
-            .iter()
-            .zip(reached.latency)
-            .map(|((_, name), value)| format!("{} {value:.2}", label(name)))
-            .collect();
-        lines.push(format!("  accept to ack  {} ms", quantiles.join(", ")));
+        lines.push(format!("  accept to ack  {}", latency_text(&reached.latency)));
         lines.push(format!(
             "  one SET alone  {:.2} ms at least: sign {:.0} us, verify {:.0} us, two commits of {:.0} us, a round trip of {:.0} us",
             self.floor_ms(), self.bound.sign, self.bound.verify, self.floor.commit.as_secs_f64() * 1e6,
             self.floor.round_trip.as_secs_f64() * 1e6,
         ));
-        let mut cpu =
-            format!("  CPU a SET      {:.1} us, {:.1} of them outside cryptography", reached.cpu, self.outside());
-        if !reached.stages.is_empty() {
-            let stages: Vec<String> =
-                reached.stages.iter().map(|(name, micros)| format!("{name} {micros:.1}")).collect();
-            cpu.push_str(&format!(" ({})", stages.join(", ")));
-        }
-        lines.push(cpu);
+        lines.push(format!(
+            "  CPU a SET      {:.1} us, {:.1} of them outside cryptography{}",
+            reached.cpu,
+            self.outside(),
+            stages_text(reached)
+        ));
         let mib = |bytes: &[u64; 2]| format!("{:.1} + {:.1}", bytes[0] as f64 / 1048576.0, bytes[1] as f64 / 1048576.0);
         let resident = &self.resident;
         lines.push(format!(
@@ -304,6 +290,27 @@ impl Report {
         ));
         lines.join("\n")
     }
+}
+
+/// Quantiles in a line.
+pub(super) fn latency_text(latency: &[f64; 5]) -> String {
+    let quantiles = QUANTILES.iter().zip(latency).map(|((_, name), value)| format!("{} {value:.2}", label(name)));
+    format!("{} ms", quantiles.collect::<Vec<_>>().join(", "))
+}
+
+/// CPU time a SET, in all and by stage.
+pub(super) fn stages_json(reached: &Reached) -> Value {
+    let stages = reached.stages.iter().map(|(name, micros)| (name.clone(), json!(tenth(*micros))));
+    std::iter::once(("total".to_owned(), json!(tenth(reached.cpu)))).chain(stages).collect()
+}
+
+/// CPU time a SET by stage, in brackets; nothing where it was not taken.
+pub(super) fn stages_text(reached: &Reached) -> String {
+    if reached.stages.is_empty() {
+        return String::new();
+    }
+    let stages: Vec<String> = reached.stages.iter().map(|(name, micros)| format!("{name} {micros:.1}")).collect();
+    format!(" ({})", stages.join(", "))
 }
 
 fn label(name: &str) -> String {
@@ -340,7 +347,10 @@ pub(super) fn describe(args: &Bench) -> String {
         args.partners,
         if args.partners == 1 { "" } else { "s" },
         args.payload,
-        rate(args.rate),
+        match args.rate {
+            Rate::Fixed(_) => format!("{} each way", rate(args.rate)),
+            of_all => rate(of_all),
+        },
     );
     let mut more = |what: &str, amount: u64| {
         if amount > 0 {
@@ -356,11 +366,11 @@ pub(super) fn describe(args: &Bench) -> String {
     line
 }
 
-fn rate(rate: Rate) -> String {
+pub(super) fn rate(rate: Rate) -> String {
     match rate {
         Rate::Max => "max".to_owned(),
         Rate::One => "one at a time".to_owned(),
-        Rate::Fixed(rate) => format!("{rate}/s each way"),
+        Rate::Fixed(rate) => format!("{rate}/s"),
         Rate::OfPeak(part) => format!("{}% of the peak", part * 100.0),
     }
 }

@@ -17,20 +17,31 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::environment::resident;
 use super::fill;
 use super::load::{self, Load};
-use super::plan::{Dialled, Ended, Filled, Measured, Memory, Opened, Order, Pace, Partners, Plan, Run};
+use super::plan::{
+    Allowed, Dialled, Ended, Filled, Measured, Memory, Opened, Order, Pace, Partners, Plan, Remote, Run,
+};
+use super::target;
 use crate::auth::Secret;
 use crate::cli::{Error, Exit, output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::cpu;
 use crate::engine;
 use crate::metrics::{Format, Metrics};
-use crate::set::{Algorithm, KeySet, SigningKey, events::Filter, install_crypto};
+use crate::peer::Outcome;
+use crate::set::{Algorithm, Draft, KeySet, SigningKey, events::Filter, install_crypto};
 use crate::store::{Options, Sqlite};
-use crate::transceiver::{DialConfig, KeySource, LinkState, PeerConfig, Transceiver};
+use crate::transceiver::{DialConfig, Event, KeySource, LinkState, PeerConfig, Transceiver};
 use crate::wire::net::{Allow, Pin, Target, mint, server_config};
 
 /// The partner that takes and never answers.
 const MUTE: &str = "mute";
+
+/// A partner somewhere else.
+const PARTNER: &str = "partner";
+/// How long it may take to ack the first SET, connection and all.
+const PROBE: Duration = Duration::from_secs(15);
+/// How often it is looked what keeps it from doing so.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// How long links may take to come up, and SETs to be settled at the end.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -52,6 +63,7 @@ pub(super) async fn run() -> Result<Exit, Error> {
                 reply(&answer)?;
             }
             (Order::Partners(partners), Some(side)) => reply(&side.partners(partners).await?)?,
+            (Order::Target(remote), Some(side)) => reply(&side.target(remote).await?)?,
             (Order::Link, Some(side)) => reply(&side.link().await?)?,
             (Order::Run(run), Some(side)) => reply(&side.measure(run).await?)?,
             (Order::End, Some(side)) => {
@@ -86,7 +98,7 @@ impl Side {
         let options = Options { metrics: metrics_of_store, commit_delay, ..Options::default() };
         let store = Sqlite::open(plan.dir.join("pushpull.db"), options).map_err(Error::from)?;
         let store = Arc::new(store);
-        let key = signing_key(&plan)?;
+        let key = signing_key(plan.identity.as_ref().unwrap_or(&plan.dir), &plan.alg, &plan.name)?;
         let jwks = KeySet::of([key.public_jwk()]).to_json().to_string();
         fs::write(plan.dir.join("jwks.json"), jwks).map_err(|error| failed("its public keys", &error))?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -99,12 +111,14 @@ impl Side {
             let own = Pin::of_cert_pem(minted.cert_pem.as_bytes());
             pin = Some(own.map_err(|error| failed("its certificate", &error))?.to_string());
         }
+        // A partner somewhere else was named by whoever runs the bench.
+        let ranges: &[&str] = if plan.identity.is_some() { &["0.0.0.0/0", "::/0"] } else { &["127.0.0.0/8"] };
         let engine = engine::Config { metrics: metrics.clone(), ..engine::Config::default() };
         let transceiver = Transceiver::builder(issuer(&plan.name))
             .signing_key(key)
             .store(Arc::clone(&store))
             .engine(engine)
-            .allow(Allow::parse(["127.0.0.0/8"]).map_err(|error| failed("loopback", &error))?)
+            .allow(Allow::parse(ranges.iter().copied()).map_err(|error| failed("addresses", &error))?)
             .listen(listener, tls)
             .start()
             .await
@@ -150,7 +164,12 @@ impl Side {
         }
         let mut loaded = Load::new(transceiver.clone(), names.clone(), self.load.draft.clone(), &self.plan.dir)?;
         if let Some(count) = self.plan.presigned {
-            loaded.stock = Some(fill::stock(&signing_key(&self.plan)?, &loaded.draft, &self.plan.name, count)?);
+            loaded.stock = Some(fill::stock(
+                &signing_key(&self.plan.dir, &self.plan.alg, &self.plan.name)?,
+                &loaded.draft,
+                &self.plan.name,
+                count,
+            )?);
         }
         self.load = Arc::new(loaded);
         fill::backlog(&transceiver, &names, &self.load, self.plan.backlog).await?;
@@ -172,6 +191,55 @@ impl Side {
             }
         }
         Ok(Filled { queued: self.queued().await?, rss: resident() })
+    }
+
+    /// Takes a partner that is no side of the bench, and makes sure that it takes what the bench sends.
+    async fn target(&mut self, remote: Remote) -> Result<Allowed, Error> {
+        let transceiver = self.load.transceiver.clone();
+        let failed = |error: &dyn std::fmt::Display| Error::failed(format!("the partner: {error}"));
+        let token = Secret::new(remote.token, "the bench").map_err(|error| failed(&error))?;
+        // What it may send is none of the bench's business: without keys nothing of it is taken, and nothing refused.
+        let keys = self.plan.dir.join("none.json");
+        fs::write(&keys, KeySet::default().to_json().to_string()).map_err(|error| failed(&error))?;
+        let url = Target::parse(&remote.target).map_err(|error| failed(&error))?;
+        let http_only = !url.is_websocket();
+        let pin = remote.pin.as_deref().map(Pin::parse).transpose().map_err(|error| failed(&error))?;
+        let peer = PeerConfig {
+            name: PARTNER.to_owned(),
+            issuer: remote.audience,
+            keys: KeySource::File(keys),
+            audience: None,
+            dial: Some(DialConfig { target: url, pin, token: Some(token), http_only }),
+            accept_tokens: Vec::new(),
+            send: Filter::all(),
+            accept: Filter::all(),
+        };
+        transceiver.add_peer(peer).await.map_err(|error| failed(&error))?;
+        let draft = Draft { event_type: target::EVENT.to_owned(), ..self.load.draft.clone() };
+        let mut settlements = transceiver.settlements(PARTNER).await.map_err(|error| failed(&error))?;
+        transceiver.send(PARTNER, Event::Draft(draft.clone())).await.map_err(|error| failed(&error))?;
+        let started = Instant::now();
+        loop {
+            match tokio::time::timeout(LOOK_EVERY, settlements.next()).await {
+                Ok(Ok(ends)) => match ends.first() {
+                    Some((_, Outcome::Refused(refused))) => {
+                        return Ok(Allowed::Refused(format!("{} ({})", refused.err, refused.description)));
+                    }
+                    _ => break,
+                },
+                Ok(Err(stopped)) => return Err(failed(&stopped)),
+                Err(_) => {}
+            }
+            // What is wrong with the link is wrong for longer than we wait.
+            let trouble = transceiver.peer(PARTNER).await.and_then(|peer| peer.trouble);
+            if trouble.is_some() || started.elapsed() > PROBE {
+                return Ok(Allowed::Silent(trouble.unwrap_or_else(|| "it does not answer".to_owned())));
+            }
+        }
+        self.load = Arc::new(Load::new(transceiver, vec![PARTNER.to_owned()], draft, &self.plan.dir)?);
+        let follow = Arc::clone(&self.load).follow(0, true);
+        self.followers.push(tokio::spawn(cpu::throughout(cpu::Stage::Load, follow)));
+        Ok(Allowed::Yes(Memory { rss: resident() }))
     }
 
     async fn link(&mut self) -> Result<Memory, Error> {
@@ -305,11 +373,11 @@ impl Side {
     }
 }
 
-/// The signing key of this side, made if there is none.
-fn signing_key(plan: &Plan) -> Result<SigningKey, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::failed(format!("{}: its signing key: {error}", plan.name));
-    let algorithm: Algorithm = plan.alg.parse().map_err(|error: crate::set::UnknownAlgorithm| failed(&error))?;
-    let (path, kid) = (key_path(&plan.dir), format!("{}-1", plan.name));
+/// The signing key of this side, made if there is none in this folder.
+pub(super) fn signing_key(dir: &Path, alg: &str, name: &str) -> Result<SigningKey, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::failed(format!("{name}: its signing key: {error}"));
+    let algorithm: Algorithm = alg.parse().map_err(|error: crate::set::UnknownAlgorithm| failed(&error))?;
+    let (path, kid) = (key_path(dir), format!("{name}-1"));
     if path.exists() {
         let pem = crate::private::read_to_string(&path).map_err(|error| failed(&error))?;
         return SigningKey::from_pem(&kid, &pem).map_err(|error| failed(&error));

@@ -1,5 +1,5 @@
 //! Event types: their URIs, the short names that people write for them, and which of them a partner may send.
-//! A short name is `caep:`, `risc:`, `ssf:` or `scim:` and the last part of the type's URI.
+//! A short name is `caep:`, `risc:`, `ssf:`, `scim:` or `bench:` and the last part of the type's URI.
 
 mod conformance;
 mod filter;
@@ -15,9 +15,12 @@ const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
 const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
 const SSF: &str = "https://schemas.openid.net/secevent/ssf/event-type/";
 const SCIM: &str = "urn:ietf:params:scim:event:";
+/// Of `pushpull bench`: events that tell of nothing.
+const BENCH: &str = "urn:pushpull:bench:";
 
 /// The prefixes of short names and what they stand for.
-const PREFIXES: [(&str, &str); 4] = [("caep:", CAEP), ("risc:", RISC), ("ssf:", SSF), ("scim:", SCIM)];
+const PREFIXES: [(&str, &str); 5] =
+    [("caep:", CAEP), ("risc:", RISC), ("ssf:", SSF), ("scim:", SCIM), ("bench:", BENCH)];
 
 /// The event with which a stream is verified (SSF §8.1.4.1).
 pub const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
@@ -188,6 +191,7 @@ mod tests {
     #[test]
     fn names_that_nobody_knows_yet_expand_all_the_same() {
         assert_eq!(expand("caep:brand-new").as_deref(), Some(&*format!("{CAEP}brand-new")));
+        assert_eq!(expand("bench:load").as_deref(), Some("urn:pushpull:bench:load"));
         for uri in ["https://events.example/types/x", "urn:example:event", "tag:example.com,2026:event"] {
             assert_eq!(expand(uri).as_deref(), Some(uri));
             assert_eq!(shorten(uri), uri);
