@@ -43,6 +43,17 @@ pub(super) enum Message {
     Drain,
 }
 
+impl Message {
+    /// What it adds to a step.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Send { sets, .. } => sets.len().max(1),
+            Self::Arrived(arrived) => 1 + arrived.object.sets.len() + arrived.object.acks.len(),
+            _ => 1,
+        }
+    }
+}
+
 /// An object that has come and been judged.
 pub(super) struct Arrived {
     pub(super) slot: Option<SlotId>,
@@ -83,9 +94,10 @@ pub(super) struct Actor {
     pub(super) counting: Counting,
 }
 
-/// Inputs taken into one step: bounds its duration and its commit. More than callers of `send` that a slow commit keeps
-/// waiting: what arrives stands behind them, and would wait for a commit of theirs.
-const INPUTS_MAX: usize = 2_048;
+/// SETs and verdicts taken into one step, and inputs without any: bounds its duration and its commit. More than the mailbox
+/// has callers of `send` whom a slow commit keeps waiting: what arrives stands behind them, and would wait for a commit of
+/// theirs.
+const STEP_MAX: usize = 2_048;
 
 /// How long to wait before a commit that met a full disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
@@ -136,6 +148,7 @@ impl Actor {
     async fn gather(&mut self) -> Result<Gathered, store::Error> {
         let pause = self.wake.map(|at| at.saturating_sub(self.clock.now().mono));
         let reading = self.reading.as_mut();
+        let mut taken = 0;
         tokio::select! {
             biased;
             page = async { match reading { Some(reading) => reading.await, None => std::future::pending().await } } => {
@@ -143,13 +156,18 @@ impl Actor {
                 self.peer.handle_input(Input::OutboxRows(page?), self.clock.now());
             }
             message = self.mailbox.recv() => match message {
-                Some(message) => self.take(message).await?,
+                Some(message) => {
+                    taken += message.weight();
+                    self.take(message).await?;
+                }
                 None => return Ok(Gathered::Closed),
             },
             () = async { match pause { Some(pause) => tokio::time::sleep(pause).await, None => std::future::pending().await } } => {}
         }
-        for _ in 1..INPUTS_MAX {
-            let Ok(message) = self.mailbox.try_recv() else { break };
+        while taken < STEP_MAX
+            && let Ok(message) = self.mailbox.try_recv()
+        {
+            taken += message.weight();
             self.take(message).await?;
         }
         Ok(Gathered::News)

@@ -61,6 +61,8 @@ pub struct Peer {
     /// Dead letters that were dealt with since the last step: the store does not know yet.
     lifted: HashMap<u64, Redriven>,
     writes: Vec<Write>,
+    /// Of these, SETs to be queued, which `counts` does not know of yet.
+    enqueued: u64,
     outputs: Vec<Output>,
     figures: Figures,
 }
@@ -80,6 +82,7 @@ impl Peer {
             verdicts_turn: false,
             lifted: HashMap::new(),
             writes: Vec::new(),
+            enqueued: 0,
             outputs: Vec::new(),
             figures: Figures::default(),
         }
@@ -133,6 +136,7 @@ impl Peer {
         for write in &self.writes {
             self.counts.apply(write);
         }
+        self.enqueued = 0;
         Step {
             writes: std::mem::take(&mut self.writes),
             outputs: std::mem::take(&mut self.outputs),
@@ -160,9 +164,7 @@ impl Peer {
 
     /// How many more SETs may be accepted before the outbox is full. The caller asks before [`Input::Send`].
     pub fn room(&self) -> u64 {
-        let waiting_to_be_counted =
-            self.writes.iter().filter(|write| matches!(write, Write::Enqueue(_))).count() as u64;
-        self.config.outbox_max.saturating_sub(self.counts.queued + waiting_to_be_counted)
+        self.config.outbox_max.saturating_sub(self.counts.queued + self.enqueued)
     }
 
     /// Where the SET stands if it is in memory and unsettled: whether it is under way, and its attempts.

@@ -95,6 +95,7 @@ impl Peer {
         };
         self.outbox.accept(&row, now.mono);
         self.writes.push(Write::Enqueue(row));
+        self.enqueued += 1;
     }
 }
 

@@ -33,8 +33,8 @@ async fn a_partner_that_allows_the_bench_gets_its_load_and_any_other_one_event_a
         let (identity, target, audience) = (identity.clone(), target.to_owned(), audience.to_owned());
         tokio::task::spawn_blocking(move || bench(&identity, &target, &audience))
     };
+    let mut received = 0;
     for target in [&*target, &target.replace("ws://", "http://")] {
-        let before = daemon.totals("bench").await["received"].as_u64().unwrap();
         let (exit, report, err) = run(target, ISSUER).await.unwrap();
         assert_eq!((exit, report["ok"].as_bool()), (Some(0), Some(true)), "{report}{err}");
         let (sent, acked) = (report["sent"].as_u64().unwrap(), report["acked"].as_u64().unwrap());
@@ -42,16 +42,21 @@ async fn a_partner_that_allows_the_bench_gets_its_load_and_any_other_one_event_a
         for stage in ["total", "sign", "store"] {
             assert!(report["cpu_us_per_set"][stage].as_f64() > Some(0.0), "{stage}: {report}");
         }
-        let received = daemon.totals("bench").await["received"].as_u64().unwrap() - before;
-        assert_eq!(received, sent + 1, "and the one that was sent to see whether it may");
+        received += sent + 1;
+        let counted = daemon.totals("bench").await["received"].as_u64().unwrap();
+        assert_eq!(counted, received, "and the one that was sent to see whether it may");
     }
 
     let (exit, _, err) = run(&target, "https://other.example").await.unwrap();
     assert!(exit == Some(8) && err.contains("invalid_audience") && err.contains("--audience"), "{exit:?} {err}");
+    let (exit, _, err) = run(&target.replace("ws://", "wss://"), ISSUER).await.unwrap();
+    assert!(exit == Some(8) && err.contains("TLS"), "{exit:?} {err}");
     daemon.edit(|text| text.replace("bench:*", "caep:*"));
     daemon.reload().await;
     let (exit, _, err) = run(&target, ISSUER).await.unwrap();
     assert!(exit == Some(8) && err.contains("access_denied") && err.contains("bench:*"), "{exit:?} {err}");
+    let refused = daemon.totals("bench").await;
+    assert_eq!((&refused["rejected"], &refused["received"]), (&2.into(), &received.into()), "one each time");
     let (exit, _, err) = run("ws://127.0.0.1:1/pushpull", ISSUER).await.unwrap();
     assert!(exit == Some(8) && err.contains("refused the connection"), "{exit:?} {err}");
 }

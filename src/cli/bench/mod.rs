@@ -54,6 +54,7 @@ pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
         } else {
             output::line(&report.to_text(args))?;
         }
+        tidy(&mut place, &folder, report.ok());
         return Ok(if report.ok() { Exit::Done } else { Exit::Failed });
     }
     let mut reports: Vec<Report> = Vec::new();
@@ -69,13 +70,7 @@ pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
         if let Some(path) = args.svg.as_deref().filter(|_| number == args.runs) {
             draw(path, &report, args)?;
         }
-        if report.ok() {
-            // The disk shall not fill up with runs.
-            let _ = std::fs::remove_dir_all(&folder);
-        } else {
-            place.passing = false;
-            output::note(&format!("the files of this run are kept in {}", folder.display()));
-        }
+        tidy(&mut place, &folder, report.ok());
         reports.push(report);
     }
     if as_json {
@@ -87,6 +82,16 @@ pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
         output::line(&report::medians_text(&reports))?;
     }
     Ok(if reports.iter().all(Report::ok) { Exit::Done } else { Exit::Failed })
+}
+
+/// Removes a run's files, since the disk shall not fill up with them, unless they are evidence.
+fn tidy(place: &mut Place, folder: &Path, is_ok: bool) {
+    if is_ok {
+        let _ = std::fs::remove_dir_all(folder);
+    } else {
+        place.passing = false;
+        output::note(&format!("the files of this run are kept in {}", folder.display()));
+    }
 }
 
 fn draw(path: &Path, report: &Report, args: &Bench) -> Result<(), Error> {

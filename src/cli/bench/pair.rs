@@ -28,14 +28,7 @@ const NAMES: [&str; 2] = ["alpha", "beta"];
 
 /// One run, with its files in this folder.
 pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
-    // A run begins with nothing, and what it finds is somebody else's.
-    std::fs::create_dir(folder).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Error::new(Exit::Conflict, format!("{} is there already", folder.display()))
-                .fix("name another --dir, or remove it if it is of an earlier bench")
-        }
-        _ => Error::unwritable(folder, &error),
-    })?;
+    begin(folder)?;
     let environment = environment::describe(folder);
     let tls = args.tls || !args.no_tls;
     // A compact SET is a third longer than its claims, and has a header and a signature.
@@ -176,6 +169,17 @@ async fn both<T: serde::de::DeserializeOwned>(
 async fn measure(sides: &mut [Process; 2], args: &Bench, pace: Pace, stages: bool) -> Result<[Measured; 2], Error> {
     let order = order(args, pace, stages);
     both(sides, &order, &order).await
+}
+
+/// Makes a run's folder. A run begins with nothing, and what it finds is somebody else's.
+pub(super) fn begin(folder: &Path) -> Result<(), Error> {
+    std::fs::create_dir(folder).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Error::new(Exit::Conflict, format!("{} is there already", folder.display()))
+                .fix("name another --dir, or remove it if it is of an earlier bench")
+        }
+        _ => Error::unwritable(folder, &error),
+    })
 }
 
 /// How fast a side sends; at full load where the rate is a part of that.

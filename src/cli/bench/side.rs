@@ -225,7 +225,8 @@ impl Side {
                     Some((_, Outcome::Refused(refused))) => {
                         return Ok(Allowed::Refused(format!("{} ({})", refused.err, refused.description)));
                     }
-                    _ => break,
+                    Some((_, Outcome::Acked)) => break,
+                    _ => return Ok(Allowed::Silent("it has not acked it".to_owned())),
                 },
                 Ok(Err(stopped)) => return Err(failed(&stopped)),
                 Err(_) => {}
@@ -333,7 +334,8 @@ impl Side {
                 load.transceiver.pause(name, true).await.map_err(|error| Error::failed(error.to_string()))?;
             }
         }
-        let deadline = Instant::now() + PATIENCE;
+        // A partner somewhere else shall not be flooded for minutes with what it could not take in time.
+        let deadline = Instant::now() + if self.plan.identity.is_some() { PROBE } else { PATIENCE };
         let (mut before, mut still) = ((0, 0, 0), 0);
         // The other side may still be sending: a second and a half of silence, beside everything settled.
         while still < 15 && Instant::now() < deadline {
@@ -388,7 +390,7 @@ pub(super) fn signing_key(dir: &Path, alg: &str, name: &str) -> Result<SigningKe
     Ok(key)
 }
 
-fn key_path(dir: &Path) -> PathBuf {
+pub(super) fn key_path(dir: &Path) -> PathBuf {
     dir.join("key.pem")
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::bound::{self, Bound};
-use super::pair::{BOUND, order, pace};
+use super::pair::{BOUND, begin, order, pace};
 use super::plan::{Allowed, Ended, Measured, Opened, Order, Plan, Remote};
 use super::process::Process;
 use super::report::{self, Reached, latency_json, latency_text, stages_json, stages_text};
@@ -38,7 +38,7 @@ pub(super) struct Report {
 pub(super) fn introduce(args: &Bench, target: &Target, as_json: bool) -> Result<Option<Exit>, Error> {
     check(args, target)?;
     let identity = Identity(&target.identity);
-    if identity.token().exists() {
+    if identity.is_there(args)? {
         return Ok(None);
     }
     identity.make(args)?;
@@ -63,7 +63,7 @@ pub(super) fn introduce(args: &Bench, target: &Target, as_json: bool) -> Result<
 
 /// One run, with its store in this folder.
 pub(super) async fn run(args: &Bench, target: &Target, folder: &Path) -> Result<Report, Error> {
-    std::fs::create_dir(folder).map_err(|error| Error::unwritable(folder, &error))?;
+    begin(folder)?;
     let environment = environment::describe(folder);
     let bench = bound::Bench::new(args.alg, args.payload as usize * 4 / 3 + 90, false)?;
     let bound = tokio::task::spawn_blocking(move || bench.measure(BOUND));
@@ -192,6 +192,27 @@ impl Identity<'_> {
         self.0.join("token")
     }
 
+    /// It has been made, and for this algorithm. A folder with anything else in it is somebody else's.
+    fn is_there(&self, args: &Bench) -> Result<bool, Error> {
+        let there = [self.jwks(), self.token(), side::key_path(self.0)].map(|file| file.exists());
+        if there == [true; 3] {
+            install_crypto();
+            let key = side::signing_key(self.0, args.alg.as_str(), NAME)?;
+            if key.algorithm() != args.alg {
+                let what =
+                    format!("the bench's identity in {} signs {}, not {}", self.0.display(), key.algorithm(), args.alg);
+                return Err(Error::new(Exit::Conflict, what).fix("name another --identity, or this --alg"));
+            }
+            return Ok(true);
+        }
+        let is_empty = std::fs::read_dir(self.0).map_or(true, |mut files| files.next().is_none());
+        if is_empty {
+            return Ok(false);
+        }
+        let what = format!("{} is no identity of the bench: it lacks key.pem, jwks.json or token", self.0.display());
+        Err(Error::new(Exit::Conflict, what).fix("name a folder that is not there yet as --identity"))
+    }
+
     fn make(&self, args: &Bench) -> Result<(), Error> {
         use std::os::unix::fs::DirBuilderExt as _;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.0);
@@ -209,7 +230,7 @@ impl Identity<'_> {
         let issuer = side::issuer(NAME);
         format!(
             "[[peer]]\nname = \"{NAME}\"\nissuer = \"{issuer}\"\njwks_file = \"jwks.json\"\ntransport = \"none\"\n\
-             accept_token_file = \"token\"\naccept = [\"bench:*\"]\n"
+             accept_token_file = \"token\"\nsend = []\naccept = [\"bench:*\"]\n"
         )
     }
 }
@@ -220,8 +241,11 @@ fn check(args: &Bench, target: &Target) -> Result<(), Error> {
     if matches!(args.rate, Rate::OfPeak(_)) || args.rate == Rate::Fixed(0.0) {
         return Err(usage("with --target the rate is a number above zero, max or one".to_owned()));
     }
-    net::Target::parse(&target.url).map_err(|error| usage(format!("--target {}: {error}", target.url)))?;
+    let url = net::Target::parse(&target.url).map_err(|error| usage(format!("--target {}: {error}", target.url)))?;
     if let Some(pin) = &target.tls_pin {
+        if !url.is_secure() {
+            return Err(usage("--tls-pin: without TLS there is no certificate to pin".to_owned()));
+        }
         Pin::parse(pin).map_err(|error| usage(format!("--tls-pin: {error}")))?;
     }
     Ok(())

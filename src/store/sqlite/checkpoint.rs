@@ -1,6 +1,7 @@
 //! Moving the log into the database: mostly beside the commits, on a thread of its own, so that nobody waits while
 //! megabytes are synced. What has come meanwhile is little; it follows between two commits, and the log begins anew.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -8,6 +9,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use super::file::{self, Use};
+use crate::cpu::{self, Stage};
 use crate::store::Error;
 
 /// It is due when the log holds so many times the pages of the database: most of them are then the same pages again, of
@@ -30,13 +32,15 @@ pub(super) struct Checkpoints {
     left: i64,
     /// It failed: try again when the log holds so many pages.
     retry_at: Option<i64>,
+    /// [`BEHIND_MAX`], but in tests.
+    behind_max: i64,
     beside: Beside,
 }
 
 impl Checkpoints {
-    /// Starts the thread. `moving` is locked while it is at work.
-    pub(super) fn start(database: &Path, moving: Arc<Mutex<()>>) -> Result<Self, Error> {
-        Ok(Self { left: 0, retry_at: None, beside: Beside::start(database, moving)? })
+    /// Starts the thread. `moving` is locked while it is at work; `file` is the database.
+    pub(super) fn start(database: &Path, file: Arc<File>, moving: Arc<Mutex<()>>) -> Result<Self, Error> {
+        Ok(Self { left: 0, retry_at: None, behind_max: BEHIND_MAX, beside: Beside::start(database, file, moving)? })
     }
 
     /// The disk has room again.
@@ -54,7 +58,7 @@ impl Checkpoints {
             None => self.left + (OF_DATABASE * pages(conn)).clamp(LEAST, limit),
         };
         let is_needed = in_log > 0 && !is_healthy;
-        let done = if self.beside.is_running && (is_needed || in_log >= due + BEHIND_MAX) {
+        let done = if self.beside.is_running && (is_needed || in_log >= due + self.behind_max) {
             Some(self.beside.wait())
         } else {
             self.beside.look()
@@ -69,8 +73,7 @@ impl Checkpoints {
             None if self.beside.is_running => return Ok(()),
             None if is_needed || self.retry_at.is_some_and(|_| in_log >= due) => {}
             None if in_log >= due => {
-                self.beside.begin();
-                return Ok(());
+                return self.beside.begin();
             }
             None => return Ok(()),
         }
@@ -86,9 +89,15 @@ impl Checkpoints {
 
     /// Ends the thread, then moves all that is left and empties the log.
     pub(super) fn finish(mut self, conn: &Connection) -> Result<(), Error> {
+        let last = if self.beside.is_running { self.beside.wait() } else { Ok(()) };
         self.beside.end();
-        checkpoint(conn, "TRUNCATE").map(|_| ())
+        checkpoint(conn, "TRUNCATE").and(last)
     }
+}
+
+/// It has panicked: the log would grow without end.
+fn gone() -> Error {
+    Error::Fatal("the thread that moves the log has ended".to_owned())
 }
 
 /// The size of the database.
@@ -115,7 +124,7 @@ struct Beside {
 }
 
 impl Beside {
-    fn start(database: &Path, moving: Arc<Mutex<()>>) -> Result<Self, Error> {
+    fn start(database: &Path, file: Arc<File>, moving: Arc<Mutex<()>>) -> Result<Self, Error> {
         let conn = file::connect(database, Use::Write)?;
         // It syncs what it moves, as the commits do.
         file::harden(&conn)?;
@@ -124,8 +133,13 @@ impl Beside {
         let work = move || {
             for () in waiting {
                 let _moving = moving.lock().unwrap_or_else(PoisonError::into_inner);
+                let done = cpu::within(Stage::Store, || {
+                    checkpoint(&conn, "PASSIVE")?;
+                    // SQLite leaves that to the next one when commits came meanwhile: the writer would have to wait for it.
+                    file.sync_data().map_err(|error| Error::Fatal(format!("cannot sync the database: {error}")))
+                });
                 // Whoever ordered it may be ending.
-                let _ = tell.send(checkpoint(&conn, "PASSIVE").map(|_| ()));
+                let _ = tell.send(done);
             }
         };
         let thread = std::thread::Builder::new()
@@ -135,20 +149,25 @@ impl Beside {
         Ok(Self { orders: Some(orders), done, is_running: false, thread: Some(thread) })
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self) -> Result<(), Error> {
         self.is_running = self.orders.as_ref().is_some_and(|orders| orders.send(()).is_ok());
+        if self.is_running { Ok(()) } else { Err(gone()) }
     }
 
     /// How it ended, if it has since the last look.
     fn look(&mut self) -> Option<Result<(), Error>> {
-        let done = self.done.try_recv().ok().filter(|_| self.is_running)?;
+        let done = match self.done.try_recv() {
+            Ok(done) => done,
+            Err(mpsc::TryRecvError::Empty) => return None,
+            Err(mpsc::TryRecvError::Disconnected) => Err(gone()),
+        };
         self.is_running = false;
         Some(done)
     }
 
     fn wait(&mut self) -> Result<(), Error> {
         self.is_running = false;
-        self.done.recv().unwrap_or(Ok(()))
+        self.done.recv().unwrap_or_else(|_| Err(gone()))
     }
 
     fn end(&mut self) {
@@ -175,8 +194,11 @@ mod tests {
         let conn = file::connect(&path, Use::Write).unwrap();
         file::harden(&conn).unwrap();
         conn.execute_batch("CREATE TABLE piece (id INTEGER PRIMARY KEY, bytes BLOB)").unwrap();
-        let checkpoints = Checkpoints::start(&path, Arc::default()).unwrap();
-        (conn, checkpoints)
+        (conn, start(&path, Arc::default()))
+    }
+
+    fn start(path: &Path, moving: Arc<Mutex<()>>) -> Checkpoints {
+        Checkpoints::start(path, Arc::new(File::open(path).unwrap()), moving).unwrap()
     }
 
     fn write(conn: &Connection, pages: i64) {
@@ -217,16 +239,17 @@ mod tests {
     #[test]
     fn commits_wait_when_the_log_outgrows_those_who_move_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (conn, mut checkpoints) = database(folder.path());
+        let (conn, _) = database(folder.path());
         let moving = Arc::new(Mutex::new(()));
-        checkpoints.beside = Beside::start(&folder.path().join("log.db"), Arc::clone(&moving)).unwrap();
+        let mut checkpoints = start(&folder.path().join("log.db"), Arc::clone(&moving));
+        checkpoints.behind_max = 1_000;
         let stuck = moving.lock().unwrap();
-        write(&conn, 1_500);
-        checkpoints.beside.begin();
+        write(&conn, 100);
+        checkpoints.beside.begin().unwrap();
         checkpoints.if_due(&conn, true, true).unwrap();
         assert!(checkpoints.beside.is_running, "it is left to go on");
-        while checkpoint(&conn, "NOOP").unwrap() < BEHIND_MAX + BUSY {
-            write(&conn, 1_500);
+        while checkpoint(&conn, "NOOP").unwrap() < checkpoints.behind_max + 1_000 {
+            write(&conn, 100);
         }
         let waiting = std::thread::spawn(move || {
             checkpoints.if_due(&conn, true, true).unwrap();

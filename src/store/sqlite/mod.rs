@@ -28,8 +28,8 @@ mod tests;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -195,6 +195,9 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let readers = Readers::open(&path, options.readers)?;
     let shared =
         Arc::new(Shared::new((path, lock), readers, seen, options.hand_ahead, directory, consumers, kept.ends));
+    let file = std::fs::File::open(&shared.path).map(Arc::new);
+    let file = file.map_err(|error| Error::Fatal(format!("cannot open the database: {error}")))?;
+    *shared.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&file));
     let (orders, receiver) = mpsc::channel(options.queue.max(1));
     let writer = Writer {
         conn,
@@ -202,7 +205,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         kept,
         upkeep,
         orders: receiver,
-        checkpoints: Checkpoints::start(&shared.path, Arc::clone(&shared.moving))?,
+        checkpoints: Checkpoints::start(&shared.path, file, Arc::clone(&shared.moving))?,
         metrics: options.metrics.clone(),
         commit_delay: options.commit_delay,
         pace: Pace::watch(shared.path.clone(), Arc::clone(&shared.slow_lines))?,

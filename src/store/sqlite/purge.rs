@@ -48,6 +48,10 @@ impl Sqlite {
 impl Batch<'_> {
     /// Removes some of the rows that every consumer has confirmed, if they are many.
     pub(super) fn purge_confirmed(&mut self) -> Result<(), Error> {
+        // What little room a full disk has is left to those who wait; the janitor comes again.
+        if !self.shared.healthy() {
+            return Ok(());
+        }
         let purged = self.effects.ends.purged;
         if self.confirmed_by_all().is_some_and(|confirmed| confirmed >= purged + CONFIRMED_MAX) {
             self.purge_inbox()?;
@@ -56,7 +60,7 @@ impl Batch<'_> {
     }
 
     /// Removes the oldest rows that every consumer has confirmed; true if more could be removed. Damaged rows stay:
-    /// nobody can have confirmed them, as they were never handed out.
+    /// they may never have been handed out.
     fn purge_inbox(&mut self) -> Result<bool, Error> {
         let purged = self.effects.ends.purged;
         let Some(confirmed) = self.confirmed_by_all().filter(|confirmed| *confirmed > purged) else { return Ok(false) };

@@ -44,6 +44,8 @@ pub(super) struct Shared {
     purged: AtomicU64,
     healthy: AtomicBool,
     failed: OnceLock<String>,
+    /// The database. To close it would take from every connection of this process its locks on it.
+    pub(super) file: Mutex<Option<Arc<File>>>,
     /// Last, so that it is let go when every connection is closed.
     lock: Mutex<Option<File>>,
 }
@@ -95,6 +97,7 @@ impl Shared {
             purged: AtomicU64::new(ends.purged),
             healthy: AtomicBool::new(true),
             failed: OnceLock::new(),
+            file: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
         shared.count_inbox(&shared.consumers(), ends);
@@ -158,7 +161,7 @@ impl Shared {
     /// A damaged inbox row was met. Said once for each.
     pub(super) fn report_damaged(&self, seq: u64) {
         if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(seq) {
-            tracing::error!(code = %Code::DataDamaged, seq, database = %self.path.display(), "an inbox row is damaged: it is kept, but not handed out");
+            tracing::error!(code = %Code::DataDamaged, seq, database = %self.path.display(), "an inbox row is damaged: it is kept, but not handed out any more");
         }
     }
 
@@ -222,6 +225,7 @@ impl Shared {
 
     /// Lets another process have the file.
     pub(super) fn unlock(&self) {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 

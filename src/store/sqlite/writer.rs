@@ -23,6 +23,7 @@ const WRITES_MAX: usize = 16_384;
 const SEAL_LEAST: usize = 1_024;
 /// Entries sealed in a transaction of its own, when nobody waits.
 const SEAL_IDLE: usize = 4_096;
+
 /// What the thread is asked for.
 pub(super) enum Order {
     /// Something to do within the next transaction, and about how many writes it is.

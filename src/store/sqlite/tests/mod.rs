@@ -386,3 +386,46 @@ async fn a_long_log_that_a_killed_process_left_is_cut_at_the_start() {
     assert!(log < 1 << 20, "a log of {log} bytes is left");
     assert_eq!(outbox(&store).await.0, Vec::from_iter(1..=most));
 }
+
+#[tokio::test]
+async fn what_was_received_last_reads_the_same_from_ram_and_from_the_file() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let receive = |number: u64| {
+        let (jti, compact) = (number.to_string().into(), "x".repeat(20_000).into());
+        Write::Receive(InboxRow { jti, compact, digest: Digest::default(), received_at: Wall(number) })
+    };
+    // Some three times what is kept in RAM.
+    for first in (1..=600).step_by(50) {
+        store.commit(A, Epoch(1), Arc::new((first..first + 50).map(receive).collect())).await.unwrap();
+    }
+    let in_ram = store.shared.newest.behind(599, 9).expect("the newest is there");
+    assert_eq!(in_ram.iter().map(|(seq, ..)| *seq).collect::<Vec<_>>(), [600]);
+    assert!(store.shared.newest.behind(300, 9).is_none(), "that is in the file alone");
+    let (mut after, mut all) = (0, Vec::new());
+    while let Some(last) = store.read_inbox("app".to_owned(), Some(after), 70).await.unwrap().last().cloned() {
+        let rows = store.peek_inbox(Some(after), 70).await.unwrap();
+        all.extend(rows.iter().map(|handed| (handed.seq, handed.row.jti.as_str().to_owned(), handed.row.received_at)));
+        after = last.seq;
+    }
+    assert_eq!(all, (1..=600).map(|number| (number, number.to_string(), Wall(number))).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn many_confirmed_rows_go_with_the_confirmation_unless_the_disk_is_full() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let receive = |number: u64| {
+        let (jti, compact) = (number.to_string().into(), "token".into());
+        Write::Receive(InboxRow { jti, compact, digest: Digest::default(), received_at: Wall(1) })
+    };
+    store.commit(A, Epoch(1), Arc::new((1..=4_000).map(receive).collect())).await.unwrap();
+    store.read_inbox("app".to_owned(), None, 1).await.unwrap();
+    for (confirmed, healthy, purged) in
+        [(999, true, 0), (1_500, true, 1_500), (2_700, false, 1_500), (2_800, true, 2_800)]
+    {
+        store.shared.set_healthy(healthy);
+        store.confirm("app".to_owned(), confirmed).await.unwrap();
+        assert_eq!(store.shared.purged(), purged, "after {confirmed}");
+    }
+}
