@@ -131,8 +131,9 @@ impl Config {
 /// What a partner may do at once: as much as in so many seconds at its rate.
 const BURST: Duration = Duration::from_secs(2);
 
-/// SETs in one WebSocket message.
-const SOCKET_SETS_MAX: usize = 256;
+/// SETs in one WebSocket message. There is one message a commit, so that with slow commits this bounds what leaves; and a
+/// partner may take fewer than we do.
+const SOCKET_SETS_MAX: usize = 500;
 
 /// The object as it goes on the wire.
 pub fn encode(object: &Transmission, max_response_events: Option<u64>) -> Bytes {
