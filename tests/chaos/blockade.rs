@@ -52,7 +52,8 @@ pub(crate) async fn run(world: &World) -> Result<Option<Blockade>, Violation> {
     world.may_submit[BY_BLOCKADE].send_replace(SECOND);
     until(world, END).await;
     let mut acked_over_http = [0; 2];
-    while acked_over_http.iter().any(|acked| *acked < ACKED_LEAST) {
+    // Where HTTP was in use already, after a kill, some seconds pass before a WebSocket is tried again, and refused.
+    while acked_over_http.iter().any(|acked| *acked < ACKED_LEAST) || proxy.passed().refused == before.refused {
         let now = self::acked(world).await?;
         acked_over_http = [now[0].saturating_sub(acked[0]), now[1].saturating_sub(acked[1])];
         sleep(Duration::from_millis(50)).await;
