@@ -73,8 +73,8 @@ pub(crate) async fn run(world: &World) -> Result<Option<Blockade>, Violation> {
         && during.request_bytes > 0
         && after.tunnels > 0
         // A kill may bring HTTP back for a while, because the proxy answers for a dead daemon; and of a batch that is just being
-        // submitted some may have left before.
-        && (last.tunnel_bytes > rest / 2 * SET_BYTES_LEAST || world.kills() > kills);
+        // submitted some may have left before, or all that there was.
+        && (rest == 0 || last.tunnel_bytes > rest / 2 * SET_BYTES_LEAST || world.kills() > kills);
     if !sound {
         return Err(Violation::new(format!("the proxy saw something else: {seen}, at last {last}")));
     }
