@@ -76,7 +76,9 @@ pub(crate) async fn run(world: &World) -> Result<Option<Blockade>, Violation> {
         // submitted some may have left before, or all that there was.
         && (rest == 0 || last.tunnel_bytes > rest / 2 * SET_BYTES_LEAST || world.kills() > kills);
     if !sound {
-        return Err(Violation::new(format!("the proxy saw something else: {seen}, at last {last}")));
+        return Err(Violation::new(format!(
+            "the proxy saw something else: {seen}, at last {last}, of {rest} SETs to be sent"
+        )));
     }
     Ok(Some(seen))
 }
