@@ -14,7 +14,7 @@
 //! use pushpull::auth::Secret;
 //! use pushpull::set::{Algorithm, KeySet, SigningKey, events::Filter};
 //! use pushpull::store::Memory;
-//! use pushpull::transceiver::{DialConfig, Event, KeySource, PeerConfig, Transceiver};
+//! use pushpull::transceiver::{DialConfig, Event, KeySource, Method, PeerConfig, Transceiver};
 //! use pushpull::wire::net::{Allow, Target};
 //!
 //! # #[tokio::main]
@@ -36,7 +36,9 @@
 //!     issuer: format!("https://{name}.example"),
 //!     keys: KeySource::File(folder.path().join(name)),
 //!     audience: None,
+//!     accept_audience: None,
 //!     dial: None,
+//!     collect: None,
 //!     accept_tokens: Vec::new(),
 //!     send: Filter::all(),
 //!     accept: Filter::all(),
@@ -56,7 +58,7 @@
 //!     .allow(Allow::parse(["127.0.0.0/8"])?)
 //!     .start()
 //!     .await?;
-//! let dial = DialConfig { target: endpoint, pin: None, token: Some(token), http_only: false };
+//! let dial = DialConfig { target: endpoint, pin: None, token: Some(token), method: Method::Websocket };
 //! acme.add_peer(PeerConfig { dial: Some(dial), ..peer("globex") }).await?;
 //!
 //! // Durable when `send` returns; from then on it ends acked, refused, or as a dead letter.

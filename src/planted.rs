@@ -203,6 +203,8 @@ bugs! {
     ClockBelievedAtStart = 59,
     /// As many SETs are read and sent as there are, and no more wait on disk alone.
     WindowIgnored = 60,
+    /// A verdict that came too late for its push is owed, though nobody will ever ask for it.
+    UnheardIsOwed = 61,
 }
 
 #[cfg(all(test, feature = "planted-bugs"))]

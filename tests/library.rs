@@ -9,7 +9,7 @@ use pushpull::auth::Secret;
 use pushpull::set::events::Filter;
 use pushpull::set::{Algorithm, Draft, Jti, KeySet, SigningKey};
 use pushpull::store::Memory;
-use pushpull::transceiver::{DialConfig, Event, KeySource, PeerConfig, Submission, SubmitFault, Transceiver};
+use pushpull::transceiver::{DialConfig, Event, KeySource, Method, PeerConfig, Submission, SubmitFault, Transceiver};
 use pushpull::wire::net::{Allow, Target};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
 
 /// Two Transceivers; the first dials the second.
-async fn pair(http_only: bool) -> [Transceiver; 2] {
+async fn pair(method: Method) -> [Transceiver; 2] {
     let folder = tempfile::tempdir().unwrap();
     let mut keys = Vec::new();
     for name in ["a", "b"] {
@@ -43,14 +43,16 @@ async fn pair(http_only: bool) -> [Transceiver; 2] {
             .await
             .unwrap();
         let target = Target::parse(&format!("ws://{address}/pushpull")).unwrap();
-        let dial = DialConfig { target, pin: None, token: Some(token.clone()), http_only };
+        let dial = DialConfig { target, pin: None, token: Some(token.clone()), method };
         transceiver
             .add_peer(PeerConfig {
                 name: name.to_owned(),
                 issuer: ISSUERS[other].to_owned(),
                 keys: KeySource::File(folder.path().join(name)),
                 audience: None,
+                accept_audience: None,
                 dial: (index == 0).then_some(dial),
+                collect: None,
                 accept_tokens: if index == 1 { vec![token.clone()] } else { Vec::new() },
                 send: Filter::all(),
                 accept: Filter::all(),
@@ -71,8 +73,8 @@ fn event(number: usize) -> Event {
     Event::new("caep:session-revoked", json!({"format": "opaque", "id": format!("subject-{number}")}))
 }
 
-async fn events_go_both_ways(http_only: bool) {
-    let [a, b] = pair(http_only).await;
+async fn events_go_both_ways(method: Method) {
+    let [a, b] = pair(method).await;
     let count = 50;
     for number in 0..count {
         a.send("b", event(number)).await.unwrap();
@@ -93,7 +95,7 @@ async fn events_go_both_ways(http_only: bool) {
         let status = transceiver.peer(peer).await.unwrap();
         assert_eq!((status.acked, status.queued, status.received), (count as u64 + 1, 0, count as u64));
         assert_eq!(transceiver.event(&verified.jti).await.unwrap()[0].state.as_str(), "acked");
-        assert_eq!(status.transport, if http_only { "http" } else { "websocket" });
+        assert_eq!(status.transport, method.as_str());
     }
     assert!(a.shutdown(Duration::from_secs(5)).await);
     assert!(b.shutdown(Duration::from_secs(5)).await);
@@ -101,12 +103,12 @@ async fn events_go_both_ways(http_only: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_go_both_ways_over_one_websocket() {
-    events_go_both_ways(false).await;
+    events_go_both_ways(Method::Websocket).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_go_both_ways_over_http_when_only_one_side_dials() {
-    events_go_both_ways(true).await;
+    events_go_both_ways(Method::Http).await;
 }
 
 /// With two partners two commits are needed; what is wrong with one must be found before the other is made.
@@ -123,8 +125,19 @@ async fn a_call_for_two_partners_is_taken_as_a_whole_or_not_at_all() {
     for name in ["b", "c"] {
         let (send, accept) = (Filter::all(), Filter::all());
         let (issuer, keys) = (format!("https://{name}.example"), KeySource::File(jwks.clone()));
-        let (name, audience, dial, accept_tokens) = (name.to_owned(), None, None, Vec::new());
-        let peer = PeerConfig { name, issuer, keys, audience, dial, accept_tokens, send, accept };
+        let (name, audience, dial, collect, accept_tokens) = (name.to_owned(), None, None, None, Vec::new());
+        let peer = PeerConfig {
+            name,
+            issuer,
+            keys,
+            audience,
+            accept_audience: None,
+            dial,
+            collect,
+            accept_tokens,
+            send,
+            accept,
+        };
         transceiver.add_peer(peer).await.unwrap();
     }
     let submission = |peer: &str, jti: Option<&str>, number: usize| {
@@ -178,7 +191,9 @@ async fn who_comes_before_the_doors_open_waits() {
         issuer: ISSUERS[1].to_owned(),
         keys: KeySource::File(jwks),
         audience: None,
+        accept_audience: None,
         dial: None,
+        collect: None,
         accept_tokens: vec![token],
         send: Filter::all(),
         accept: Filter::all(),

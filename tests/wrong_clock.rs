@@ -13,7 +13,7 @@ use pushpull::engine;
 use pushpull::set::events::Filter;
 use pushpull::set::{Algorithm, KeySet, SigningKey};
 use pushpull::store::{Journal as _, Memory};
-use pushpull::transceiver::{DialConfig, Event, KeySource, PeerConfig, Transceiver};
+use pushpull::transceiver::{DialConfig, Event, KeySource, Method, PeerConfig, Transceiver};
 use pushpull::wire::net::{Allow, Target};
 use serde_json::json;
 use tempfile::TempDir;
@@ -117,7 +117,7 @@ impl Place {
             target: Target::parse(url).unwrap(),
             pin: None,
             token: Some(token()),
-            http_only: false,
+            method: Method::Websocket,
         });
         let accept_tokens = if dial.is_none() { vec![token()] } else { Vec::new() };
         let peer = PeerConfig {
@@ -125,7 +125,9 @@ impl Place {
             issuer: format!("https://{other}.example"),
             keys: KeySource::File(self.folder.path().join(other)),
             audience: None,
+            accept_audience: None,
             dial,
+            collect: None,
             accept_tokens,
             send: Filter::all(),
             accept: Filter::all(),

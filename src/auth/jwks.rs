@@ -32,7 +32,7 @@ pub struct Parsed<K> {
     pub keys: K,
     /// How many they are.
     pub count: usize,
-    /// Why others were left out, one text each.
+    /// Why others, which were meant for signatures, were left out, one text each.
     pub skipped: Vec<String>,
 }
 

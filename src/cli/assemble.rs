@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::private;
 use crate::set::{Digest, events::Filter};
 use crate::store::Sqlite;
-use crate::transceiver::{self, DialConfig, KeySource, PeerConfig, Transceiver};
+use crate::transceiver::{self, DialConfig, KeySource, Method, PeerConfig, Transceiver};
 use crate::transport::pushpull;
 use crate::wire;
 use crate::wire::net::{Allow, Pin, Target, expires_at, server_config};
@@ -189,6 +189,7 @@ pub(super) fn peer_config(peer: &config::Peer, environment: &Environment) -> Res
     let pin = peer.tls_pin.as_deref().map(Pin::parse).transpose().map_err(|error| format!("tls_pin: {error}"))?;
     let target = |name: &str, url: &str| Target::parse(url).map_err(|error| format!("{name}: {error}"));
     let endpoint = peer.endpoint.as_deref().map(|url| target("endpoint", url)).transpose()?;
+    let poll_endpoint = peer.poll_endpoint.as_deref().map(|url| target("poll_endpoint", url)).transpose()?;
     let keys = match (&peer.jwks_uri, &peer.jwks_file) {
         (Some(uri), _) => {
             let jwks = target("jwks_uri", uri)?;
@@ -210,16 +211,30 @@ pub(super) fn peer_config(peer: &config::Peer, environment: &Environment) -> Res
     };
     let accept = peer.accept_token_file.as_deref().map(Secret::read_file).transpose();
     let accept = accept.map_err(|error| format!("accept_token_file: {error}"))?;
-    let dial = match (peer.transport, endpoint) {
-        (Transport::None, _) | (_, None) => None,
-        (transport, Some(target)) => Some(DialConfig { target, pin, token, http_only: transport == Transport::Http }),
+    let method = match peer.transport {
+        Transport::Websocket => Some(Method::Websocket),
+        Transport::Http => Some(Method::Http),
+        Transport::Push => Some(Method::Push),
+        Transport::MultiPush => Some(Method::MultiPush),
+        Transport::Poll => Some(Method::Poll),
+        _ => None,
     };
+    let pinned = |target: &Target| pin.filter(|_| endpoint.as_ref().is_none_or(|end| end.host() == target.host()));
+    let collect = poll_endpoint.map(|target| DialConfig {
+        pin: pinned(&target),
+        target,
+        token: token.clone(),
+        method: Method::Poll,
+    });
+    let dial = method.zip(endpoint.clone()).map(|(method, target)| DialConfig { target, pin, token, method });
     Ok(PeerConfig {
         name: peer.name.clone(),
         issuer: peer.issuer.clone(),
         keys,
         audience: peer.audience.clone(),
+        accept_audience: peer.accept_audience.clone(),
         dial,
+        collect,
         accept_tokens: accept.into_iter().collect(),
         send: Filter::new(&peer.send).map_err(|error| format!("send: {error}"))?,
         accept: Filter::new(&peer.accept).map_err(|error| format!("accept: {error}"))?,

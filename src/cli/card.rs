@@ -115,8 +115,10 @@ pub(super) fn block(peer: &Peer) -> String {
     put("jwks_uri", peer.jwks_uri.clone());
     put("jwks_file", path(&peer.jwks_file));
     put("audience", peer.audience.clone());
+    put("accept_audience", peer.accept_audience.clone());
     put("transport", Some(peer.transport.to_string()));
     put("endpoint", peer.endpoint.clone());
+    put("poll_endpoint", peer.poll_endpoint.clone());
     put("token_file", path(&peer.token_file));
     put("accept_token_file", path(&peer.accept_token_file));
     put("tls_pin", peer.tls_pin.clone());

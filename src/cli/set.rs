@@ -165,7 +165,15 @@ async fn against(name: &str, global: &Global) -> Result<(Policy, KeySet), Error>
         (None, Some(uri)) => fetch(uri, peer, &config).await?,
         (None, None) => return Err(Error::new(Exit::ConfigInvalid, format!("{name} has no keys"))),
     };
-    Ok((policy(&peer.issuer, config.server.audience(), accept, Some(&config)), keys))
+    Ok((
+        policy(
+            &peer.issuer,
+            peer.accept_audience.as_deref().unwrap_or(config.server.audience()),
+            accept,
+            Some(&config),
+        ),
+        keys,
+    ))
 }
 
 fn no_such_peer(name: &str, config: &Config) -> Error {

@@ -18,6 +18,7 @@ pub(super) fn problems(peer: &Peer, config: &Config) -> Vec<Problem> {
     problems.extend(issuer(peer, config));
     problems.extend(keys(peer, config));
     problems.extend(endpoint(peer, config));
+    problems.extend(poll_endpoint(peer, config));
     problems.extend(credentials(peer));
     if let Some(pin) = &peer.tls_pin
         && Pin::parse(pin).is_err()
@@ -33,6 +34,7 @@ pub(super) fn problems(peer: &Peer, config: &Config) -> Vec<Problem> {
             Problem::at("tls_pin", "without TLS there is no certificate to pin")
                 .code(Code::ConfigConflict)
                 .rests_on("endpoint")
+                .rests_on("poll_endpoint")
                 .rests_on("jwks_uri")
                 .fix("remove it, or write wss:// and https://"),
         );
@@ -41,6 +43,12 @@ pub(super) fn problems(peer: &Peer, config: &Config) -> Vec<Problem> {
         problems.push(
             Problem::at("audience", format!("the audience {fault}"))
                 .fix("remove it, so that it is the partner's issuer"),
+        );
+    }
+    if let Some(fault) = peer.accept_audience.as_deref().and_then(check::unfit) {
+        problems.push(
+            Problem::at("accept_audience", format!("the audience {fault}"))
+                .fix("remove it, so that it is server.audience"),
         );
     }
     amounts::refresh(peer.jwks_refresh, &mut problems);
@@ -81,7 +89,8 @@ fn nothing_to_pin(peer: &Peer) -> bool {
         Some(Err(_)) => false,
         None => true,
     };
-    (peer.endpoint.is_some() || peer.jwks_uri.is_some()) && plain(&peer.endpoint) && plain(&peer.jwks_uri)
+    let urls = [&peer.endpoint, &peer.poll_endpoint, &peer.jwks_uri];
+    urls.iter().any(|url| url.is_some()) && urls.into_iter().all(plain)
 }
 
 /// Whether a URL leads to us: to the address we listen on, or to what our own card would say.
@@ -159,7 +168,10 @@ fn issuer(peer: &Peer, config: &Config) -> Option<Problem> {
 
 fn keys(peer: &Peer, config: &Config) -> Option<Problem> {
     match (&peer.jwks_uri, &peer.jwks_file) {
-        (Some(uri), None) => url("jwks_uri", uri, false, config),
+        (Some(uri), None) => {
+            let purpose = Use::Requests { path: "/jwks.json", what: "keys are fetched with plain requests" };
+            url("jwks_uri", uri, purpose, config)
+        }
         (None, Some(_)) => None,
         (None, None) => Some(
             Problem::at("jwks_uri", "missing: without the partner's keys nothing it sends can be verified")
@@ -181,40 +193,76 @@ fn endpoint(peer: &Peer, config: &Config) -> Option<Problem> {
     if !peer.transport.is_available() {
         return Some(
             Problem::at("transport", "not available yet")
-                .expected("\"websocket\", \"http\" or \"none\"")
+                .expected("\"websocket\", \"http\", \"push\", \"multi-push\", \"poll\" or \"none\"")
                 .found(format!("\"{}\"", peer.transport))
                 .fix("use \"websocket\"; it falls back to HTTP by itself"),
         );
     }
     match &peer.endpoint {
-        Some(endpoint) => url("endpoint", endpoint, true, config),
+        Some(endpoint) if !peer.transport.is_pushpull() => {
+            let purpose = Use::Requests { path: peer.transport.path(), what: "this method speaks in plain requests" };
+            url("endpoint", endpoint, purpose, config)
+        }
+        Some(endpoint) => url("endpoint", endpoint, Use::PushPull, config),
         None if peer.transport == Transport::None => None,
         None => Some(
             Problem::at("endpoint", format!("missing, and transport = \"{}\" needs it", peer.transport))
                 .code(Code::ConfigMissingKey)
                 .rests_on("transport")
-                .expected("where to reach the partner, such as \"wss://signals.globex.example/pushpull\"")
+                .expected(match peer.transport.is_pushpull() {
+                    true => "where to reach the partner, such as \"wss://signals.globex.example/pushpull\"".to_owned(),
+                    false => format!(
+                        "where to reach the partner, such as \"https://signals.globex.example{}\"",
+                        peer.transport.path()
+                    ),
+                })
                 .fix("write it, or set transport = \"none\" if the partner comes to us"),
         ),
     }
 }
 
+/// `poll_endpoint`, which goes along with every transport but the one that polls itself.
+fn poll_endpoint(peer: &Peer, config: &Config) -> Option<Problem> {
+    let endpoint = peer.poll_endpoint.as_deref()?;
+    if peer.transport == Transport::Poll {
+        return Some(
+            Problem::at("poll_endpoint", "transport = \"poll\" stands there as well, and polls `endpoint`")
+                .code(Code::ConfigConflict)
+                .rests_on("transport")
+                .expected("poll_endpoint beside a transport by which we send, or `endpoint` alone")
+                .fix("remove poll_endpoint"),
+        );
+    }
+    url("poll_endpoint", endpoint, Use::Requests { path: "/poll", what: "polls are plain requests" }, config)
+}
+
+/// What a URL is for.
+enum Use {
+    /// Push-pull, which may begin with a WebSocket.
+    PushPull,
+    /// Plain requests; where such an endpoint of ours is, and what to say of a `wss://`.
+    Requests { path: &'static str, what: &'static str },
+}
+
 /// What is wrong with a URL that we would connect to. It is not repeated: a password may stand in it.
-fn url(key: &str, text: &str, websocket: bool, config: &Config) -> Option<Problem> {
-    let expected = if websocket { "a wss:// or https:// URL" } else { "an https:// URL" };
-    let target = match Target::parse(text) {
-        Ok(target) if websocket || !target.is_websocket() => target,
-        Ok(_) => {
+fn url(key: &str, text: &str, purpose: Use, config: &Config) -> Option<Problem> {
+    let (expected, path) = match &purpose {
+        Use::PushPull => ("a wss:// or https:// URL", "/pushpull"),
+        Use::Requests { path, .. } => ("an https:// URL", *path),
+    };
+    let target = match (Target::parse(text), purpose) {
+        (Ok(target), Use::Requests { what, .. }) if target.is_websocket() => {
             return Some(
-                Problem::at(key, "keys are fetched with plain requests").expected(expected).fix("write https://"),
+                Problem::at(key, what).expected(expected).found(format!("\"{target}\"")).fix("write https://"),
             );
         }
-        Err(fault) => {
+        (Ok(target), _) => target,
+        (Err(fault), _) => {
             let problem = Problem::at(key, format!("this is no URL to connect to: {}", said(&fault)));
             return Some(problem.expected(expected).fix("copy it from the partner's `pushpull peer card`"));
         }
     };
-    if is_ours(&target, if websocket { "/pushpull" } else { "/jwks.json" }, config) {
+    if is_ours(&target, path, config) {
         return Some(
             Problem::at(key, "this leads to ourselves: we would talk to ourselves")
                 .code(Code::ConfigConflict)
@@ -270,7 +318,8 @@ fn credentials(peer: &Peer) -> Option<Problem> {
                 .fix("write the variable's name, not the token itself"),
         );
     }
-    (peer.transport == Transport::None && peer.accept_token_file.is_none()).then(|| {
+    let comes = peer.transport == Transport::None && peer.poll_endpoint.is_none();
+    (comes && peer.accept_token_file.is_none()).then(|| {
         Problem::at("accept_token_file", "missing: we do not dial this partner, and it could not prove who it is")
             .code(Code::ConfigMissingKey)
             .rests_on("transport")

@@ -29,12 +29,20 @@ pub struct Peer {
     /// `aud` that we put into SETs for this partner (default: its issuer).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    /// `aud` that this partner puts into SETs for us, where it is another one than `server.audience`: some Transmitters
+    /// choose one for each of their streams (default: `server.audience`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accept_audience: Option<String>,
     /// How we reach the partner (default `websocket`).
     pub transport: Transport,
     /// Where we reach it: `wss://` or `https://` (`ws://` and `http://` only for loopback hosts that `network.allow`
     /// covers). Needed by every transport but `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// Where we collect the partner's SETs beside that, by polling (RFC 8936): `https://`. For a partner whom we push to,
+    /// or who takes what we push and offers its own for collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poll_endpoint: Option<String>,
     /// File with the bearer token that we present to the partner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
@@ -45,7 +53,7 @@ pub struct Peer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accept_token_file: Option<PathBuf>,
     /// `sha256/` and the base64 digest of the public key in the partner's certificate, instead of the public
-    /// authorities. It holds for `endpoint`, and for `jwks_uri` on the same host.
+    /// authorities. It holds for `endpoint`, and for `poll_endpoint` and `jwks_uri` on the same host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_pin: Option<String>,
     /// Event types that we send: short names, full URIs, or patterns with `*` (default all).
@@ -79,8 +87,10 @@ impl Default for Peer {
             jwks_file: None,
             jwks_refresh: Duration::from_secs(600),
             audience: None,
+            accept_audience: None,
             transport: Transport::default(),
             endpoint: None,
+            poll_endpoint: None,
             token_file: None,
             token: None,
             accept_token_file: None,
@@ -110,11 +120,11 @@ pub enum Transport {
     Websocket,
     /// Push-pull over HTTP requests that we make.
     Http,
-    /// RFC 8935. Not available yet.
+    /// We push what we send, one SET a request (RFC 8935).
     Push,
-    /// The multi-set push draft. Not available yet.
+    /// We push what we send, many SETs a request (the multi-set push draft).
     MultiPush,
-    /// RFC 8936. Not available yet.
+    /// We collect what the partner sends, by polling (RFC 8936).
     Poll,
     /// Whatever discovery finds. Not available yet.
     Auto,
@@ -136,9 +146,24 @@ impl Transport {
         }
     }
 
+    /// Where such an endpoint of ours is, and in all likelihood a partner's.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Websocket | Self::Http | Self::Auto | Self::None => "/pushpull",
+            Self::Push => "/push",
+            Self::MultiPush => "/multi-push",
+            Self::Poll => "/poll",
+        }
+    }
+
+    /// Whether its endpoint may be a `wss://` URL.
+    pub fn is_pushpull(self) -> bool {
+        matches!(self, Self::Websocket | Self::Http | Self::Auto | Self::None)
+    }
+
     /// Whether this version can do it.
     pub fn is_available(self) -> bool {
-        matches!(self, Self::Websocket | Self::Http | Self::None)
+        self != Self::Auto
     }
 }
 

@@ -265,13 +265,38 @@ fn postgres_is_not_built_yet() {
 }
 
 #[test]
-fn transports_that_wait_for_later_say_so() {
-    for transport in ["push", "multi-push", "poll", "auto"] {
-        let text = format!("{SOUND}transport = \"{transport}\"\n");
-        only_fault(&text, 14, "peer[globex].transport", "not available yet");
-    }
+fn a_transport_that_waits_for_later_says_so() {
+    only_fault(&format!("{SOUND}transport = \"auto\"\n"), 14, "peer[globex].transport", "not available yet");
     let found = faults(&format!("{SOUND}transport = \"websockt\"\n"));
     assert_eq!(found, ["14 peer[globex].transport: unknown value | write \"websocket\""]);
+}
+
+#[test]
+fn methods_of_plain_requests_need_an_https_endpoint() {
+    let plain = SOUND.replace("wss://signals.globex.example/pushpull", "https://signals.globex.example/in");
+    for transport in ["push", "multi-push", "poll"] {
+        let text = format!("{SOUND}transport = \"{transport}\"\n");
+        only_fault(&text, 11, "peer[globex].endpoint", "write https://");
+        read(&format!("{plain}transport = \"{transport}\"\n")).expect(transport);
+        let missing = plain.replace("endpoint = \"https://signals.globex.example/in\"\n", "");
+        let path = format!("globex.example/{transport}");
+        only_fault(&format!("{missing}transport = \"{transport}\"\n"), 7, "peer[globex].endpoint", &path);
+    }
+}
+
+#[test]
+fn collecting_goes_along_with_what_sends() {
+    let with = |transport: &str, keys: &str| format!("{SOUND}transport = \"{transport}\"\n{keys}");
+    let polled = "poll_endpoint = \"https://signals.globex.example/poll\"\n";
+    read(&with("websocket", polled)).expect("beside push-pull");
+    let pushing = with("push", polled).replace("wss://", "https://");
+    read(&pushing).expect("beside push");
+    let twice = with("poll", polled).replace("wss://", "https://");
+    only_fault(&twice, 15, "peer[globex].poll_endpoint", "remove poll_endpoint");
+    only_fault(&with("websocket", &polled.replace("https", "wss")), 15, "peer[globex].poll_endpoint", "write https://");
+    // Whom we collect from needs no token for us.
+    let collected = with("none", polled).replace("accept_token_file = \"from-globex.token\"\n", "");
+    read(&collected).expect("we go there");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::actor::{Arrived, Message};
@@ -51,6 +51,8 @@ pub struct Handle {
     /// Bounds the bytes of arrived objects that wait for the actor, in KiB.
     arrivals: Arc<Semaphore>,
     arrivals_max: u32,
+    /// Turns true when the conversation is to end.
+    draining: watch::Sender<bool>,
     clock: Arc<dyn Clock>,
 }
 
@@ -77,6 +79,7 @@ impl Handle {
             slots: Arc::new(AtomicU64::new(1)),
             arrivals: Arc::new(Semaphore::new(arrivals_max as usize)),
             arrivals_max,
+            draining: watch::Sender::new(false),
             clock,
         }
     }
@@ -167,7 +170,13 @@ impl Handle {
 
     /// Stops sending new SETs; the actor ends when it owes nothing any more.
     pub async fn drain(&self) {
+        self.draining.send_replace(true);
         let _ = self.mailbox.send(Message::Drain).await;
+    }
+
+    /// Waits until the conversation is to end.
+    pub async fn draining(&self) {
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
     /// Waits until the actor has ended.

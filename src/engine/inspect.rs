@@ -83,10 +83,19 @@ impl Inspector {
     /// Reads an object. A large one may take a tenth of a second, for which no other connection shall have to wait, and
     /// many times its size in memory, so that only some are read at a time.
     pub async fn read(&self, bytes: Bytes, limits: wire::Limits) -> Result<Object, wire::Malformed> {
+        self.read_as(bytes, move |bytes| wire::parse(bytes, &limits)).await
+    }
+
+    /// The same for what `parse` makes of the bytes.
+    pub async fn read_as<T: Send + 'static>(
+        &self,
+        bytes: Bytes,
+        parse: impl FnOnce(&[u8]) -> Result<T, wire::Malformed> + Send + 'static,
+    ) -> Result<T, wire::Malformed> {
         if bytes.len() <= READ_AT_ONCE_MAX {
-            return wire::parse(&bytes, &limits);
+            return parse(&bytes);
         }
-        self.pool.run(Queue::Reading, move || wire::parse(&bytes, &limits)).await
+        self.pool.run(Queue::Reading, move || parse(&bytes)).await
     }
 
     /// Verifies every SET of an object on all cores. When the keys at hand do not do, waits up to `patience` for others:
@@ -110,7 +119,7 @@ impl Inspector {
             // Unverified, not unknown: by their digests those that have a verdict already still get it again.
             let digest = |set: Examined| set.digested().conclude(false);
             let sets = self.pool.map(Queue::Reading, fresh, digest).await;
-            return Inspected { sets, acks: object.acks, errors: object.errors, inbox_room: 0 };
+            return Inspected { sets, acks: object.acks, errors: object.errors, ..Inspected::default() };
         }
         let mut examined = self.examine(fresh, keys).await;
         let in_doubt = |set: &Examined| matches!(set.opinion, Opinion::UnlessNewerKeys(_));
@@ -138,7 +147,7 @@ impl Inspector {
             sets: examined.into_iter().map(conclude).collect(),
             acks: object.acks,
             errors: object.errors,
-            inbox_room: 0,
+            ..Inspected::default()
         }
     }
 

@@ -24,7 +24,7 @@ pub use bucket::{Bucket, Empty, Rate};
 pub use handle::{ArrivalRoom, Handle, SendError, Stopped};
 pub use inbox::Inbox;
 pub use inspect::Inspector;
-pub use partner::{Link, Partner, Seat};
+pub use partner::{Link, POLLS_MAX, Partner, Seat};
 pub use pool::{Pool, Queue};
 pub use recent::{Last, Recent, Refused};
 pub use redrive::{RedriveError, Redriving};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bucket::Bucket;
 use super::handle::{ArrivalRoom, Handle, Stopped};
@@ -13,8 +14,9 @@ use super::recent::Last;
 use super::restraint::Restraint;
 use super::supervisor::Supervisor;
 use crate::clock::Wall;
-use crate::metrics::PeerMetrics;
+use crate::metrics::{PeerMetrics, Transport};
 use crate::peer::{Inspected, PeerId, SlotId};
+use crate::set::Jti;
 use crate::wire::Object;
 
 /// One configured partner, shared by all its transports.
@@ -27,6 +29,8 @@ pub struct Partner {
     pub requests: Bucket,
     /// Pays for the messages that it sends by WebSocket.
     pub messages: Bucket,
+    /// Places for its polls that wait for SETs.
+    polls: Arc<Semaphore>,
     /// What is counted of it.
     pub metrics: Arc<PeerMetrics>,
     supervisor: Arc<Supervisor>,
@@ -50,6 +54,8 @@ pub struct Link {
     /// Since when there is a connection, or none: WebSockets and exchanges that we began. Requests of the partner's
     /// own come and go, and are told by `requested_at`.
     pub since: Wall,
+    /// By what it came then.
+    pub requested_by: Option<Transport>,
     /// The first of its requests over HTTP since it was last away for long.
     pub requesting_since: Option<Wall>,
     /// Why the last attempt to reach it failed; none after a success.
@@ -93,6 +99,7 @@ impl Partner {
             metrics,
             requests: Bucket::default(),
             messages: Bucket::default(),
+            polls: Arc::new(Semaphore::new(POLLS_MAX)),
             supervisor,
             inspector: ArcSwap::from_pointee(inspector),
             retired: AtomicBool::new(false),
@@ -141,6 +148,21 @@ impl Partner {
         handle.arrived(slot, inspected, room, at).await
     }
 
+    /// Judges one SET that came by itself and brings it to the actor. Whoever sent it hears of the verdict in the answer
+    /// to this request alone, by `slot`, and sends it again otherwise.
+    pub async fn bring_one(
+        &self,
+        handle: &Handle,
+        slot: SlotId,
+        set: (Jti, Arc<str>),
+        room: ArrivalRoom,
+        patience: Duration,
+    ) -> Result<(), Stopped> {
+        let (at, object) = (self.now(), Object { sets: vec![set], ..Object::default() });
+        let inspected = self.inspector().inspect(object, patience).await;
+        handle.arrived(Some(slot), Inspected { asks_again: true, ..inspected }, room, at).await
+    }
+
     /// How the connection stands.
     pub fn link(&self) -> Link {
         self.locked().clone()
@@ -164,14 +186,14 @@ impl Partner {
         done
     }
 
-    /// Notes that it came to us over HTTP.
-    pub fn note_request(&self) {
+    /// Notes that it came to us over HTTP, by this method.
+    pub fn note_request(&self, by: Transport) {
         let now = self.supervisor.clock().now();
         self.update_link(|link| {
             if link.requested_at.is_none_or(|at| now.mono.saturating_sub(at) > AWAY) {
                 link.requesting_since = Some(now.wall);
             }
-            link.requested_at = Some(now.mono);
+            (link.requested_at, link.requested_by) = (Some(now.mono), Some(by));
         });
     }
 
@@ -196,6 +218,12 @@ impl Partner {
         taken.then(|| Seat(Arc::clone(self)))
     }
 
+    /// A place for one more of its polls, until that is dropped; none if too many wait already. Each holds a slot for as long
+    /// as it waits, and they would crowd out what the application has to send.
+    pub fn poll_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.polls).try_acquire_owned().ok()
+    }
+
     /// Whether to log that it opened a connection, and how many it opened since that was last logged. It can do so as
     /// often as it likes.
     pub fn note_connection(&self) -> Option<usize> {
@@ -207,6 +235,9 @@ impl Partner {
         self.supervisor.clock().now().mono
     }
 }
+
+/// Polls of one partner that wait for SETs at the same time.
+pub const POLLS_MAX: usize = 32;
 
 /// Whoever has not come over HTTP for so long was away.
 const AWAY: Duration = Duration::from_secs(60);

@@ -13,10 +13,16 @@ use super::{OUTCOMES, outcome};
 /// By what Communication Objects travel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
-    /// HTTP requests and their answers.
+    /// Push-pull in HTTP requests and their answers.
     Http,
-    /// A WebSocket.
+    /// Push-pull on a WebSocket.
     Websocket,
+    /// One SET a request (RFC 8935).
+    Push,
+    /// Many SETs a request, verdicts in the answers (multi-set push).
+    MultiPush,
+    /// SETs in the answers to polls, verdicts in the polls (RFC 8936).
+    Poll,
 }
 
 /// The states of a link, as `peer_state` names them.
@@ -46,9 +52,9 @@ pub struct PeerMetrics {
     /// WebSockets that we opened after the first.
     pub reconnects: Count,
     pub(super) closes: Split<14>,
-    pub(super) sent: [Count; 2],
-    pub(super) sent_bytes: [Count; 2],
-    pub(super) received_bytes: [Count; 2],
+    pub(super) sent: [Count; TRANSPORTS],
+    pub(super) sent_bytes: [Count; TRANSPORTS],
+    pub(super) received_bytes: [Count; TRANSPORTS],
     verifications: [Count; 4],
     pub(super) jwks_fetches: Split<2>,
     /// From acceptance to ack.
@@ -101,12 +107,20 @@ pub struct Figures {
     pub dead_letters: u64,
 }
 
+/// How many there are.
+const TRANSPORTS: usize = 5;
+
 impl Transport {
+    const ALL: [Self; TRANSPORTS] = [Self::Http, Self::Websocket, Self::Push, Self::MultiPush, Self::Poll];
+
     /// As labels and log lines have it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Websocket => "websocket",
+            Self::Push => "push",
+            Self::MultiPush => "multi-push",
+            Self::Poll => "poll",
         }
     }
 }
@@ -196,9 +210,11 @@ impl PeerMetrics {
         counts.try_for_each(|(word, count)| series.counter(&[("peer", &self.name), (label, word)], count))
     }
 
-    pub(super) fn tell_by_transport(&self, counts: &[Count; 2], series: &mut dyn Series) -> fmt::Result {
+    pub(super) fn tell_by_transport(&self, counts: &[Count; TRANSPORTS], series: &mut dyn Series) -> fmt::Result {
         let of = |transport: Transport| (transport.as_str(), counts[transport as usize].get());
-        self.tell_counts("transport", [Transport::Http, Transport::Websocket].map(of), series)
+        // Most partners never use the others, and a peer's series are told for each of thousands of peers.
+        let told = |(word, count): &(&str, u64)| *count > 0 || matches!(*word, "http" | "websocket");
+        self.tell_counts("transport", Transport::ALL.map(of).into_iter().filter(told), series)
     }
 
     pub(super) fn tell_verifications(&self, series: &mut dyn Series) -> fmt::Result {

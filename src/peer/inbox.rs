@@ -144,11 +144,31 @@ impl Inbox {
             }
             self.queue.pop_front();
         }
+        self.shrink();
+        taken
+    }
+
+    /// Gives back the room of a burst that is over.
+    fn shrink(&mut self) {
         if self.verdicts.is_empty() && self.verdicts.capacity().max(self.queue.capacity()) > KEPT_MAX {
-            // A burst is over.
             (self.verdicts, self.queue) = (HashMap::new(), VecDeque::new());
         }
-        taken
+    }
+
+    /// Takes what is owed of these, in their order: nobody else is to tell it.
+    pub(super) fn take_own(&mut self, jtis: &[Jti]) -> Vec<(Jti, Verdict)> {
+        jtis.iter().filter_map(|jti| self.take_one(jti)).collect()
+    }
+
+    fn take_one(&mut self, jti: &Jti) -> Option<(Jti, Verdict)> {
+        let (jti, verdict) = self.verdicts.remove_entry(jti)?;
+        self.bytes -= verdict_bytes(&jti, &verdict);
+        // What was owed last is what is asked for first.
+        if let Some(place) = self.queue.iter().rposition(|queued| *queued == jti) {
+            self.queue.remove(place);
+        }
+        self.shrink();
+        Some((jti, verdict))
     }
 
     /// Notes that this verdict has to leave (once more).

@@ -74,6 +74,9 @@ pub struct Inspected {
     pub errors: Vec<(Jti, SetErr)>,
     /// Rows that the inbox can still take, not counting what arrived since the last step: the core does.
     pub inbox_room: u64,
+    /// Whoever sent these SETs sends again what it got no answer for, and hears of no verdict but in the answer to the
+    /// very request that brought them (RFC 8935): one that cannot leave by `slot` is not owed.
+    pub asks_again: bool,
 }
 
 /// A SET that arrived.
@@ -127,6 +130,8 @@ pub struct SlotSpec {
 pub enum Verdicts {
     /// Any that are owed.
     Any,
+    /// Those on the SETs that its own exchange brought ([`Input::Arrived`] with its id).
+    Own,
     /// None.
     None,
 }
@@ -138,6 +143,8 @@ pub enum WaitsFor {
     Anything,
     /// The verdicts on the SETs that its own exchange brought ([`Input::Arrived`] with its id); then whatever there is.
     Answers,
+    /// SETs; where it may carry none, there being any that could leave.
+    Sets,
 }
 
 /// How a slot ended.

@@ -185,6 +185,10 @@ impl Peer {
                 slot.answered = true;
             }
         }
+        let names: Vec<Jti> = match object.asks_again {
+            true => object.sets.iter().map(|set| set.jti.clone()).collect(),
+            false => Vec::new(),
+        };
         let acks = object.acks.into_iter().map(|jti| (jti, Outcome::Acked));
         let errors = object.errors.into_iter().map(|(jti, error)| (jti, Outcome::Refused(error)));
         let (mut unknown, mut read) = (0, None);
@@ -217,6 +221,13 @@ impl Peer {
             self.outputs.push(Output::Received(tally.received));
         }
         self.outputs.extend(tally.audits.into_iter().map(Output::Audit));
+        if object.asks_again && !planted::is(Bug::UnheardIsOwed) {
+            // Told by this slot or by nobody.
+            let own = self.inbox.take_own(&names);
+            if let Some(slot) = slot.and_then(|id| self.slots.find(id)).filter(|slot| slot.takes_its_own()) {
+                slot.told.extend(own);
+            }
+        }
     }
 
     fn heard(&mut self, id: SlotId, now: Duration) {
@@ -244,9 +255,9 @@ impl Peer {
         });
     }
 
-    fn closed(&mut self, id: SlotId, slot: Slot, ending: Ending, now: Timestamp) {
+    fn closed(&mut self, id: SlotId, mut slot: Slot, ending: Ending, now: Timestamp) {
         match ending {
-            Ending::Delivered if planted::is(Bug::DeliveredIsAcked) && slot.spec.waits_for == WaitsFor::Answers => {
+            Ending::Delivered if planted::is(Bug::DeliveredIsAcked) && slot.spec.waits_for != WaitsFor::Anything => {
                 return slot.carried.iter().for_each(|seq| self.settle(*seq, Outcome::Acked, now));
             }
             Ending::Delivered => {
@@ -262,6 +273,11 @@ impl Peer {
                 if !slot.verdicts.is_empty() {
                     self.verdicts_max = (slot.verdicts.len() / 2).max(1);
                 }
+                if slot.spec.sets_max == 0 && slot.verdicts.len() == 1 {
+                    // The partner minds this very verdict, perhaps because it has heard it before. If not, the SET comes again
+                    // and is told the same (R4); while this one comes first for ever nothing else would.
+                    slot.verdicts.clear();
+                }
                 if let Some(alone) = self.outbox.rejected(id, &slot.carried) {
                     let expiry = self.outbox.penalise(alone, now);
                     self.expired(alone, expiry, now);
@@ -271,8 +287,11 @@ impl Peer {
         if planted::is(Bug::LostVerdictsForgotten) {
             return;
         }
-        for (jti, verdict) in slot.verdicts {
-            self.inbox.owe(jti, verdict);
+        // Where only this slot could tell them they are asked for again.
+        if slot.spec.verdicts != Verdicts::Own {
+            for (jti, verdict) in slot.verdicts {
+                self.inbox.owe(jti, verdict);
+            }
         }
     }
 
@@ -297,6 +316,10 @@ impl Peer {
 
     fn pass_time(&mut self, now: Timestamp) {
         while let Some((seq, via)) = self.outbox.next_expired(now.mono) {
+            let exchanging = via.is_some_and(|(slot, _)| self.slots.is_exchanging(slot));
+            if exchanging && self.outbox.wait_on(seq, now.mono) {
+                continue;
+            }
             let alive = via.is_some_and(|(slot, sent_at)| self.slots.heard_since(slot, sent_at));
             let expiry = self.outbox.expire(seq, now, alive);
             self.expired(seq, expiry, now);
@@ -344,7 +367,9 @@ impl Peer {
         };
         // SETs that the partner may mind travel without verdicts, or those would be under suspicion too.
         let apart = sets.first().is_some_and(|(seq, _, _)| self.outbox.may_be_minded(*seq));
-        let mut verdicts = if answers && !apart {
+        let mut verdicts = if spec.verdicts == Verdicts::Own {
+            self.slots.find(id).map(|slot| std::mem::take(&mut slot.told)).unwrap_or_default()
+        } else if answers && !apart {
             self.inbox.take(self.verdicts_max, spec.bytes_max.saturating_sub(bytes), sets.is_empty())
         } else {
             Vec::new()
@@ -356,7 +381,10 @@ impl Peer {
         if answers {
             self.verdicts_turn = verdicts.is_empty();
         }
-        if sets.is_empty() && verdicts.is_empty() && !must_speak {
+        let more = spec.verdicts == Verdicts::None && !self.stopped() && self.outbox.has_more();
+        // One that may carry no SETs is only told that there are some.
+        let told = spec.waits_for == WaitsFor::Sets && spec.sets_max == 0 && more;
+        if sets.is_empty() && verdicts.is_empty() && !must_speak && !told {
             return;
         }
         let outbox = &self.outbox;
@@ -368,7 +396,7 @@ impl Peer {
         slot.verdicts.clone_from(&verdicts);
         slot.carry(sets.iter().map(|(seq, _, _)| *seq), |seq| outbox.left_last_by(seq, id));
         let sets = sets.into_iter().map(|(_, jti, compact)| (jti, compact)).collect();
-        self.outputs.push(Output::Transmit(id, Transmission { sets, verdicts }));
+        self.outputs.push(Output::Transmit(id, Transmission { sets, verdicts, more }));
     }
 
     fn stopped(&self) -> bool {
@@ -378,7 +406,8 @@ impl Peer {
     /// Nothing is owed any more, or there is no way to say it: the partner will ask again and be told then (R4).
     fn drained(&self, now: Duration) -> bool {
         let Some(since) = self.draining else { return false };
-        let said = self.inbox.owed() == 0 && !self.slots.carry_verdicts();
+        // What a request under way has taken along is about to be answered.
+        let said = self.inbox.owed() == 0 && !self.slots.carry_verdicts() && !self.slots.are_exchanging();
         said || (self.slots.len() == 0 && now >= since + SLOTLESS)
     }
 

@@ -99,6 +99,8 @@ pub struct Transmission {
     pub sets: Vec<(Jti, Arc<str>)>,
     /// Our verdicts on received SETs.
     pub verdicts: Vec<(Jti, Verdict)>,
+    /// More SETs could leave right away; only told to slots that carry no verdicts.
+    pub more: bool,
 }
 
 /// Something unusual in the partner's behaviour. Never holds content.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::input::{SlotId, SlotSpec, WaitsFor};
+use super::input::{SlotId, SlotSpec, Verdicts, WaitsFor};
 use super::row::Verdict;
 use crate::set::Jti;
 
@@ -19,6 +19,8 @@ pub(super) struct Slot {
     pub(super) in_hand: Option<Duration>,
     /// The SETs that its own exchange brought have been judged ([`WaitsFor::Answers`]).
     pub(super) answered: bool,
+    /// What there is to say to them, if it may carry nothing else ([`Verdicts::Own`]).
+    pub(super) told: Vec<(Jti, Verdict)>,
     /// What was sent before then has met a live link (R10): when the partner was last heard on it or, if that was while an
     /// object was in hand, since when it has been.
     pub(super) heard_at: Option<Duration>,
@@ -45,7 +47,17 @@ impl Slot {
 
     /// It may send if there is something to say.
     pub(super) fn may_speak(&self, now: Duration) -> bool {
-        self.in_hand.is_none() && (self.spec.waits_for == WaitsFor::Anything || self.must_speak(now))
+        self.in_hand.is_none() && (self.spec.waits_for != WaitsFor::Answers || self.must_speak(now))
+    }
+
+    /// It takes the verdicts on what its exchange brought, and nobody else does.
+    pub(super) fn takes_its_own(&self) -> bool {
+        self.spec.verdicts == Verdicts::Own && self.in_hand.is_none()
+    }
+
+    fn is_exchanging(&self) -> bool {
+        let sends = self.spec.verdicts == Verdicts::None && self.spec.waits_for == WaitsFor::Anything;
+        sends && self.in_hand.is_some()
     }
 
     /// Notes what left by it, and forgets at times what is not `outstanding` any more.
@@ -70,6 +82,7 @@ impl Slots {
             spec,
             in_hand: None,
             answered: false,
+            told: Vec::new(),
             heard_at: None,
             carried: Vec::new(),
             prune_at: PRUNE_AT,
@@ -112,13 +125,31 @@ impl Slots {
         slot.and_then(|(_, slot)| slot.heard_at).is_some_and(|heard| heard > sent_at)
     }
 
+    /// What left by this slot is in an exchange whose end will be told: until then it is with the partner, and no copy of it
+    /// has to leave. Verdicts could come by no other way.
+    pub(super) fn is_exchanging(&self, id: SlotId) -> bool {
+        let slot = self.place(id).ok().and_then(|at| self.0.get(at));
+        slot.is_some_and(|(_, slot)| slot.is_exchanging())
+    }
+
+    /// One of them is in such an exchange.
+    pub(super) fn are_exchanging(&self) -> bool {
+        self.0.iter().any(|(_, slot)| slot.is_exchanging())
+    }
+
     /// Ids of the slots that may send, oldest first; but before all others those whose partner waits for our answers.
-    /// That partner is there, while the other end of an older slot may long be gone.
+    /// That partner is there, while the other end of an older slot may long be gone. First of all come those that can
+    /// carry nothing but their own answers, which anybody else would take from them. Of those that wait for SETs the newest
+    /// is first: whoever polled before it and could not wait any longer has gone, which nobody has noticed yet.
     pub(super) fn speakers(&self, now: Duration) -> Vec<SlotId> {
-        let speakers = self.0.iter().filter(|(_, slot)| slot.may_speak(now));
-        let (asked, others): (Vec<_>, Vec<_>) =
-            speakers.partition(|(_, slot)| slot.spec.waits_for == WaitsFor::Answers);
-        asked.into_iter().chain(others).map(|(id, _)| *id).collect()
+        let mut speakers: Vec<_> = self.0.iter().filter(|(_, slot)| slot.may_speak(now)).collect();
+        speakers.sort_by_key(|(id, slot)| match (slot.spec.waits_for, slot.spec.verdicts) {
+            (WaitsFor::Answers, Verdicts::Own) => (0, id.0),
+            (WaitsFor::Answers, _) => (1, id.0),
+            (WaitsFor::Anything, _) => (2, id.0),
+            (WaitsFor::Sets, _) => (3, u64::MAX - id.0),
+        });
+        speakers.into_iter().map(|(id, _)| *id).collect()
     }
 
     /// When the next slot has to speak.

@@ -34,6 +34,8 @@ pub struct Skipped {
     pub kid: Option<String>,
     /// Why, for an operator to read.
     pub reason: String,
+    /// Whether it says itself that it is no key for signatures (`use` is `enc`), so that nothing is wrong with it.
+    pub encrypts: bool,
 }
 
 /// Why a document is not a JWK Set. Nothing of it is usable.
@@ -80,7 +82,10 @@ impl KeySet {
             let read = member.as_object().ok_or_else(|| format!("it is {}, expected an object", json::kind(member)));
             match read.and_then(Jwk::from_json) {
                 Ok(jwk) => set.add(jwk),
-                Err(reason) => set.skip(member.get("kid").and_then(Value::as_str), reason),
+                Err(reason) => {
+                    let text = |name| member.get(name).and_then(Value::as_str);
+                    set.skip(text("kid"), reason, text("use") == Some("enc"));
+                }
             }
         }
         Ok(set)
@@ -169,19 +174,19 @@ impl KeySet {
     fn add(&mut self, jwk: Jwk) {
         let rival = |key: &Key| key.jwk.kid() == jwk.kid() && key.serves_any(jwk.algorithms());
         if jwk.kid().is_some() && self.keys.iter().any(rival) {
-            return self.skip(jwk.kid(), "an earlier key has the same kid".into());
+            return self.skip(jwk.kid(), "an earlier key has the same kid".into(), false);
         }
         match jwk.verifiers() {
             Ok(verifiers) => {
                 let kept = verifiers.into_iter().map(|kept| (kept.algorithm, Verifier::Kept(kept))).collect();
                 self.keys.push(Key { jwk, verifiers: kept });
             }
-            Err(reason) => self.skip(jwk.kid(), reason),
+            Err(reason) => self.skip(jwk.kid(), reason, false),
         }
     }
 
-    fn skip(&mut self, kid: Option<&str>, reason: String) {
-        self.skipped.push(Skipped { kid: kid.map(str::to_owned), reason });
+    fn skip(&mut self, kid: Option<&str>, reason: String, encrypts: bool) {
+        self.skipped.push(Skipped { kid: kid.map(str::to_owned), reason, encrypts });
     }
 }
 

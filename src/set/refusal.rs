@@ -35,6 +35,11 @@ impl ErrorCode {
         Self::InvalidState,
     ];
 
+    /// The code of this name, if it is registered; names differ by case (RFC 8935 §2.4).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
     /// The registered name.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::set::{SigningKey, events::Filter};
 use crate::store::{Journal, Registry};
-use crate::transport::pushpull;
+use crate::transport::{Method, pushpull};
 use crate::wire::net::{Allow, Pin, Target};
 
 /// Collects what a [`Transceiver`] needs. Made by [`Transceiver::builder`].
@@ -49,8 +49,12 @@ pub struct PeerConfig {
     pub keys: KeySource,
     /// The `aud` of SETs for it; its issuer if none.
     pub audience: Option<String>,
+    /// The `aud` of its SETs for us; the Transceiver's own if none.
+    pub accept_audience: Option<String>,
     /// How to reach it; none if it comes to us.
     pub dial: Option<DialConfig>,
+    /// Where its SETs are collected beside that, by [`Method::Poll`].
+    pub collect: Option<DialConfig>,
     /// The bearers that it presents to us.
     pub accept_tokens: Vec<Secret>,
     /// Event types that we send to it.
@@ -68,7 +72,9 @@ impl PeerConfig {
             issuer: format!("https://{name}.example"),
             keys: KeySource::File(keys),
             audience: None,
+            accept_audience: None,
             dial: None,
+            collect: None,
             accept_tokens: Vec::new(),
             send: Filter::all(),
             accept: Filter::all(),
@@ -79,14 +85,14 @@ impl PeerConfig {
 /// How to reach a partner.
 #[derive(Clone, Eq, PartialEq)]
 pub struct DialConfig {
-    /// Its push-pull endpoint.
+    /// Its endpoint for this method.
     pub target: Target,
     /// Its public key, if pinned.
     pub pin: Option<Pin>,
     /// The bearer that we present.
     pub token: Option<Secret>,
-    /// Never try WebSocket.
-    pub http_only: bool,
+    /// By what method.
+    pub method: Method,
 }
 
 /// Where a partner's public keys are.

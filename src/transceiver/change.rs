@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::builder::{KeySource, PeerConfig};
+use super::builder::{DialConfig, KeySource, PeerConfig};
 use super::peers::{Entry, Links, Task};
 use super::{Inner, SubmitFault, Transceiver};
 use crate::auth::keyring;
@@ -15,7 +15,7 @@ use crate::engine::{Inspector, Partner};
 use crate::peer::{PeerId, Select};
 use crate::set::{KeySet, Policy, Profile};
 use crate::store;
-use crate::transport::pushpull;
+use crate::transport::{self, Method, pushpull};
 use crate::wire::net::Allow;
 
 /// What is to become of the peers, all at once.
@@ -288,7 +288,7 @@ impl Inner {
     fn inspector(&self, config: &PeerConfig, keys: Arc<PartnerKeys<KeySet>>, limits: crate::wire::Limits) -> Inspector {
         let policy = Policy {
             issuer: config.issuer.clone(),
-            audience: self.audience.clone(),
+            audience: config.accept_audience.clone().unwrap_or_else(|| self.audience.clone()),
             accept: config.accept.clone(),
             jti_bytes_max: limits.jti_bytes_max,
             set_bytes_max: limits.set_bytes_max,
@@ -319,6 +319,9 @@ impl Inner {
             }
             if before.config.dial != config.dial || (redial && config.dial.is_some()) {
                 ending.extend(links.dial.take());
+            }
+            if before.config.collect != config.collect || (redial && config.collect.is_some()) {
+                ending.extend(links.collect.take());
             }
             drop(links);
             partner.set_inspector(self.inspector(&config, Arc::clone(&keys), limits));
@@ -355,26 +358,35 @@ impl Inner {
                 })
             });
         }
-        if links.dial.is_none() {
+        if links.dial.is_none() && links.collect.is_none() {
             // What was said of the link before was about another one.
             partner.update_link(|link| (link.trouble, link.socketless, link.exchanged_at) = (None, None, None));
         }
-        let Some(dial) = &entry.config.dial else { return };
-        links.dial.get_or_insert_with(|| {
-            let dial = Arc::new(pushpull::Dial {
-                dialer: Arc::clone(&self.dialer),
-                target: dial.target.clone(),
-                pin: dial.pin,
-                token: dial.token.clone(),
-                http_only: dial.http_only,
-                clock: Arc::clone(&self.clock),
-            });
-            let (config, partner) = (self.pushpull.load_full(), Arc::clone(partner));
-            let name = Arc::clone(&partner.name);
-            Task::start(&name, "dialling", move |stop| {
-                pushpull::dial(Arc::clone(&dial), Arc::clone(&partner), Arc::clone(&config), stop)
-            })
+        let Links { dial, collect, .. } = &mut *links;
+        for (config, task, what) in
+            [(&entry.config.dial, dial, "dialling"), (&entry.config.collect, collect, "collecting")]
+        {
+            if let Some(config) = config {
+                task.get_or_insert_with(|| self.dial(partner, config, what));
+            }
+        }
+    }
+
+    fn dial(&self, partner: &Arc<Partner>, config: &DialConfig, what: &'static str) -> Task {
+        let method = config.method;
+        let dial = Arc::new(pushpull::Dial {
+            dialer: Arc::clone(&self.dialer),
+            target: config.target.clone(),
+            pin: config.pin,
+            token: config.token.clone(),
+            http_only: method == Method::Http,
+            clock: Arc::clone(&self.clock),
         });
+        let (config, partner) = (self.pushpull.load_full(), Arc::clone(partner));
+        let name = Arc::clone(&partner.name);
+        Task::start(&name, what, move |stop| {
+            transport::dial(method, Arc::clone(&dial), Arc::clone(&partner), Arc::clone(&config), stop)
+        })
     }
 
     async fn left_behind(&self, entry: &Entry) -> Removed {

@@ -29,6 +29,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use crate::transport::Method;
 pub use advice::{Advice, named, named_by_reason};
 pub use backlog::Backlog;
 pub use builder::{Builder, DialConfig, KeySource, PeerConfig};

@@ -42,6 +42,8 @@ pub(super) struct Links {
     pub(super) refresh: Option<Task>,
     /// Dials it.
     pub(super) dial: Option<Task>,
+    /// Collects from it.
+    pub(super) collect: Option<Task>,
 }
 
 /// A task of a peer. It also ends when this is dropped, by and by.
@@ -187,7 +189,7 @@ impl Entry {
 
     pub(super) fn take_tasks(&self) -> impl Iterator<Item = Task> + use<> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        [links.refresh.take(), links.dial.take()].into_iter().flatten()
+        [links.refresh.take(), links.dial.take(), links.collect.take()].into_iter().flatten()
     }
 }
 
@@ -228,7 +230,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 fn parse_keys(bytes: &[u8]) -> Result<Parsed<KeySet>, String> {
     let keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
-    let skipped = keys.skipped().iter().map(|key| key.reason.clone()).collect();
+    // A key for encryption is none of our business, and no fault.
+    let faulty = keys.skipped().iter().filter(|key| !key.encrypts);
+    let skipped = faulty.map(|key| key.reason.clone()).collect();
     Ok(Parsed { count: keys.len(), keys, skipped })
 }
 
@@ -246,5 +250,12 @@ mod tests {
         })
         .await;
         assert_eq!(starts.into_inner(), 2);
+    }
+
+    #[test]
+    fn a_key_for_encryption_is_left_out_without_a_word() {
+        let keys = parse_keys(br#"{"keys": [{"kty": "RSA", "use": "enc"}, {"kty": "RSA", "use": "sig"}]}"#).unwrap();
+        assert_eq!(keys.count, 0);
+        assert_eq!(keys.skipped.len(), 1, "{:?}", keys.skipped);
     }
 }

@@ -11,9 +11,11 @@ use super::{Inner, Transceiver};
 use crate::clock::Wall;
 use crate::codes::Code;
 use crate::engine::Last;
+use crate::metrics::Transport;
 use crate::peer::{Chapter, Direction, Fate, Outcome, Remembered, Select, Stats, Story, Verdict};
 use crate::set::Jti;
 use crate::store;
+use crate::transport::Method;
 
 /// How one peer fares.
 #[derive(Clone, Debug)]
@@ -246,16 +248,24 @@ impl Inner {
         let recent = |at: Option<Duration>| {
             at.is_some_and(|at| now.mono.saturating_sub(at) < self.pushpull.load().speak_interval * 4)
         };
+        let method = entry.config.dial.as_ref().or(entry.config.collect.as_ref()).map(|dial| dial.method);
+        // Whoever pushes finds out by what it pushes: until that fails, nothing is wrong.
+        let pushes = matches!(method, Some(Method::Push | Method::MultiPush)) && link.trouble.is_none();
+        // Nor does the silence of a partner that pushes tell anything, while nothing waits for it.
+        let is_pushed_to =
+            matches!(link.requested_by, Some(Transport::Push | Transport::MultiPush)) && stats.counts.queued == 0;
         let (up, transport) = if link.sockets > 0 {
             (true, "websocket")
-        } else if link.exchanged_at.is_some() || recent(link.requested_at) {
-            (true, "http")
+        } else if link.exchanged_at.is_some() || pushes {
+            (true, method.filter(|method| *method != Method::Websocket).map_or("http", Method::as_str))
+        } else if recent(link.requested_at) || (is_pushed_to && link.trouble.is_none()) {
+            (true, link.requested_by.map_or("http", Transport::as_str))
         } else {
-            (false, entry.config.dial.as_ref().map_or("none", |dial| if dial.http_only { "http" } else { "websocket" }))
+            (false, method.map_or("none", Method::as_str))
         };
         let link_in = match up {
             true => LinkState::Up,
-            false if link.trouble.is_none() && entry.config.dial.is_some() => LinkState::Connecting,
+            false if link.trouble.is_none() && method.is_some() => LinkState::Connecting,
             false => LinkState::Down,
         };
         let since = match (link.is_connected(), up, link.requested_at) {

@@ -12,10 +12,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::watch;
 
-use super::directory::Directory;
-use super::{pushpull, reply};
+use super::directory::{Directory, Pass};
+use super::{multi_push, poll, push, pushpull, reply, request};
 use crate::auth::KeyRing;
 use crate::clock::Clock;
+use crate::engine::Partner;
 use crate::metrics::Metrics;
 
 /// What the routes need.
@@ -36,6 +37,9 @@ pub struct App {
 pub fn router(app: Arc<App>, metrics: &Metrics) -> Router {
     Router::new()
         .route("/pushpull", any(pushpull_endpoint))
+        .route("/push", any(push_endpoint))
+        .route("/multi-push", any(multi_push_endpoint))
+        .route("/poll", any(poll_endpoint))
         .route("/jwks.json", any(jwks))
         .fallback(|| async { reply::not_found() })
         .layer(middleware::from_fn_with_state(metrics.clone(), measure))
@@ -54,22 +58,58 @@ pub async fn measure(State(metrics): State<Metrics>, request: axum::extract::Req
 }
 
 async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
-    if request.headers().contains_key(ORIGIN) {
-        // Only browsers send it, and no page in a browser is a Transceiver.
-        return reply::error(StatusCode::FORBIDDEN, "access_denied", "browsers may not use this endpoint");
-    }
-    let (partner, pass) = match app.directory.caller(request.headers()) {
-        Ok(caller) => caller,
+    let (partner, pass, config) = match app.admit(&request) {
+        Ok(admitted) => admitted,
         Err(refusal) => return refusal,
     };
-    let config = app.pushpull.load_full();
-    if let Err(refusal) = pushpull::admit(&partner, &config) {
-        return refusal;
-    }
     match *request.method() {
         Method::POST => pushpull::exchange(partner, config, request).await,
         Method::GET => pushpull::upgrade(partner, pass, config, request, app.stop.clone()),
         _ => reply::method_not_allowed("POST"),
+    }
+}
+
+async fn push_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
+    match app.admit_post(&request) {
+        Ok((partner, config)) => push::receive(partner, config, request).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn multi_push_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
+    match app.admit_post(&request) {
+        Ok((partner, config)) => multi_push::receive(partner, config, request).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn poll_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
+    match app.admit_post(&request) {
+        Ok((partner, config)) => poll::answer_poll(partner, config, request, app.stop.clone()).await,
+        Err(refusal) => refusal,
+    }
+}
+
+impl App {
+    /// Who calls, if it may. Looks at no body.
+    fn admit(&self, request: &Request<Body>) -> Result<(Arc<Partner>, Pass, Arc<pushpull::Config>), Response<Body>> {
+        if request.headers().contains_key(ORIGIN) {
+            // Only browsers send it, and no page in a browser is a Transceiver.
+            return Err(reply::error(StatusCode::FORBIDDEN, "access_denied", "browsers may not use this endpoint"));
+        }
+        let (partner, pass) = self.directory.caller(request.headers())?;
+        let config = self.pushpull.load_full();
+        request::admit(&partner, &config)?;
+        Ok((partner, pass, config))
+    }
+
+    /// The same where nothing but POST is of use.
+    fn admit_post(&self, request: &Request<Body>) -> Result<(Arc<Partner>, Arc<pushpull::Config>), Response<Body>> {
+        let (partner, _, config) = self.admit(request)?;
+        match *request.method() {
+            Method::POST => Ok((partner, config)),
+            _ => Err(reply::method_not_allowed("POST")),
+        }
     }
 }
 

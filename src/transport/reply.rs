@@ -11,7 +11,12 @@ use crate::wire;
 
 /// An error in the form of RFC 8935 §2.3.
 pub(super) fn error(status: StatusCode, err: &str, description: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(wire::error_body(err, description)));
+    json(status, wire::error_body(err, description))
+}
+
+/// An answer with this body.
+pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

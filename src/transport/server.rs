@@ -69,6 +69,17 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Remote(pub SocketAddr);
 
+/// Whether the other end of the connection still listens, in every request's extensions: for handlers that take their time.
+#[derive(Clone, Debug)]
+pub(super) struct OtherSide(Arc<socket::Activity>);
+
+impl OtherSide {
+    /// Waits until it has ended its side, as far as it may have done so and still wait for the answer.
+    pub(super) async fn ended(&self) {
+        self.0.ended().await;
+    }
+}
+
 /// What a listener serves, and how.
 #[derive(Clone, Debug)]
 pub struct Server {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pushpull::auth::Secret;
 use pushpull::set::{Algorithm, KeySet, SigningKey, events::Filter};
 use pushpull::store::Memory;
-use pushpull::transceiver::{DialConfig, Event, KeySource, PeerConfig, Submission, Transceiver};
+use pushpull::transceiver::{DialConfig, Event, KeySource, Method, PeerConfig, Submission, Transceiver};
 use pushpull::wire::net::{Allow, Target};
 use serde_json::json;
 
@@ -57,13 +57,15 @@ async fn reloads_under_load_in_both_directions_lose_and_double_nothing() {
         issuer: ISSUER.to_owned(),
         keys: KeySource::Url { target: url("http", "/jwks.json"), pin: None, refresh: Duration::from_secs(600) },
         audience: None,
+        accept_audience: None,
         dial: (round % 3 != 2).then(|| DialConfig {
             target: url("ws", "/pushpull"),
             pin: None,
             token: Some(secret(&format!("from-globex-{}", round % 2))),
-            http_only: false,
+            method: Method::Websocket,
         }),
         // Its own reload comes a little later than the daemon's.
+        collect: None,
         accept_tokens: (0..3).map(|number| secret(&format!("to-globex-{number}"))).collect(),
         send: Filter::all(),
         accept: Filter::all(),

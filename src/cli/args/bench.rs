@@ -154,6 +154,12 @@ pub enum Transport {
     Websocket,
     /// Over HTTP requests of both.
     Http,
+    /// Each pushes what it sends, one SET a request (RFC 8935).
+    Push,
+    /// Each pushes what it sends, many SETs a request.
+    MultiPush,
+    /// Each collects what the other sends (RFC 8936).
+    Poll,
 }
 
 fn rate(text: &str) -> Result<Rate, String> {

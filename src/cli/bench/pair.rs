@@ -132,12 +132,19 @@ struct Link<'a> {
 }
 
 impl Link<'_> {
+    fn sends(&self, side: usize) -> bool {
+        side == 0 || self.args.direction == Direction::Both
+    }
+
     /// What this side is told of the other.
     fn partners(&self, side: usize, opened: &[Opened; 2]) -> Partners {
         let other = 1 - side;
         let dial = match self.args.transport {
             Transport::Http => Some(Dialled::Http),
             Transport::Websocket => (side == 0).then_some(Dialled::Websocket),
+            Transport::Push => self.sends(side).then_some(Dialled::Push),
+            Transport::MultiPush => self.sends(side).then_some(Dialled::MultiPush),
+            Transport::Poll => self.sends(other).then_some(Dialled::Poll),
         };
         Partners {
             name: NAMES[other].to_owned(),
@@ -147,6 +154,7 @@ impl Link<'_> {
             tokens: self.tokens.iter().map(|token| token.expose().to_owned()).collect(),
             mute_token: (side == 0 && self.args.mute > 0).then(|| self.mute_token.expose().to_owned()),
             dial,
+            is_quiet: matches!(self.args.transport, Transport::Push | Transport::MultiPush),
         }
     }
 }

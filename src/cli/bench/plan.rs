@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::transceiver::Method;
+
 /// One order for a side.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Order {
@@ -73,8 +75,10 @@ pub(super) struct Partners {
     pub(super) tokens: Vec<String>,
     /// The bearer of the partner that never answers.
     pub(super) mute_token: Option<String>,
-    /// Whether to dial, and whether by HTTP alone.
+    /// Whether to dial, and by what method.
     pub(super) dial: Option<Dialled>,
+    /// Nothing comes from the partner before the first SET does.
+    pub(super) is_quiet: bool,
 }
 
 /// A partner somewhere else.
@@ -103,6 +107,32 @@ pub(super) enum Allowed {
 pub(super) enum Dialled {
     Websocket,
     Http,
+    Push,
+    MultiPush,
+    Poll,
+}
+
+impl Dialled {
+    pub(super) fn method(self) -> Method {
+        match self {
+            Self::Websocket => Method::Websocket,
+            Self::Http => Method::Http,
+            Self::Push => Method::Push,
+            Self::MultiPush => Method::MultiPush,
+            Self::Poll => Method::Poll,
+        }
+    }
+
+    /// Scheme, without TLS, and path of the endpoint.
+    pub(super) fn endpoint(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Websocket => ("ws", "/pushpull"),
+            Self::Http => ("http", "/pushpull"),
+            Self::Push => ("http", "/push"),
+            Self::MultiPush => ("http", "/multi-push"),
+            Self::Poll => ("http", "/poll"),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -343,6 +343,12 @@ pub(super) fn describe(args: &Bench) -> String {
             (Transport::Websocket, false) => "WebSocket in plaintext",
             (Transport::Http, true) => "HTTP with TLS",
             (Transport::Http, false) => "HTTP in plaintext",
+            (Transport::Push, true) => "push (RFC 8935) with TLS",
+            (Transport::Push, false) => "push (RFC 8935) in plaintext",
+            (Transport::MultiPush, true) => "multi-set push with TLS",
+            (Transport::MultiPush, false) => "multi-set push in plaintext",
+            (Transport::Poll, true) => "poll (RFC 8936) with TLS",
+            (Transport::Poll, false) => "poll (RFC 8936) in plaintext",
         },
         args.partners,
         if args.partners == 1 { "" } else { "s" },
@@ -386,6 +392,9 @@ fn transport(transport: Transport) -> &'static str {
     match transport {
         Transport::Websocket => "websocket",
         Transport::Http => "http",
+        Transport::Push => "push",
+        Transport::MultiPush => "multi-push",
+        Transport::Poll => "poll",
     }
 }
 

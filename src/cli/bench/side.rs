@@ -30,7 +30,7 @@ use crate::metrics::{Format, Metrics};
 use crate::peer::Outcome;
 use crate::set::{Algorithm, Draft, KeySet, SigningKey, events::Filter, install_crypto};
 use crate::store::{Options, Sqlite};
-use crate::transceiver::{DialConfig, Event, KeySource, LinkState, PeerConfig, Transceiver};
+use crate::transceiver::{DialConfig, Event, KeySource, LinkState, Method, PeerConfig, PeerStatus, Transceiver};
 use crate::wire::net::{Allow, Pin, Target, mint, server_config};
 
 /// The partner that takes and never answers.
@@ -86,6 +86,8 @@ struct Side {
     metrics: Metrics,
     load: Arc<Load>,
     followers: Vec<tokio::task::JoinHandle<()>>,
+    /// Whether there is a link before the first SET.
+    dials: bool,
 }
 
 impl Side {
@@ -124,29 +126,36 @@ impl Side {
             .await
             .map_err(|error| failed("its Transceiver", &error))?;
         let load = Load::new(transceiver, Vec::new(), load::draft(plan.payload)?, &plan.dir)?;
-        let side = Self { plan, store, metrics, load: Arc::new(load), followers: Vec::new() };
+        let side = Self { plan, store, metrics, load: Arc::new(load), followers: Vec::new(), dials: true };
         Ok((side, Opened { address, pin, rss: resident() }))
     }
 
     async fn partners(&mut self, partners: Partners) -> Result<Filled, Error> {
         let transceiver = self.load.transceiver.clone();
         let failed = |error: &dyn std::fmt::Display| Error::failed(format!("a partner: {error}"));
-        let scheme = if partners.pin.is_some() { "wss" } else { "ws" };
-        let target =
-            Target::parse(&format!("{scheme}://{}/pushpull", partners.address)).map_err(|error| failed(&error))?;
+        // Whoever is pushed to hears nothing before the first push.
+        self.dials = partners.dial.is_some() || !partners.is_quiet;
+        let secure = if partners.pin.is_some() { "s" } else { "" };
         let pin = partners.pin.as_deref().map(Pin::parse).transpose().map_err(|error| failed(&error))?;
         let other = |name: String, token: &str, dial: Option<Dialled>| {
             let token = Secret::new(token.to_owned(), "the bench").map_err(|error| failed(&error))?;
-            let dial = dial.map(|how| {
-                let (target, token) = (target.clone(), Some(token.clone()));
-                DialConfig { target, pin, token, http_only: how == Dialled::Http }
-            });
+            let dial = match dial {
+                None => None,
+                Some(how) => {
+                    let (scheme, path) = how.endpoint();
+                    let target = Target::parse(&format!("{scheme}{secure}://{}{path}", partners.address));
+                    let (target, token) = (target.map_err(|error| failed(&error))?, Some(token.clone()));
+                    Some(DialConfig { target, pin, token, method: how.method() })
+                }
+            };
             Ok::<_, Error>(PeerConfig {
                 name,
                 issuer: issuer(&partners.name),
                 keys: KeySource::File(partners.dir.join("jwks.json")),
                 audience: None,
+                accept_audience: None,
                 dial,
+                collect: None,
                 accept_tokens: vec![token],
                 send: Filter::all(),
                 accept: Filter::all(),
@@ -202,14 +211,16 @@ impl Side {
         let keys = self.plan.dir.join("none.json");
         fs::write(&keys, KeySet::default().to_json().to_string()).map_err(|error| failed(&error))?;
         let url = Target::parse(&remote.target).map_err(|error| failed(&error))?;
-        let http_only = !url.is_websocket();
+        let method = if url.is_websocket() { Method::Websocket } else { Method::Http };
         let pin = remote.pin.as_deref().map(Pin::parse).transpose().map_err(|error| failed(&error))?;
         let peer = PeerConfig {
             name: PARTNER.to_owned(),
             issuer: remote.audience,
             keys: KeySource::File(keys),
             audience: None,
-            dial: Some(DialConfig { target: url, pin, token: Some(token), http_only }),
+            accept_audience: None,
+            dial: Some(DialConfig { target: url, pin, token: Some(token), method }),
+            collect: None,
             accept_tokens: Vec::new(),
             send: Filter::all(),
             accept: Filter::all(),
@@ -248,7 +259,8 @@ impl Side {
         let transceiver = self.load.transceiver.clone();
         loop {
             let all = transceiver.peers().await;
-            if all.iter().filter(|peer| &*peer.name != MUTE).all(|peer| peer.link == LinkState::Up) {
+            let up = |peer: &&PeerStatus| peer.link == LinkState::Up || !self.dials;
+            if all.iter().filter(|peer| &*peer.name != MUTE).all(|peer| up(&peer)) {
                 // Until handshakes and first looks at the queues are over.
                 sleep(Duration::from_secs(1)).await;
                 return Ok(Memory { rss: resident() });

@@ -80,6 +80,15 @@ impl Outbox {
         (at <= now).then(|| (seq, self.entries.get(&seq).and_then(Entry::via)))
     }
 
+    /// Gives the answer more time, if one is still waited for: the exchange that carries this SET goes on.
+    pub(in crate::peer) fn wait_on(&mut self, seq: u64, now: Duration) -> bool {
+        let state = self.entries.get(&seq).map(|entry| entry.state);
+        let Some(State::InFlight { retry, suspect, .. }) = state else { return false };
+        let late_at = now + self.ack_wait().max(Duration::from_millis(1));
+        self.set_state(seq, State::InFlight { late_at, retry, suspect });
+        true
+    }
+
     /// Handles an expired timer: an answer that did not come in time sends the SET to wait for its retry; a SET whose
     /// wait is over is counted an attempt if the link was alive, and becomes due.
     pub(in crate::peer) fn expire(&mut self, seq: u64, now: Timestamp, alive: bool) -> Expiry {

@@ -187,6 +187,21 @@ impl Outbox {
         self.reading.is_some() && self.fresh.is_empty() && self.due.is_empty()
     }
 
+    /// SETs could leave now, or could as soon as they are read. Those that a refused batch has left behind do not count:
+    /// they leave one part at a time.
+    pub(super) fn has_more(&mut self) -> bool {
+        if self.bisecting() {
+            return false;
+        }
+        let ready = |seq: &u64, state| self.entries.get(seq).is_some_and(|entry| entry.state == state);
+        let retries = self.retries_in_flight < self.retries_max();
+        self.in_flight < self.window()
+            && (self.fresh.iter().any(|seq| ready(seq, State::Fresh))
+                || (retries && self.due.iter().any(|seq| ready(seq, State::Due)))
+                || (retries && !self.due_unread.is_empty() && self.has_room(0))
+                || (self.read_to + 1 < self.next_seq && self.has_room(0) && self.parked() < self.parked_max()))
+    }
+
     /// Takes the next SETs to transmit by `slot`, as long as `fits` agrees.
     pub(super) fn take(
         &mut self,

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::calls::Method;
 use super::end::{Opinion, by_name, signed};
 use super::link::Mode;
 use super::pair::{Event, Left, Pair, Right, Seed, Side};
@@ -158,7 +159,13 @@ const TROUBLE: Duration = Duration::from_secs(15);
 /// Draws what this run will meet; many meet one fault alone.
 fn prepare(seed: u64) -> Pair {
     let mut dice = Random::new(seed ^ 0x5eed);
-    let mode = [Mode::WEBSOCKET, Mode::HTTP, Mode::BOTH][dice.below(3) as usize];
+    let mode = [Mode::WEBSOCKET, Mode::HTTP, Mode::BOTH, Mode::CALLS, Mode::CALLS][dice.below(5) as usize];
+    let methods = [(); 2].map(|()| Some(Method::ALL[dice.below(3) as usize]));
+    // Where there is push-pull besides, some send by both.
+    let methods = match mode.websocket || mode.http {
+        true => methods.map(|method| method.filter(|_| dice.below(10) == 0)),
+        false => methods,
+    };
     let config = Config {
         window: [1, 2, 7, 64][dice.below(4) as usize],
         window_bytes: [300, 2_000, 1 << 20][dice.below(3) as usize],
@@ -171,7 +178,7 @@ fn prepare(seed: u64) -> Pair {
         owed_max: [3, 1000][dice.below(2) as usize],
         ..Config::default()
     };
-    let mut pair = Pair::new(Seed(seed), mode, config);
+    let mut pair = Pair::calling(Seed(seed), mode, methods, config);
     let mut chance = |percent: u64| dice.below(100) < percent;
     let (loss, doubling, busy, slow) = (chance(40), chance(40), chance(30), chance(30));
     let (cuts, deaf, crashes, boundary) = (chance(40), chance(30), chance(40), chance(40));
@@ -219,6 +226,8 @@ fn prepare(seed: u64) -> Pair {
         plan(|side| Act::Send(side, 4), true);
     }
     plan(|side| Act::Send(side, 20), true);
+    // Where everybody pushes, and is paused, nothing would happen any more before the trouble is over.
+    pair.schedule(TROUBLE + Duration::from_millis(1), Event::Chaos(Act::Restore));
     pair
 }
 

@@ -30,7 +30,12 @@ pub(super) enum Opinion {
 #[derive(Debug)]
 pub(super) enum News {
     Input(Input),
-    Object { slot: Option<SlotId>, object: Transmission },
+    /// `asks_again`: as [`Inspected::asks_again`].
+    Object {
+        slot: Option<SlotId>,
+        object: Transmission,
+        asks_again: bool,
+    },
 }
 
 /// A step whose commit is under way, or has just ended.
@@ -191,7 +196,9 @@ impl End {
         for news in std::mem::take(&mut self.news) {
             let input = match news {
                 News::Input(input) => input,
-                News::Object { slot, object } => Input::Arrived { slot, object: self.inspect(object) },
+                News::Object { slot, object, asks_again } => {
+                    Input::Arrived { slot, object: Inspected { asks_again, ..self.inspect(object) } }
+                }
             };
             peer.handle_input(input, at);
         }

@@ -18,6 +18,8 @@ impl Mode {
     pub(super) const WEBSOCKET: Self = Self { websocket: true, http: false };
     pub(super) const HTTP: Self = Self { websocket: false, http: true };
     pub(super) const BOTH: Self = Self { websocket: true, http: true };
+    /// Neither: SETs go by calls (`calls.rs`).
+    pub(super) const CALLS: Self = Self { websocket: false, http: false };
 }
 
 /// What happens on the link.
@@ -131,6 +133,7 @@ impl Pair {
         if self.link.mode.http {
             self.schedule(delay, pair::Event::Link(Event::Dial));
         }
+        self.dial_soon(delay);
     }
 
     /// The WebSocket is gone, for both ends.
@@ -145,6 +148,7 @@ impl Pair {
     /// The process of `side` is gone, and its sockets with it.
     pub(super) fn partner_gone(&mut self, side: Side) {
         self.hang_up();
+        self.callers_gone(side);
         for (id, exchange) in std::mem::take(&mut self.link.exchanges) {
             if side == Left {
                 self.give_up(&exchange);
@@ -158,6 +162,9 @@ impl Pair {
     }
 
     pub(super) fn transmit(&mut self, side: Side, slot: SlotId, object: Transmission) {
+        if self.transmit_call(side, slot, &object) {
+            return;
+        }
         if let Some((connection, _)) = self.link.connection.filter(|(_, slots)| slots[side as usize] == slot) {
             return self.frame(connection, side, object);
         }
@@ -181,14 +188,14 @@ impl Pair {
             Event::Frame { connection, to, object } => {
                 if let Some((_, slots)) = self.link.connection.filter(|(id, _)| *id == connection) {
                     self.end(to).alive(slots[to as usize]);
-                    self.end(to).news.push_back(News::Object { slot: None, object });
+                    self.end(to).news.push_back(News::Object { slot: None, object, asks_again: false });
                 }
             }
             Event::Dial => self.dial(),
             Event::Request { exchange, object, copy } => self.requested(exchange, object, copy),
             Event::Response { exchange, object } => {
                 if let Some(exchange) = self.link.exchanges.remove(&exchange) {
-                    self.end(Left).news.push_back(News::Object { slot: None, object });
+                    self.end(Left).news.push_back(News::Object { slot: None, object, asks_again: false });
                     self.end(Left).close_slot(exchange.left, Ending::Delivered);
                     self.schedule(Duration::ZERO, pair::Event::Link(Event::Dial));
                 }
@@ -304,7 +311,7 @@ impl Pair {
             // The client is gone already; the server finds out when it answers.
             None => {}
         }
-        self.end(Right).news.push_back(News::Object { slot: Some(slot), object });
+        self.end(Right).news.push_back(News::Object { slot: Some(slot), object, asks_again: false });
         if !self.link.exchanges.contains_key(&id) {
             self.end(Right).close_slot(slot, Ending::Lost { retry_after: Duration::ZERO });
         }
@@ -328,7 +335,7 @@ impl Pair {
         }
     }
 
-    fn lost(&mut self, to: Side) -> bool {
+    pub(super) fn lost(&mut self, to: Side) -> bool {
         if self.link.lose_next > 0 {
             self.link.lose_next -= 1;
             return true;
@@ -336,7 +343,7 @@ impl Pair {
         !self.link.up || self.link.deaf == Some(to) || self.random.below(100) < self.link.loss
     }
 
-    fn travel(&mut self) -> Duration {
+    pub(super) fn travel(&mut self) -> Duration {
         let extra = self.some_of(self.link.jitter);
         self.link.latency + extra
     }

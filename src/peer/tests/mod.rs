@@ -5,11 +5,13 @@
 mod attempts;
 mod backlog;
 mod bisect;
+mod calls;
 mod chaos;
 mod delivery;
 mod end;
 mod judge;
 mod link;
+mod method;
 mod operator;
 mod pair;
 mod redrive;

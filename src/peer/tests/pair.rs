@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::calls::{Calls, Method};
 use super::end::{Committing, End, News};
 use super::judge::Judge;
 use super::link::{Link, Mode};
@@ -39,6 +40,8 @@ pub(super) enum Event {
     Restart(Side),
     /// Something on the link.
     Link(super::link::Event),
+    /// Something on a call.
+    Call(super::calls::Event),
     /// Something that a random run has in store.
     Chaos(super::chaos::Act),
 }
@@ -55,6 +58,7 @@ pub(super) struct Departure {
 pub(super) struct Pair {
     pub(super) ends: [End; 2],
     pub(super) link: Link,
+    pub(super) calls: Calls,
     pub(super) judge: Judge,
     pub(super) now: Duration,
     pub(super) random: Random,
@@ -74,9 +78,15 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new(seed: Seed, mode: Mode, config: Config) -> Self {
+        Self::calling(seed, mode, [None, None], config)
+    }
+
+    /// With calls by these methods besides.
+    pub(super) fn calling(seed: Seed, mode: Mode, methods: [Option<Method>; 2], config: Config) -> Self {
         let mut pair = Self {
             ends: [End::new(Left, config.clone()), End::new(Right, config)],
             link: Link::new(mode),
+            calls: Calls::new(methods),
             judge: Judge::default(),
             now: Duration::ZERO,
             random: Random::new(seed.0),
@@ -116,7 +126,7 @@ impl Pair {
 
     /// Brings an object to `side` that its partner's core has not sent.
     pub(super) fn forge(&mut self, side: Side, object: Transmission) {
-        self.ends[side as usize].news.push_back(News::Object { slot: None, object });
+        self.ends[side as usize].news.push_back(News::Object { slot: None, object, asks_again: false });
     }
 
     pub(super) fn end(&mut self, side: Side) -> &mut End {
@@ -223,6 +233,7 @@ impl Pair {
             }
             Event::Restart(side) => self.restart(side),
             Event::Link(event) => self.on_link(event),
+            Event::Call(event) => self.on_call(event),
             Event::Chaos(act) => self.act(act),
         }
     }

@@ -86,7 +86,7 @@ fn a_resent_set_that_had_been_delivered_is_acked_again_and_handed_over_once() {
     // A copy that was under way for long arrives now; its ack comes too late.
     pair.end(Right).opinion = Box::new(super::end::by_name);
     let token = pair.end(Left).store.dead.values().next().unwrap().compact.clone();
-    pair.forge(Right, Transmission { sets: vec![("jti-1".into(), token)], verdicts: Vec::new() });
+    pair.forge(Right, Transmission { sets: vec![("jti-1".into(), token)], verdicts: Vec::new(), more: false });
     pair.run_for(Duration::from_secs(10));
     assert_eq!(pair.answers(Right, "jti-1"), 1);
     assert!(matches!(pair.outcome(Left, "jti-1"), Some(Outcome::Dead(_))), "a late answer changes nothing");

@@ -99,7 +99,7 @@ impl Solo {
     pub(super) fn arrive(&mut self, slot: Option<SlotId>, sets: &[(&str, Finding)], acks: &[&str], inbox_room: u64) {
         let sets = sets.iter().map(|(jti, finding)| self.arrival(jti, jti, finding.clone())).collect();
         let acks = acks.iter().map(|jti| Jti::from(*jti)).collect();
-        self.input(Input::Arrived { slot, object: Inspected { sets, acks, errors: Vec::new(), inbox_room } });
+        self.input(Input::Arrived { slot, object: Inspected { sets, acks, inbox_room, ..Inspected::default() } });
     }
 
     /// A SET with these bytes, looked up in the store.

@@ -249,7 +249,7 @@ fn a_forged_object_harms_nobody() {
     let mut pair = Pair::websocket(Seed(4));
     pair.send_many(Left, "a", 10);
     let verdicts = (0..10).map(|n| (format!("b-{n}").as_str().into(), Verdict::Acked)).collect();
-    pair.forge(Left, Transmission { sets: vec![("c".into(), "c.token".into())], verdicts });
+    pair.forge(Left, Transmission { sets: vec![("c".into(), "c.token".into())], verdicts, more: false });
     pair.run_until_quiet();
     assert_eq!(pair.end(Left).delivered(), ["c"]);
     assert_eq!(pair.end(Left).store.counts.acked, 10);

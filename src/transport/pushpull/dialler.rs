@@ -18,7 +18,6 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::{info, warn};
 
 use super::elastic::Elastic;
-use super::experience::{Exchange, Experience};
 use super::initiator::Initiator;
 use super::watched::Watched;
 use super::{Config, SUBPROTOCOL, objects, websocket};
@@ -26,7 +25,10 @@ use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
 use crate::engine::{Partner, Seat};
-use crate::wire::net::{Backoff, Client, Dialer, Pin, Stream, Target, retry_after};
+use crate::metrics::Transport;
+use crate::transport::caller::Caller;
+use crate::transport::experience::{Exchange, Experience};
+use crate::wire::net::{Backoff, Dialer, Pin, Stream, Target, retry_after};
 
 /// Where and how to reach a partner.
 #[derive(Clone)]
@@ -247,13 +249,7 @@ impl Dial {
     }
 
     fn initiator(&self, partner: &Arc<Partner>, config: &Arc<Config>) -> Arc<Initiator> {
-        Arc::new(Initiator {
-            partner: Arc::clone(partner),
-            client: Client::new(Arc::clone(&self.dialer), self.target.clone(), self.pin),
-            token: self.token.clone(),
-            config: Arc::clone(config),
-            clock: Arc::clone(&self.clock),
-        })
+        Arc::new(Initiator(Caller::new(self, partner, config, Transport::Http, "push-pull endpoint")))
     }
 
     async fn open(&self, config: &Config) -> Opened {

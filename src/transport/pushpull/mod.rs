@@ -6,12 +6,10 @@ mod accept;
 mod dialler;
 pub mod echo;
 mod elastic;
-mod experience;
 mod frames;
 mod initiator;
 mod objects;
 mod responder;
-mod wanted;
 mod watched;
 mod websocket;
 
@@ -23,13 +21,13 @@ use bytes::Bytes;
 pub use accept::converse;
 pub use accept::upgrade;
 pub use dialler::{Dial, run as dial};
-#[doc(hidden)]
-pub use experience::{Exchange, Experience};
-pub use responder::{admit, exchange};
-use wanted::Wanted;
+pub use responder::exchange;
 
 use crate::engine::Rate;
 use crate::peer::{SlotSpec, Transmission, Verdict, Verdicts, WaitsFor};
+use crate::set::Jti;
+#[doc(hidden)]
+pub use crate::transport::experience::{Exchange, Experience};
 use crate::wire;
 
 /// The WebSocket subprotocol (draft §Pushpull Subprotocol Handshake).
@@ -53,6 +51,8 @@ pub struct Config {
     pub answer_within: Duration,
     /// The longest time for a whole exchange that we began (30 s), and for one object to leave by a WebSocket.
     pub exchange_within: Duration,
+    /// How long a poll waits for SETs (15 s).
+    pub poll_hold: Duration,
     /// The pause before a WebSocket is tried again after its handshake failed; doubles up to `websocket_retry_max`.
     pub websocket_retry_first: Duration,
     /// The longest such pause.
@@ -69,6 +69,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(20),
             answer_within: Duration::from_secs(1),
             exchange_within: Duration::from_secs(30),
+            poll_hold: crate::transport::poll::HOLD,
             websocket_retry_first: Duration::from_secs(2),
             websocket_retry_max: Duration::from_secs(60),
         }
@@ -91,7 +92,7 @@ impl Config {
         self.ping_interval * 2
     }
 
-    fn request_rate(&self) -> Rate {
+    pub(super) fn request_rate(&self) -> Rate {
         Rate { per_second: self.requests_per_second_max, burst: BURST }
     }
 
@@ -137,6 +138,14 @@ const SOCKET_SETS_MAX: usize = 500;
 
 /// The object as it goes on the wire.
 pub fn encode(object: &Transmission, max_response_events: Option<u64>) -> Bytes {
+    let (acks, errors) = verdicts(object);
+    wire::write(&object.sets, acks, errors, max_response_events).into()
+}
+
+/// Its verdicts as they are written: acks, and setErrs with code and description.
+pub(super) fn verdicts(
+    object: &Transmission,
+) -> (impl Iterator<Item = &Jti>, impl Iterator<Item = (&Jti, &str, &str)>) {
     let acks = object.verdicts.iter().filter_map(|(jti, verdict)| match verdict {
         Verdict::Acked => Some(jti),
         Verdict::Refused(_) => None,
@@ -145,5 +154,5 @@ pub fn encode(object: &Transmission, max_response_events: Option<u64>) -> Bytes 
         Verdict::Acked => None,
         Verdict::Refused(refusal) => Some((jti, refusal.code.as_str(), refusal.description.as_str())),
     });
-    wire::write(&object.sets, acks, errors, max_response_events).into()
+    (acks, errors)
 }

@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use super::doors::Ticket;
 use super::pace::Paced;
 use super::socket::{Activity, Phase, Socket};
-use super::{Remote, Server, Stage};
+use super::{OtherSide, Remote, Server, Stage};
 use crate::wire::net::{Stream, tune};
 
 /// Serves one connection until it ends, is upgraded, breaks a limit, or the server has gone away.
@@ -127,6 +127,7 @@ async fn answer(
 ) -> Result<Response<Answer>, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(remote);
+    request.extensions_mut().insert(OtherSide(Arc::clone(&activity)));
     let busy = Busy(Arc::clone(&activity));
     if is_ambiguous(request.version(), request.headers()) {
         let mut response = Response::new(Body::empty());

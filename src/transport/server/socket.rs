@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Limits;
@@ -29,7 +30,11 @@ pub(super) enum Phase {
 
 /// What a connection is doing, and since when.
 #[derive(Debug)]
-pub(super) struct Activity(Mutex<Doing>);
+pub(super) struct Activity {
+    doing: Mutex<Doing>,
+    /// Tells that the other side has ended.
+    news: Notify,
+}
 
 #[derive(Debug)]
 struct Doing {
@@ -46,7 +51,8 @@ struct Doing {
 impl Activity {
     pub(super) fn new() -> Self {
         let (phase, since) = (Phase::Head, Instant::now());
-        Self(Mutex::new(Doing { phase, since, ended: None, wanting: None, cut: false }))
+        let doing = Mutex::new(Doing { phase, since, ended: None, wanting: None, cut: false });
+        Self { doing, news: Notify::new() }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -92,6 +98,7 @@ impl Activity {
         let may_be_whole = doing.phase == Phase::Answering || (doing.phase == Phase::Busy && !doing.cut);
         if may_be_whole {
             doing.ended = Some(engine.clone());
+            self.news.notify_waiters();
             // Only the body's reader can tell, by what it has already been given.
             if let Some(wanting) = doing.wanting.take() {
                 wanting.wake();
@@ -100,8 +107,21 @@ impl Activity {
         may_be_whole
     }
 
+    /// Waits until the other side has ended, as long as the request is being answered.
+    pub(super) async fn ended(&self) {
+        loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            // From here on nothing is missed.
+            news.as_mut().enable();
+            if self.lock().ended.is_some() {
+                return;
+            }
+            news.await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Doing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a phase has lasted too long, and says which.

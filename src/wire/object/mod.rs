@@ -9,8 +9,11 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use error_body::{error_body, parse_error_body};
-pub use read::parse;
-pub use write::{EMPTY_BYTES_MAX, size_of_ack, size_of_error, size_of_set, write};
+pub use read::{parse, parse_multi_push, parse_poll};
+pub use write::{
+    EMPTY_BYTES_MAX, size_of_ack, size_of_error, size_of_set, write, write_poll, write_poll_answer, write_sets,
+    write_verdicts,
+};
 
 use crate::set::{Jti, SetErr};
 
@@ -27,6 +30,19 @@ pub struct Object {
     pub errors: Vec<(Jti, SetErr)>,
     /// `maxResponseEvents`, how many SETs the answer may hold; only a request has a use for it.
     pub max_response_events: Option<u64>,
+}
+
+/// A poll (RFC 8936 §2.2) as a partner sent it.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Poll {
+    /// `maxEvents`: at most so many SETs in the answer.
+    pub max_events: Option<u64>,
+    /// `returnImmediately`: the answer shall not wait for SETs.
+    pub return_immediately: bool,
+    /// `ack`, each jti once.
+    pub acks: Vec<Jti>,
+    /// `setErrs`; none of these is among the acks.
+    pub errors: Vec<(Jti, SetErr)>,
 }
 
 impl fmt::Debug for Object {

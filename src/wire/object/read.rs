@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize as _, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::super::strict::{Ignored, Names, Reading};
 use super::error_body::SetErrMembers;
-use super::{Kind, Limits, Malformed, Object};
+use super::{Kind, Limits, Malformed, Object, Poll};
 use crate::planted::{self, Bug};
 use crate::set::{Jti, SetErr};
 
@@ -22,27 +22,67 @@ use crate::set::{Jti, SetErr};
 ///
 /// [`Malformed`], and then nothing of the input counts, not even the parts before the fault.
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Object, Malformed> {
+    parse_telling(bytes, limits).map(|(object, _)| object)
+}
+
+/// The same, and whether `sets` was there.
+fn parse_telling(bytes: &[u8], limits: &Limits) -> Result<(Object, bool), Malformed> {
     if bytes.len() > limits.object_bytes_max {
-        return Err(Malformed::new(
-            Kind::TooManyBytes,
-            format!("the object has {} bytes, at most {} are taken", bytes.len(), limits.object_bytes_max),
-        ));
+        return Err(too_many_bytes(bytes.len(), limits));
     }
     let reading = Reading::default();
-    let object = reading.read(bytes, Whole(&Parse { reading: &reading, limits, verdicts: Cell::new(0) }));
+    let parse = Parse { reading: &reading, limits, verdicts: Cell::new(0), has_sets: Cell::new(false) };
+    let object = reading.read(bytes, Whole(&parse));
     let object =
         if planted::is(Bug::PartialEffects) { object.or_else(|fault| salvage(bytes).ok_or(fault)) } else { object }?;
-    agree(&object)?;
-    Ok(object)
+    agree(&object.acks, &object.errors)?;
+    Ok((object, parse.has_sets.get()))
+}
+
+/// Reads the request of multi-set push (draft -02 §Request), which is a Communication Object whose `sets` must be there.
+/// Verdicts have no place in it; those that stand there all the same are read, and mean nothing.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_multi_push(bytes: &[u8], limits: &Limits) -> Result<Object, Malformed> {
+    let (object, has_sets) = parse_telling(bytes, limits)?;
+    match has_sets {
+        true => Ok(Object { acks: Vec::new(), errors: Vec::new(), ..object }),
+        false => Err(Malformed::new(Kind::Shape, "`sets` is missing")),
+    }
+}
+
+/// Reads a poll (RFC 8936 §2.2).
+///
+/// # Errors
+///
+/// [`Malformed`], and then nothing of it counts.
+pub fn parse_poll(bytes: &[u8], limits: &Limits) -> Result<Poll, Malformed> {
+    if bytes.len() > limits.object_bytes_max {
+        return Err(too_many_bytes(bytes.len(), limits));
+    }
+    let reading = Reading::default();
+    let poll = reading.read(
+        bytes,
+        WholePoll(&Parse { reading: &reading, limits, verdicts: Cell::new(0), has_sets: Cell::new(false) }),
+    )?;
+    agree(&poll.acks, &poll.errors)?;
+    Ok(poll)
+}
+
+fn too_many_bytes(bytes: usize, limits: &Limits) -> Malformed {
+    let text = format!("the object has {bytes} bytes, at most {} are taken", limits.object_bytes_max);
+    Malformed::new(Kind::TooManyBytes, text)
 }
 
 /// Refuses two verdicts about one SET: believing either would be a guess.
-fn agree(object: &Object) -> Result<(), Malformed> {
-    if object.acks.is_empty() || object.errors.is_empty() {
+fn agree(acks: &[Jti], errors: &[(Jti, SetErr)]) -> Result<(), Malformed> {
+    if acks.is_empty() || errors.is_empty() {
         return Ok(());
     }
-    let acked: HashSet<&Jti> = object.acks.iter().collect();
-    match object.errors.iter().find(|(jti, _)| acked.contains(jti)) {
+    let acked: HashSet<&Jti> = acks.iter().collect();
+    match errors.iter().find(|(jti, _)| acked.contains(jti)) {
         Some((jti, _)) => Err(Malformed::new(Kind::Shape, format!("{jti} is both in `ack` and in `setErrs`"))),
         None => Ok(()),
     }
@@ -53,6 +93,8 @@ struct Parse<'p> {
     reading: &'p Reading,
     limits: &'p Limits,
     verdicts: Cell<usize>,
+    /// `sets` was there, if only with nothing in it.
+    has_sets: Cell<bool>,
 }
 
 impl Parse<'_> {
@@ -93,10 +135,13 @@ impl<'de> Visitor<'de> for Whole<'_> {
         let mut names = Names::default();
         while let Some(name) = names.next(parse.reading, &mut map)? {
             match &*name {
-                "sets" => object.sets = map.next_value_seed(Sets(parse))?,
+                "sets" => {
+                    parse.has_sets.set(true);
+                    object.sets = map.next_value_seed(Sets(parse))?;
+                }
                 "ack" => object.acks = map.next_value_seed(Acks(parse))?,
                 "setErrs" => object.errors = map.next_value_seed(SetErrs(parse))?,
-                "maxResponseEvents" => object.max_response_events = Some(map.next_value_seed(Count(parse))?),
+                "maxResponseEvents" => object.max_response_events = Some(map.next_value_seed(Count(parse, NO_COUNT))?),
                 _ => map.next_value_seed(Ignored::inside(parse.reading, 1))?,
             }
         }
@@ -213,14 +258,95 @@ impl<'de> Visitor<'de> for SetErrs<'_> {
     }
 }
 
-/// `maxResponseEvents`. JSON knows only numbers, so 10.0 is as good as 10, and what exceeds `u64` means "any number".
-struct Count<'p>(&'p Parse<'p>);
+/// A poll.
+struct WholePoll<'p>(&'p Parse<'p>);
+
+impl<'de> DeserializeSeed<'de> for WholePoll<'_> {
+    type Value = Poll;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Poll, D::Error> {
+        self.0.reading.expect("a poll must be a JSON object");
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for WholePoll<'_> {
+    type Value = Poll;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a poll")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Poll, A::Error> {
+        let parse = self.0;
+        let mut poll = Poll::default();
+        let mut names = Names::default();
+        while let Some(name) = names.next(parse.reading, &mut map)? {
+            match &*name {
+                "maxEvents" => poll.max_events = map.next_value_seed(OrNull(Count(parse, NO_MAX_EVENTS)))?,
+                "returnImmediately" => {
+                    poll.return_immediately = map.next_value_seed(OrNull(Truth(parse)))?.unwrap_or_default();
+                }
+                "ack" => poll.acks = map.next_value_seed(OrNull(Acks(parse)))?.unwrap_or_default(),
+                "setErrs" => poll.errors = map.next_value_seed(OrNull(SetErrs(parse)))?.unwrap_or_default(),
+                _ => map.next_value_seed(Ignored::inside(parse.reading, 1))?,
+            }
+        }
+        Ok(poll)
+    }
+}
+
+/// A member of a poll, of which some libraries write `null` where it should be missing. It means nothing else.
+struct OrNull<S>(S);
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for OrNull<S> {
+    type Value = Option<S::Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for OrNull<S> {
+    type Value = Option<S::Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member of a poll")
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        self.0.deserialize(deserializer).map(Some)
+    }
+}
+
+/// `returnImmediately`.
+struct Truth<'p>(&'p Parse<'p>);
+
+impl<'de> DeserializeSeed<'de> for Truth<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        self.0.reading.expect("`returnImmediately` must be true or false");
+        bool::deserialize(deserializer)
+    }
+}
+
+const NO_COUNT: &str = "`maxResponseEvents` must be a non-negative integer";
+const NO_MAX_EVENTS: &str = "`maxEvents` must be a non-negative integer";
+
+/// `maxResponseEvents`, or `maxEvents`; the text says what it must be. JSON knows only numbers, so 10.0 is as good as 10,
+/// and what exceeds `u64` means "any number".
+struct Count<'p>(&'p Parse<'p>, &'static str);
 
 impl<'de> DeserializeSeed<'de> for Count<'_> {
     type Value = u64;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
-        self.0.reading.expect("`maxResponseEvents` must be a non-negative integer");
+        self.0.reading.expect(self.1);
         deserializer.deserialize_u64(self)
     }
 }

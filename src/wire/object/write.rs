@@ -25,23 +25,66 @@ pub fn write<'a>(
     let verdicts = most.unwrap_or(least) * 48 + errors.size_hint().0 * 160;
     let mut out = Vec::with_capacity(EMPTY_BYTES_MAX + tokens + verdicts);
 
-    push_member(&mut out, b"\"sets\":{", b"}", sets.iter(), |out, (jti, compact)| {
-        push_string(out, jti.as_str());
-        out.push(b':');
-        push_string(out, compact);
-    });
-    push_member(&mut out, b"\"ack\":[", b"]", acks, |out, jti| push_string(out, jti.as_str()));
-    push_member(&mut out, b"\"setErrs\":{", b"}", errors, |out, (jti, err, description)| {
-        push_string(out, jti.as_str());
-        out.push(b':');
-        push_error(out, err, description);
-    });
-    push_member(&mut out, b"\"maxResponseEvents\":", b"", max_response_events.into_iter(), |out, number| {
-        out.extend_from_slice(number.to_string().as_bytes());
-    });
+    push_member(&mut out, b"\"sets\":{", b"}", sets.iter(), push_set);
+    push_member(&mut out, b"\"ack\":[", b"]", acks, push_jti);
+    push_member(&mut out, b"\"setErrs\":{", b"}", errors, push_set_error);
+    push_member(&mut out, b"\"maxResponseEvents\":", b"", max_response_events.into_iter(), push_number);
     if out.is_empty() {
         out.push(b'{');
     }
+    out.push(b'}');
+    out
+}
+
+/// Writes `sets` and nothing else: the request of multi-set push, which has it even when it is empty.
+pub fn write_sets(sets: &[(Jti, Arc<str>)]) -> Vec<u8> {
+    let mut out = with_sets(sets);
+    out.push(b'}');
+    out
+}
+
+/// Writes the answer to a poll (RFC 8936 §2.3), which has `sets` even when it is empty.
+pub fn write_poll_answer(sets: &[(Jti, Arc<str>)], more_available: bool) -> Vec<u8> {
+    let mut out = with_sets(sets);
+    if more_available {
+        out.extend_from_slice(b",\"moreAvailable\":true");
+    }
+    out.push(b'}');
+    out
+}
+
+/// Writes the answer of multi-set push, which has `ack` even when it is empty.
+pub fn write_verdicts<'a>(
+    acks: impl Iterator<Item = &'a Jti>,
+    errors: impl Iterator<Item = (&'a Jti, &'a str, &'a str)>,
+) -> Vec<u8> {
+    let mut out = b"{\"ack\":[".to_vec();
+    push_parts(&mut out, acks, push_jti);
+    out.push(b']');
+    push_member(&mut out, b"\"setErrs\":{", b"}", errors, push_set_error);
+    out.push(b'}');
+    out
+}
+
+/// Writes a poll (RFC 8936 §2.2).
+pub fn write_poll<'a>(
+    acks: impl Iterator<Item = &'a Jti>,
+    errors: impl Iterator<Item = (&'a Jti, &'a str, &'a str)>,
+    max_events: usize,
+    return_immediately: bool,
+) -> Vec<u8> {
+    let mut out = format!("{{\"maxEvents\":{max_events},\"returnImmediately\":{return_immediately}").into_bytes();
+    push_member(&mut out, b"\"ack\":[", b"]", acks, push_jti);
+    push_member(&mut out, b"\"setErrs\":{", b"}", errors, push_set_error);
+    out.push(b'}');
+    out
+}
+
+fn with_sets(sets: &[(Jti, Arc<str>)]) -> Vec<u8> {
+    let tokens: usize = sets.iter().map(|(jti, compact)| jti.as_str().len() + compact.len() + 6).sum();
+    let mut out = Vec::with_capacity(EMPTY_BYTES_MAX + tokens);
+    out.extend_from_slice(b"{\"sets\":{");
+    push_parts(&mut out, sets.iter(), push_set);
     out.push(b'}');
     out
 }
@@ -85,13 +128,37 @@ fn push_member<T>(
     }
     out.push(if out.is_empty() { b'{' } else { b',' });
     out.extend_from_slice(open);
+    push_parts(out, parts, push_part);
+    out.extend_from_slice(close);
+}
+
+fn push_parts<T>(out: &mut Vec<u8>, parts: impl Iterator<Item = T>, push_part: impl Fn(&mut Vec<u8>, T)) {
     for (index, part) in parts.enumerate() {
         if index > 0 {
             out.push(b',');
         }
         push_part(out, part);
     }
-    out.extend_from_slice(close);
+}
+
+fn push_set(out: &mut Vec<u8>, (jti, compact): &(Jti, Arc<str>)) {
+    push_string(out, jti.as_str());
+    out.push(b':');
+    push_string(out, compact);
+}
+
+fn push_jti(out: &mut Vec<u8>, jti: &Jti) {
+    push_string(out, jti.as_str());
+}
+
+fn push_set_error(out: &mut Vec<u8>, (jti, err, description): (&Jti, &str, &str)) {
+    push_string(out, jti.as_str());
+    out.push(b':');
+    push_error(out, err, description);
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(number.to_string().as_bytes());
 }
 
 /// A JSON string. Written here because nearly every one is plain text to be copied as a whole, and none can fail.

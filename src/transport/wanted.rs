@@ -1,4 +1,4 @@
-//! How many SETs an Initiator asks for (`maxResponseEvents`): fewer after an answer that was too large to be read.
+//! How many SETs are asked for, or sent, at a time: fewer after it was too many.
 
 use std::time::Duration;
 
@@ -31,9 +31,10 @@ impl Wanted {
         self.now
     }
 
-    /// The answer was too large.
-    pub(super) fn too_large(&mut self, at: Duration) {
-        (self.now, self.since) = ((self.now / 2).max(1), at);
+    /// One with so many was too large.
+    pub(super) fn too_large(&mut self, at: Duration, count: usize) {
+        let half = (count as u64 / 2).max(1);
+        (self.now, self.since) = (half.min(self.now), at);
     }
 }
 
@@ -47,7 +48,8 @@ mod tests {
         let at = Duration::from_secs;
         assert_eq!(wanted.ask(at(5)), 10);
         let asked = [6, 7, 8, 9].map(|second| {
-            wanted.too_large(at(second));
+            let now = usize::try_from(wanted.ask(at(second))).unwrap();
+            wanted.too_large(at(second), now);
             wanted.ask(at(second))
         });
         assert_eq!(asked, [5, 2, 1, 1]);
@@ -60,7 +62,7 @@ mod tests {
     #[test]
     fn asks_for_one_at_least() {
         let mut wanted = Wanted::new(0);
-        wanted.too_large(Duration::ZERO);
+        wanted.too_large(Duration::ZERO, 1);
         assert_eq!(wanted.ask(Duration::ZERO), 1);
     }
 }

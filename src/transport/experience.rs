@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Wanted;
+use super::wanted::Wanted;
 use crate::wire::net::Backoff;
 
 /// How one exchange went.
@@ -80,10 +80,18 @@ impl Experience {
         self.not_before.checked_sub(at).filter(|pause| !pause.is_zero())
     }
 
+    /// Learns from an exchange that was under way when another one failed: it adds nothing but the patience it asks for.
+    /// Many at once that meet a partner which is down would else be taken for as many failures in a row.
+    pub(super) fn confirm(&mut self, exchange: &Exchange, at: Duration) {
+        if let Exchange::Failed { retry_after, .. } | Exchange::Oversized { retry_after, .. } = exchange {
+            self.not_before = self.not_before.max(at + *retry_after);
+        }
+    }
+
     /// Learns from an exchange that ended at this time of the monotonic clock: the pause before the next.
     pub fn learn(&mut self, exchange: &Exchange, at: Duration) -> Option<Duration> {
-        if matches!(exchange, Exchange::Oversized { .. }) {
-            self.wanted.too_large(at);
+        if let Exchange::Oversized { asked, .. } = exchange {
+            self.wanted.too_large(at, usize::try_from(*asked).unwrap_or(usize::MAX));
         }
         let pause = match exchange {
             Exchange::Done => {

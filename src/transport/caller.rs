@@ -1,0 +1,224 @@
+//! One partner's endpoint that we call over HTTP: the requests, and how the link fares by them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::experience::Exchange;
+use super::pushpull::{Config, Dial};
+use crate::auth::Secret;
+use crate::clock::Clock;
+use crate::codes::Code;
+use crate::engine::{Handle, Partner, Slot};
+use crate::metrics::Transport;
+use crate::peer::{Ending, Inspected};
+use crate::wire;
+use crate::wire::net::{self, Client, Response, retry_after};
+
+/// Calls one endpoint of one partner.
+pub(super) struct Caller {
+    pub(super) partner: Arc<Partner>,
+    pub(super) config: Arc<Config>,
+    client: Client,
+    token: Option<Secret>,
+    clock: Arc<dyn Clock>,
+    transport: Transport,
+    /// What is at the other end, as a remark on a 404 has it.
+    what: &'static str,
+    standing: Mutex<Standing>,
+}
+
+/// How this caller fares. A partner may have two, and what one suffers is not over because the other fares well.
+#[derive(Default)]
+struct Standing {
+    up: bool,
+    trouble: Option<String>,
+}
+
+/// What an answer may be like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected {
+    /// How long the partner may take beyond the time for an exchange.
+    pub(super) within: Duration,
+    /// The longest that is read, where that is less than for an object.
+    pub(super) bytes_max: Option<usize>,
+}
+
+/// How long until an actor that has ended is asked for anew.
+const SUCCESSOR: Duration = Duration::from_secs(1);
+
+impl Caller {
+    pub(super) fn new(
+        dial: &Dial,
+        partner: &Arc<Partner>,
+        config: &Arc<Config>,
+        transport: Transport,
+        what: &'static str,
+    ) -> Self {
+        Self {
+            partner: Arc::clone(partner),
+            config: Arc::clone(config),
+            client: Client::new(Arc::clone(&dial.dialer), dial.target.clone(), dial.pin),
+            token: dial.token.clone(),
+            clock: Arc::clone(&dial.clock),
+            transport,
+            what,
+            standing: Mutex::default(),
+        }
+    }
+
+    /// Posts a body of this media type.
+    pub(super) async fn post(
+        &self,
+        media: &'static str,
+        has_texts: bool,
+        body: Bytes,
+        expected: Expected,
+    ) -> Result<Response, net::Error> {
+        let limits = net::Limits {
+            body_bytes_max: expected.bytes_max.unwrap_or(self.config.limits.object_bytes_max),
+            timeout: self.config.exchange_within + expected.within,
+        };
+        let response = self.client.post(self.headers(media, has_texts), body, limits).await?;
+        self.partner.metrics.received_bytes(self.transport, response.body.len());
+        Ok(response)
+    }
+
+    /// Counts an object that has left and was answered.
+    pub(super) fn note_sent(&self, sets: usize, bytes: usize) {
+        self.partner.metrics.sent(self.transport, sets, bytes);
+    }
+
+    /// The pause that an answer asks for.
+    pub(super) fn pause_asked(&self, response: &Response) -> Duration {
+        retry_after(&response.headers, self.clock.now()).unwrap_or_default()
+    }
+
+    /// Brings to the actor what an answer holds, then tells it that the exchange is complete. To the actor that asked:
+    /// another one knows nothing of this slot.
+    pub(super) async fn take_in(&self, handle: &Handle, slot: Slot, answer: wire::Object, bytes: usize) -> Exchange {
+        let Ok(room) = handle.arrival_room(bytes).await else { return stopped() };
+        let brought = self.partner.bring(handle, Some(slot.id()), answer, room, self.config.patience()).await;
+        if brought.is_err() {
+            return stopped();
+        }
+        slot.close(Ending::Delivered);
+        Exchange::Done
+    }
+
+    /// The same for verdicts that an answer stands for without naming them.
+    pub(super) async fn settle(&self, handle: &Handle, slot: Slot, verdicts: Inspected) -> Exchange {
+        let Ok(room) = handle.arrival_room(0).await else { return stopped() };
+        if handle.arrived(Some(slot.id()), verdicts, room, self.partner.now()).await.is_err() {
+            return stopped();
+        }
+        slot.close(Ending::Delivered);
+        Exchange::Done
+    }
+
+    /// Waits until there may be an actor again; false when it is time to stop.
+    pub(super) async fn successor(stop: &mut watch::Receiver<bool>) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(SUCCESSOR) => true,
+            _ = stop.wait_for(|stop| *stop) => false,
+        }
+    }
+
+    /// What a status says that is no verdict.
+    pub(super) fn explain(&self, status: StatusCode) -> String {
+        let hint = match status.as_u16() {
+            401 | 403 => ": it does not accept our token (token_file of this peer)".to_owned(),
+            404 | 405 => format!(": there is no {} at this address", self.what),
+            300..=399 => {
+                ": it redirects, and redirects are never followed (give the address that it redirects to)".to_owned()
+            }
+            429 | 503 => ": it is overloaded or stopping, and asks for patience".to_owned(),
+            _ => String::new(),
+        };
+        format!("the partner answered {}{hint}", status.as_u16())
+    }
+
+    /// An exchange was completed.
+    pub(super) fn recovered(&self) {
+        let now = self.partner.now();
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = standing.trouble.take();
+        let steady = std::mem::replace(&mut standing.up, true) && own.is_none();
+        let (mut first, mut over) = (false, false);
+        self.partner.update_link(|link| {
+            first = link.exchanged_at.is_none();
+            if !steady && (own.is_none() || own == link.trouble) {
+                over = link.trouble.take().is_some();
+            }
+            // While another caller of this partner suffers, the link is not well.
+            if link.trouble.is_none() {
+                link.exchanged_at = Some(now);
+            }
+        });
+        if !steady && (first || over || own.is_some()) {
+            info!(peer = %self.partner.name, transport = self.transport.as_str(), "link up");
+        }
+    }
+
+    /// An exchange failed, for more than what it carried. One line per change of state, not one per failure.
+    pub(super) fn failed(&self, why: &str) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.up = false;
+        let known = standing.trouble.as_deref() == Some(why);
+        standing.trouble = Some(why.to_owned());
+        let mut news = false;
+        self.partner.update_link(|link| {
+            news = link.note_trouble(why);
+            link.exchanged_at = None;
+        });
+        if news && !known {
+            warn!(
+                peer = %self.partner.name, code = %Code::LinkDown, transport = self.transport.as_str(), why, "link down"
+            );
+        }
+    }
+
+    fn headers(&self, media: &'static str, has_texts: bool) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_LANGUAGE, HeaderValue::from_static("en"));
+        if has_texts {
+            headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static("en"));
+        }
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, token.to_bearer());
+        }
+        headers
+    }
+}
+
+/// The exchange came to nothing; what it carried is due again.
+pub(super) fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
+    slot.close(Ending::Lost { retry_after });
+    Exchange::Failed { why, retry_after }
+}
+
+/// There is no actor to tell any more.
+fn stopped() -> Exchange {
+    Exchange::Failed { why: "shutting down".to_owned(), retry_after: Duration::ZERO }
+}
+
+/// A partner's error code as a remark: its letters alone.
+pub(super) fn shown(code: &str) -> String {
+    if code.is_empty() {
+        return String::new();
+    }
+    let code: String = code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
+    format!(" with err {code}")
+}
+
+/// These two are about us, not about what was sent, and may pass (an expired token, a missing right).
+pub(super) fn is_about_us(code: &str) -> bool {
+    matches!(code, "authentication_failed" | "access_denied")
+}
