@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::common::daemon::{Daemon, Plan, SMALL_LIMITS};
-use crate::common::http::{Message, request};
+use crate::common::http::{Message, is_error, request};
 use crate::common::partner::{Partner, verdict};
 use crate::common::responder::Responder;
 use crate::common::socket::{Came, Socket};
@@ -24,17 +24,6 @@ async fn ask(daemon: &Daemon, method: &str, path: &str, headers: &[(&str, &str)]
     let mut wire = daemon.connect().await;
     let answer = soon(path, wire.ask(method, path, headers, body.as_bytes())).await.unwrap();
     answer.unwrap_or_else(|| panic!("{method} {path}: no answer"))
-}
-
-/// An error in the one form that there is.
-#[track_caller]
-fn is_error(answer: &Message, status: u16) {
-    assert_eq!(answer.status(), status, "{answer:?} {}", answer.text());
-    assert_eq!(answer.header("content-type"), Some("application/json"), "{answer:?}");
-    assert_eq!(answer.header("content-language"), Some("en"), "{answer:?}");
-    let error = answer.json();
-    assert!(error["err"].is_string() && error["description"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
-    assert_eq!(error.as_object().unwrap().len(), 2, "{error}");
 }
 
 async fn each_wrong_request_has_its_status(tls: bool) {

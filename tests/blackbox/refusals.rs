@@ -12,11 +12,11 @@ use crate::common::until;
 /// SETs of ours are not sent again while a table is worked through.
 const PATIENT: &str = "[delivery]\nretry_first = \"2m\"\n";
 
-async fn daemon(partner: &Partner, tls: bool) -> Daemon {
+pub(super) async fn daemon(partner: &Partner, tls: bool) -> Daemon {
     Plan::new(tls).with(SMALL_LIMITS).with(PATIENT).with_peer(partner, ACCEPT).start().await
 }
 
-async fn a_bad_set_is_refused_alone(daemon: &Daemon, partner: &Partner, mut link: Link<'_>) {
+pub(super) async fn a_bad_set_is_refused_alone(daemon: &Daemon, partner: &Partner, mut link: Link<'_>) {
     let mut delivered = Vec::new();
     for (number, fault) in SET_FAULTS.iter().enumerate() {
         let name = fault.name;
@@ -142,7 +142,7 @@ async fn a_new_key_gets_no_verdict_until_the_keys_can_be_had_over_websocket() {
     a_new_key_gets_no_verdict_until_the_keys_can_be_had(true).await;
 }
 
-async fn the_first_verdict_on_a_jti_stands(daemon: &Daemon, partner: &Partner, mut link: Link<'_>) {
+pub(super) async fn the_first_verdict_on_a_jti_stands(daemon: &Daemon, partner: &Partner, mut link: Link<'_>) {
     let mut changed = partner.claims("good");
     changed.insert("txn".to_owned(), json!("other bytes"));
     let mut bad = partner.claims("bad");

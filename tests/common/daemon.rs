@@ -66,6 +66,17 @@ impl Plan {
         self.with(&block)
     }
 
+    /// Has partners reach it at this port, also after a restart.
+    pub(crate) fn at_port(mut self, port: u16) -> Self {
+        self.config = self.config.replacen("listen = \"127.0.0.1:0\"", &format!("listen = \"127.0.0.1:{port}\""), 1);
+        self
+    }
+
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Logs at this level.
     pub(crate) fn at_level(mut self, level: &str) -> Self {
         self.config = self.config.replace("level = \"debug\"", &format!("level = \"{level}\""));

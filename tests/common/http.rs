@@ -135,3 +135,14 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
     bytes.extend_from_slice(body);
     bytes
 }
+
+/// An error in the one form that there is.
+#[track_caller]
+pub(crate) fn is_error(answer: &Message, status: u16) {
+    assert_eq!(answer.status(), status, "{answer:?} {}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{answer:?}");
+    assert_eq!(answer.header("content-language"), Some("en"), "{answer:?}");
+    let error = answer.json();
+    assert!(error["err"].is_string() && error["description"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
+    assert_eq!(error.as_object().unwrap().len(), 2, "{error}");
+}

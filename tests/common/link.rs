@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::daemon::Daemon;
+use super::http::is_error;
 use super::partner::Partner;
 use super::socket::Socket;
 
@@ -10,6 +11,8 @@ use super::socket::Socket;
 pub(crate) enum Link<'d> {
     /// A request for each object.
     Http(&'d Daemon, &'d Partner),
+    /// The same by multi-set push, which has no SETs for us.
+    MultiPush(&'d Daemon, &'d Partner),
     /// One WebSocket, opened anew after it was closed.
     WebSocket(&'d Daemon, &'d Partner, Box<Socket>),
 }
@@ -19,6 +22,10 @@ impl<'d> Link<'d> {
         Self::Http(daemon, partner)
     }
 
+    pub(crate) fn multi_push(daemon: &'d Daemon, partner: &'d Partner) -> Self {
+        Self::MultiPush(daemon, partner)
+    }
+
     pub(crate) async fn websocket(daemon: &'d Daemon, partner: &'d Partner) -> Self {
         Self::WebSocket(daemon, partner, Box::new(Socket::open(daemon, partner).await))
     }
@@ -26,7 +33,7 @@ impl<'d> Link<'d> {
     /// Waits for a SET of ours.
     pub(crate) async fn fetch(&mut self, jti: &str) -> String {
         match self {
-            Self::Http(daemon, partner) => partner.fetch(daemon, jti).await,
+            Self::Http(daemon, partner) | Self::MultiPush(daemon, partner) => partner.fetch(daemon, jti).await,
             Self::WebSocket(_, _, socket) => {
                 socket.object_with(|object| object["sets"][jti].as_str().map(str::to_owned)).await
             }
@@ -37,6 +44,7 @@ impl<'d> Link<'d> {
     pub(crate) async fn say(&mut self, object: &Value) -> Value {
         match self {
             Self::Http(daemon, partner) => partner.exchange(daemon, object).await,
+            Self::MultiPush(daemon, partner) => partner.push_many(daemon, object).await,
             Self::WebSocket(_, _, socket) => {
                 socket.send(object).await;
                 let verdicts = |object: &Value| object.get("ack").is_some() || object.get("setErrs").is_some();
@@ -50,9 +58,13 @@ impl<'d> Link<'d> {
         match self {
             Self::Http(daemon, partner) => {
                 let answer = partner.post(daemon, bytes).await;
-                let error = answer.json();
-                assert!(error["err"].is_string() && error["description"].is_string(), "{error}");
-                assert_eq!(answer.header("content-language"), Some("en"), "{error}");
+                is_error(&answer, answer.status());
+                answer.status()
+            }
+            Self::MultiPush(daemon, partner) => {
+                let mut wire = daemon.connect().await;
+                let answer = partner.post_to(&mut wire, "/multi-push", "application/json", bytes).await;
+                is_error(&answer, answer.status());
                 answer.status()
             }
             Self::WebSocket(daemon, partner, socket) => {
@@ -67,7 +79,7 @@ impl<'d> Link<'d> {
     /// Which of the two answers to a void object counts here.
     pub(crate) fn answer(&self, status: u16, code: u16) -> u16 {
         match self {
-            Self::Http(..) => status,
+            Self::Http(..) | Self::MultiPush(..) => status,
             Self::WebSocket(..) => code,
         }
     }

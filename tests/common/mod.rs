@@ -1,6 +1,7 @@
 //! What the black-box tests share: the real daemon, scripted partners, and a hand-written HTTP that can also misbehave.
 
 pub(crate) mod daemon;
+pub(crate) mod doors;
 pub(crate) mod faults;
 pub(crate) mod http;
 pub(crate) mod link;

@@ -52,6 +52,15 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// Header and claims of a compact SET, unverified.
+#[track_caller]
+pub(crate) fn opened(compact: &str) -> (Value, Value) {
+    let parts: Vec<_> = compact.split('.').collect();
+    assert_eq!(parts.len(), 3, "no compact SET: {compact}");
+    let part = |index: usize| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[index]).unwrap()).unwrap();
+    (part(0), part(1))
+}
+
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
     i64::try_from(SystemClock::new().now().wall.0 / 1000).unwrap()
@@ -137,10 +146,37 @@ impl Partner {
 
     /// Posts these bytes on this connection.
     pub(crate) async fn post_on(&self, wire: &mut Wire, body: &[u8]) -> Message {
+        self.post_to(wire, "/pushpull", "application/json", body).await
+    }
+
+    /// Posts a body of this media type to this path.
+    pub(crate) async fn post_to(&self, wire: &mut Wire, path: &str, media: &str, body: &[u8]) -> Message {
         let bearer = self.bearer();
-        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-        let answer = soon("an answer", wire.ask("POST", "/pushpull", &headers, body)).await;
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", media)];
+        let answer = soon("an answer", wire.ask("POST", path, &headers, body)).await;
         answer.unwrap().expect("an answer")
+    }
+
+    /// Pushes one SET, or what is said to be one, on a connection of its own.
+    pub(crate) async fn push(&self, daemon: &Daemon, body: &[u8]) -> Message {
+        self.post_to(&mut daemon.connect().await, "/push", "application/secevent+jwt", body).await
+    }
+
+    /// Pushes SETs by multi-set push; the verdicts in the answer.
+    pub(crate) async fn push_many(&self, daemon: &Daemon, object: &Value) -> Value {
+        let body = object.to_string();
+        let answer =
+            self.post_to(&mut daemon.connect().await, "/multi-push", "application/json", body.as_bytes()).await;
+        assert_eq!(answer.status(), 202, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Polls; the answer's object.
+    pub(crate) async fn poll(&self, daemon: &Daemon, poll: &Value) -> Value {
+        let body = poll.to_string();
+        let answer = self.post_to(&mut daemon.connect().await, "/poll", "application/json", body.as_bytes()).await;
+        assert_eq!(answer.status(), 200, "{poll}: {}", answer.text());
+        answer.json()
     }
 
     /// Posts an object that is accepted; the Communication Object in the answer.

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::http::{Message, Wire};
+use super::partner::opened;
 use super::socket::Socket;
 use super::soon;
 
@@ -66,8 +67,12 @@ impl Responder {
 
     /// Keys of the `[[peer]]` block that lead here.
     pub(crate) fn keys(&self, transport: &str) -> String {
-        let scheme = if transport == "websocket" { "ws" } else { "http" };
-        format!("transport = \"{transport}\"\nendpoint = \"{scheme}://{}/pushpull\"", self.address)
+        let (scheme, path) = match transport {
+            "push" | "multi-push" | "poll" => ("http", transport),
+            "websocket" => ("ws", "pushpull"),
+            _ => ("http", "pushpull"),
+        };
+        format!("transport = \"{transport}\"\nendpoint = \"{scheme}://{}/{path}\"", self.address)
     }
 
     pub(crate) fn jwks_uri(&self) -> String {
@@ -136,6 +141,20 @@ impl Responder {
         soon("the request that was expected", coming).await
     }
 
+    /// The next push of this SET; those of others before it are taken.
+    pub(crate) async fn push_of(&mut self, jti: &str) -> Request {
+        let coming = async {
+            loop {
+                let request = self.request().await;
+                if request.pushed() == jti {
+                    return request;
+                }
+                request.answer(202, &[], "");
+            }
+        };
+        soon("the push that was expected", coming).await
+    }
+
     /// A request that comes within this time, if one does.
     pub(crate) async fn request_within(&mut self, time: Duration) -> Option<Request> {
         tokio::time::timeout(time, self.requests.recv()).await.ok().flatten()
@@ -156,6 +175,12 @@ impl Request {
     /// The jtis of its SETs.
     pub(crate) fn jtis(&self) -> Vec<String> {
         self.object()["sets"].as_object().map(|sets| sets.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The jti of the SET that its body is.
+    pub(crate) fn pushed(&self) -> String {
+        let (_, claims) = opened(&self.message.text());
+        claims["jti"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn answer(self, status: u16, headers: &[(&str, &str)], body: &str) {
