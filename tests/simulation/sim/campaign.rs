@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::disk::Faults;
 use super::event::Role;
-use super::judge::{Bounds, Invariant, Judge, Limits, Tally, isolated};
-use super::options::{MemberPlan, Options, PairPlan, SMALL_MAX};
+use super::judge::{Bounds, Calls, Invariant, Judge, Limits, Tally, isolated};
+use super::options::{Kind, MemberPlan, Method, Options, PairPlan, SMALL_MAX};
 use super::paths::{EXPECTED, Ear, SELDOM};
 use super::run::{self, Outcome};
 use super::world::luck;
@@ -243,6 +243,18 @@ pub fn judge(options: &Options) -> Judge {
             ..Limits::default()
         };
         judge.configure(plan.org, limits);
+    }
+    for pair in &options.pairs {
+        let Kind::Calls(methods) = pair.kind else { continue };
+        for (side, method) in methods.into_iter().enumerate() {
+            let how = match method {
+                Method::Push => Calls::AtOnce,
+                Method::MultiPush => Calls::WithAny,
+                // Whoever polls tells all that it owes.
+                Method::Poll => continue,
+            };
+            judge.calls(pair.ends[side], pair.ends[1 - side], how);
+        }
     }
     judge
 }

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::event::Org;
-use super::exchange::{self, Answer};
+use super::exchange::{self, Answer, Way};
 use super::life::Life;
 use super::net::{Refused, Wire};
 use super::options::Kind;
@@ -306,7 +306,7 @@ impl Dialler {
         link: u64,
     ) -> Exchange {
         self.life.awake().await;
-        let request = exchange::request(&self.life.world, self.life.org, self.to, object.bytes.into());
+        let request = exchange::request(&self.life.world, self.life.org, self.to, Way::PushPull, object.bytes.into());
         let answer = timeout(config.exchange_within, request).await;
         self.life.awake().await;
         let Ok(Some(Answer { status, body, retry_after })) = answer else { return lose(slot, Duration::ZERO) };

@@ -92,6 +92,8 @@ pub enum Event {
         sets_max: usize,
         bytes: usize,
         bytes_max: usize,
+        /// It could have carried verdicts.
+        tells: bool,
     },
     /// A link of `org` to its partner ended while its slot was free. What the product puts into that slot before it hears of
     /// it goes nowhere, and nobody sees it.

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pushpull::engine::{ArrivalRoom, Handle};
-use pushpull::peer::{Ending, WaitsFor};
+use pushpull::peer::{Ending, SlotSpec, WaitsFor};
 use pushpull::transport::pushpull as transport;
 use pushpull::wire;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use super::calls;
 use super::event::Org;
 use super::life::Life;
 use super::net::Parcel;
 use super::objects;
-use super::outgoing::Outgoing;
+use super::outgoing::{Leaving, Outgoing};
 use super::world::World;
 
 /// What a request is answered with.
@@ -42,6 +43,19 @@ impl Answer {
     }
 }
 
+/// Which endpoint a request is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    PushPull,
+    Push,
+    MultiPush,
+    /// With its `maxEvents` and `returnImmediately`.
+    Poll {
+        max: usize,
+        at_once: bool,
+    },
+}
+
 /// Where an answer goes, and what is to become of the slot that gave it.
 pub type Reply = oneshot::Sender<Answer>;
 
@@ -49,7 +63,7 @@ pub type Reply = oneshot::Sender<Answer>;
 const DELAY_MAX: u64 = 600;
 
 /// Sends a request and waits for its answer; none when the connection breaks. Never ends when an answer is lost.
-pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Parcel) -> Option<Answer> {
+pub async fn request(world: &Arc<World>, from: Org, to: Org, way: Way, body: Parcel) -> Option<Answer> {
     let net = &world.net;
     let faults = &world.options.faults;
     let healed = world.is_healed();
@@ -88,9 +102,9 @@ pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Parcel) -> Op
     }
     if strikes(faults.duplicate) {
         world.fault(None, "request duplicated");
-        deliver(world, from, to, body.clone(), Duration::from_secs(net.below(from, to, 5)));
+        deliver(world, (from, to), way, body.clone(), Duration::from_secs(net.below(from, to, 5)));
     }
-    let answer = deliver(world, from, to, body, late.unwrap_or_default()).await.ok()?;
+    let answer = deliver(world, (from, to), way, body, late.unwrap_or_default()).await.ok()?;
     sleep(net.latency(to, from)).await;
     if net.is_dark(to, from) {
         return std::future::pending().await;
@@ -109,20 +123,26 @@ pub async fn request(world: &Arc<World>, from: Org, to: Org, body: Parcel) -> Op
 }
 
 /// Brings a request to whoever runs there then.
-fn deliver(world: &Arc<World>, from: Org, to: Org, body: Parcel, late: Duration) -> oneshot::Receiver<Answer> {
+fn deliver(
+    world: &Arc<World>,
+    (from, to): (Org, Org),
+    way: Way,
+    body: Parcel,
+    late: Duration,
+) -> oneshot::Receiver<Answer> {
     let (reply, answer) = oneshot::channel();
     let world = Arc::clone(world);
     tokio::spawn(async move {
         sleep(late).await;
         let member = Arc::clone(world.member(to));
         drop(world);
-        member.answer(from, body, reply);
+        member.answer(from, way, body, reply);
     });
     answer
 }
 
 /// Answers one request of a partner.
-pub async fn respond(life: Arc<Life>, from: Org, body: Parcel, reply: Reply) {
+pub async fn respond(life: Arc<Life>, from: Org, way: Way, body: Parcel, reply: Reply) {
     life.awake().await;
     let config = Arc::clone(life.config(from));
     let partner = Arc::clone(life.partner(from));
@@ -146,7 +166,10 @@ pub async fn respond(life: Arc<Life>, from: Org, body: Parcel, reply: Reply) {
     if !objects::comes(&life, from, link, &object) {
         return;
     }
-    partner.note_request();
+    if way != Way::PushPull {
+        return calls::respond(life, from, way, (object, room), link, reply).await;
+    }
+    partner.note_request(pushpull::metrics::Transport::Http);
     let conversing = converse(&life, from, &config, handle, object, room, link);
     match timeout(config.answer_within, conversing).await {
         Ok(Some((slot, body))) => {
@@ -178,6 +201,20 @@ async fn converse(
 ) -> Option<(Outgoing, Parcel)> {
     let sets_max = object.max_response_events.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let spec = config.exchange_spec(sets_max, WaitsFor::Answers);
+    let (slot, answer) = brought(life, from, config, handle, (object, room), link, spec).await?;
+    Some((slot, answer.bytes.into()))
+}
+
+/// What a slot of this kind has to say once the object that a request brought has been judged, or its time is over.
+pub async fn brought(
+    life: &Arc<Life>,
+    from: Org,
+    config: &transport::Config,
+    handle: Handle,
+    (object, room): (wire::Object, ArrivalRoom),
+    link: u64,
+    spec: SlotSpec,
+) -> Option<(Outgoing, Leaving)> {
     let slot = handle.open_slot(spec, Some(config.hold())).await.ok()?;
     let mut slot = Outgoing::new(slot, life, from, link, spec);
     let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(life.partner(from)));
@@ -186,5 +223,5 @@ async fn converse(
         objects::bring(&worker, from, &bringer, &handle, id, (object, room), patience).await;
     });
     let answer = slot.next().await?;
-    Some((slot, answer.bytes.into()))
+    Some((slot, answer))
 }

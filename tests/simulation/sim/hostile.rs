@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::event::Org;
-use super::exchange::{self, Answer, Reply};
+use super::exchange::{self, Answer, Reply, Way};
 use super::mint::{self, Kind, Order};
 use super::net::{Frame, Parcel, Wire};
 use super::options::Kind as Link;
@@ -77,7 +77,7 @@ impl Hostile {
             let pause = if world.is_healed() { IDLE } else { self.pause() };
             sleep(pause).await;
             let parcel = if world.is_healed() { Parcel::from(Bytes::from_static(b"{}")) } else { self.act(world, to) };
-            let exchange = exchange::request(world, self.org, to, parcel);
+            let exchange = exchange::request(world, self.org, to, Way::PushPull, parcel);
             if let Ok(Some(answer)) = tokio::time::timeout(Duration::from_secs(5), exchange).await {
                 self.learn(to, &answer.body.bytes);
             }

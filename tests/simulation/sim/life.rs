@@ -28,7 +28,7 @@ use super::member::Member;
 use super::mint;
 use super::remembered;
 use super::world::{World, strikes};
-use super::{bounds, keys, operator};
+use super::{bounds, calls, keys, operator};
 
 /// One process.
 pub struct Life {
@@ -147,6 +147,7 @@ impl Life {
             let keys = Arc::clone(partner.inspector().keys());
             self.spawn(keys.run(std::future::pending()));
             self.spawn(dialler::run(Arc::clone(self), *other));
+            calls::begin(self, *other);
             // Its queue goes on whether or not somebody comes.
             drop(partner.handle());
         }

@@ -12,7 +12,7 @@ use super::chaos::KeyServer;
 use super::clock::{Gauge, WallClock};
 use super::disk::{self, Disk, End};
 use super::event::{Death, Event, Org, Role};
-use super::exchange::{self, Reply};
+use super::exchange::{self, Reply, Way};
 use super::hostile::Hostile;
 use super::life::Life;
 use super::mint;
@@ -107,11 +107,11 @@ impl Member {
     }
 
     /// Somebody makes a request.
-    pub fn answer(&self, from: Org, body: Parcel, reply: Reply) {
+    pub fn answer(&self, from: Org, way: Way, body: Parcel, reply: Reply) {
         if let Some(hostile) = &self.hostile {
             hostile.answer(from, &body, reply);
         } else if let Some(life) = self.life() {
-            life.spawn(exchange::respond(Arc::clone(&life), from, body, reply));
+            life.spawn(exchange::respond(Arc::clone(&life), from, way, body, reply));
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod application;
 mod bounds;
+mod calls;
 pub mod campaign;
 pub mod chaos;
 pub mod clock;

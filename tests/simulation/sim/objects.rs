@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pushpull::engine::{ArrivalRoom, Handle, Partner};
-use pushpull::peer::{SlotId, SlotSpec, Transmission, Verdict};
+use pushpull::peer::{SlotId, SlotSpec, Transmission, Verdict, Verdicts};
 use pushpull::set::Digest;
 use pushpull::transport::pushpull as transport;
 use pushpull::wire;
@@ -48,6 +48,7 @@ pub fn leaves(
         sets_max: spec.sets_max,
         bytes: bytes.len(),
         bytes_max: spec.bytes_max,
+        tells: spec.verdicts != Verdicts::None,
     };
     life.note(&event).then_some(bytes)
 }

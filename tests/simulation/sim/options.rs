@@ -65,6 +65,16 @@ pub enum Kind {
     Both,
     /// WebSockets are possible at times only.
     Switched,
+    /// Each by a method that carries SETs one way: the first, and the second.
+    Calls([Method; 2]),
+}
+
+/// By what SETs go one way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Method {
+    Push,
+    MultiPush,
+    Poll,
 }
 
 /// How often, in a thousand chances (or, where it says so, a day), each kind of trouble comes. Zero: never.
@@ -110,6 +120,15 @@ impl Options {
                 pairs.push(PairPlan::draw(seed, Org(first), Org(second)));
             }
         }
+        for pair in &mut pairs {
+            // The hostile ones speak push-pull.
+            let friends = pair.ends.iter().all(|org| members[usize::from(org.0)].role != Role::Hostile);
+            let mut random = luck(seed, &[4, u64::from(pair.ends[0].0), u64::from(pair.ends[1].0)]);
+            if friends && strikes(&mut random, 350) {
+                let mut method = || pick(&mut random, &[Method::Push, Method::MultiPush, Method::Poll]);
+                (pair.kind, pair.dials) = (Kind::Calls([method(), method()]), [false, false]);
+            }
+        }
         let share = total / (2 * pairs.len());
         for pair in &mut pairs {
             let sets = share / 2 + random.below(share as u64 + 1) as usize;
@@ -139,6 +158,13 @@ impl Options {
             }
         }
         Some(self)
+    }
+
+    /// By what calls SETs go from one to the other, if they do.
+    pub fn method(&self, from: Org, to: Org) -> Option<Method> {
+        let pair = self.pair(from, to);
+        let Kind::Calls(methods) = pair.kind else { return None };
+        Some(methods[usize::from(pair.ends[0] != from)])
     }
 
     pub fn pair(&self, one: Org, other: Org) -> &PairPlan {

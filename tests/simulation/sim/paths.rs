@@ -101,6 +101,12 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: no answer to a request within a second", "no answer within a second"),
     ("path: resend refused, its key has retired", "resend refused for its key"),
     ("path: drained too slowly", "drained too slowly"),
+    ("path: push without a verdict for its sender", "push without a verdict"),
+    ("path: push answered without a verdict", "push answered without a verdict"),
+    ("path: late verdicts collected by an empty request", "late verdicts collected"),
+    ("path: batch too large, halved", "batch too large, halved"),
+    ("path: poll answered with SETs", "poll answered with SETs"),
+    ("path: client gone while it waited", "client gone while it waited"),
     ("path: malformed object closed on", "malformed object closed on"),
     ("path: malformed object answered", "malformed object answered"),
     ("path: client gone before its answer", "client gone before its answer"),
@@ -123,8 +129,10 @@ pub const EXPECTED: &[(&str, &str)] = &[
 ];
 
 /// What is counted and need not have been met. Nobody should take the simulation for a proof about it: memory is kept for
-/// a month and no federation lasts a day, and hardly ever is so much of a partner's unfinished.
+/// a month and no federation lasts a day, hardly ever is so much of a partner's unfinished, and verdicts nearly always go with
+/// the next poll.
 pub const SELDOM: &[(&str, &str)] = &[
+    ("path: verdicts told beside a poll that waits", "verdicts told beside a poll"),
     ("path: memory of a jti ended", "memory of a jti ended"),
     ("path: too much of a partner's unfinished", "too much of a partner's unfinished"),
 ];

@@ -121,7 +121,7 @@ impl Hash {
                 self.digest(digest);
                 self.text(why);
             }
-            Event::Left { from, to, link, sets, acks, errors, sets_max, bytes, bytes_max } => {
+            Event::Left { from, to, link, sets, acks, errors, sets_max, bytes, bytes_max, tells: _ } => {
                 self.number(5);
                 self.org(*from);
                 self.org(*to);

@@ -15,7 +15,7 @@ use super::disk;
 use super::event::{Event, Org, Watch};
 use super::mint;
 use super::operator;
-use super::options::Options;
+use super::options::{Method, Options};
 use super::paths;
 use super::recorder::Recorder;
 use super::workload;
@@ -157,9 +157,10 @@ async fn is_calm(world: &Arc<World>) -> bool {
     for member in world.members().iter().filter(|member| member.is_real()) {
         let Some(life) = member.life() else { return false };
         let mut waits = false;
-        for (_, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
+        for (other, partner) in life.partners.iter().filter(|(other, _)| world.member(**other).is_real()) {
             let Ok(stats) = partner.handle().stats().await else { return false };
-            if stats.owed > 0 {
+            // A verdict on a late copy stays until there is another call.
+            if stats.owed > 0 && world.options.method(*other, member.org) != Some(Method::MultiPush) {
                 return false;
             }
             waits |= stats.counts.queued > 0;

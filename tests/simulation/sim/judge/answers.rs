@@ -2,9 +2,9 @@
 
 use pushpull::set::Jti;
 
-use super::Judge;
 use super::ghost::{Awaited, Owed, Standing, Track};
 use super::invariant::{Checked, Invariant};
+use super::{Calls, Judge};
 use crate::sim::event::{Org, Role, Truth};
 
 /// A minute of simulated time, by which idle talk is measured.
@@ -46,6 +46,9 @@ impl Judge {
 
     /// The verdict on this SET has to leave (again).
     pub(super) fn owe(&mut self, from: Org, org: Org, jti: &Jti) {
+        if self.called.get(&(from, org)) == Some(&Calls::AtOnce) {
+            return self.tally.excuse("not owed: it is told in the answer to the call, or asked for again");
+        }
         let since = self.now;
         let got = self.got(from, org, jti);
         if got.owed_since.is_some() {
@@ -64,11 +67,13 @@ impl Judge {
         to: Org,
         verdicts: impl Iterator<Item = &'a Jti>,
         sets: usize,
+        tells: bool,
     ) -> Checked {
         let mut any = sets > 0;
         let case = self.case(org, to, None);
         let lane = self.lanes.entry((to, org)).or_default();
-        lane.answers_left += 1;
+        // What can carry none leaves none behind.
+        lane.answers_left += u64::from(tells);
         for jti in verdicts {
             any = true;
             let Some(track) = lane.sets.get_mut(jti) else { continue };
@@ -164,6 +169,10 @@ impl Judge {
     pub(super) fn nothing_owed(&mut self) -> Checked {
         let slack = self.bounds.repeat_within;
         for ((from, org), lane) in &self.lanes {
+            // Whoever has nothing to send does not call, and misses nothing.
+            if self.called.contains_key(&(*from, *org)) {
+                continue;
+            }
             // What came this very minute may still be looked at.
             for owed in lane.owed.iter().filter(|owed| owed.since + slack < self.now) {
                 let case = super::Case { at: self.now, org: *org, partner: *from, jti: Some(&owed.jti) };

@@ -40,6 +40,8 @@ pub const FAR_LASTS: Duration = Duration::from_secs(500);
 pub struct Judge {
     bounds: Bounds,
     limits: BTreeMap<Org, Limits>,
+    /// Who sends by calls of its own, to whom.
+    called: BTreeMap<(Org, Org), Calls>,
     default: Limits,
     members: BTreeMap<Org, Member>,
     lanes: Lanes,
@@ -60,12 +62,22 @@ pub struct Judge {
     violation: Option<Box<Violation>>,
 }
 
+/// When verdicts are told to whoever calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Calls {
+    /// With the answer to the call that brought the SET, or not at all: it comes again.
+    AtOnce,
+    /// With the answer to any call, as long as there are calls.
+    WithAny,
+}
+
 impl Judge {
     /// A judge of a federation whose organisations are configured like this, where [`Judge::configure`] says nothing else.
     pub fn new(limits: Limits, bounds: Bounds) -> Self {
         Self {
             bounds,
             limits: BTreeMap::new(),
+            called: BTreeMap::new(),
             default: limits,
             members: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -84,6 +96,11 @@ impl Judge {
     /// This organisation is configured like this.
     pub fn configure(&mut self, org: Org, limits: Limits) {
         self.limits.insert(org, limits);
+    }
+
+    /// SETs of this organisation for that one come by calls of its own, and nobody else tells it the verdicts.
+    pub fn calls(&mut self, from: Org, to: Org, how: Calls) {
+        self.called.insert((from, to), how);
     }
 
     /// The first breach, if there was one. Nothing is noted after it.
@@ -146,7 +163,7 @@ impl Judge {
             }
             Event::Accepted { from, to, jti, digest } => self.accepted(*from, *to, jti, *digest),
             Event::Declined { from, to, jti, digest, why } => self.declined(*from, *to, jti, *digest, why),
-            Event::Left { from, to, link, sets, acks, errors, sets_max, bytes, bytes_max } => {
+            Event::Left { from, to, link, sets, acks, errors, sets_max, bytes, bytes_max, tells } => {
                 if !self.runs_product(*from) {
                     return Ok(());
                 }
@@ -160,7 +177,7 @@ impl Judge {
                 for (jti, code) in errors {
                     self.error_left(*from, *to, jti, code)?;
                 }
-                self.answers_left(*from, *to, acks.iter().chain(errors.iter().map(|(jti, _)| jti)), sets.len())
+                self.answers_left(*from, *to, acks.iter().chain(errors.iter().map(|(jti, _)| jti)), sets.len(), *tells)
             }
             Event::Parted { org, partner } => {
                 let now = self.now;

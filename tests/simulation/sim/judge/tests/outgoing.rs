@@ -183,7 +183,18 @@ fn i16_an_object_has_one_set_too_many() {
     }
     let sets = names.iter().map(|jti| (jti.as_str().into(), digest(jti))).collect();
     let (acks, errors) = (Vec::new(), Vec::new());
-    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 4, bytes: 100, bytes_max: 1000 };
+    let event = Event::Left {
+        from: P,
+        to: Q,
+        link: 1,
+        sets,
+        acks,
+        errors,
+        sets_max: 4,
+        bytes: 100,
+        bytes_max: 1000,
+        tells: true,
+    };
     scene.note(event).breaks(I16);
 }
 
@@ -193,7 +204,18 @@ fn i16_an_object_is_larger_than_its_link_carries() {
     scene.sent("a").sent("b");
     let sets = vec![("a".into(), digest("a")), ("b".into(), digest("b"))];
     let (acks, errors) = (Vec::new(), Vec::new());
-    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 4, bytes: 2000, bytes_max: 1000 };
+    let event = Event::Left {
+        from: P,
+        to: Q,
+        link: 1,
+        sets,
+        acks,
+        errors,
+        sets_max: 4,
+        bytes: 2000,
+        bytes_max: 1000,
+        tells: true,
+    };
     scene.note(event).breaks(I16);
 }
 
@@ -202,7 +224,18 @@ fn i16_a_single_set_may_be_larger_or_it_could_never_leave() {
     let mut scene = Scene::new();
     scene.sent("a");
     let (sets, acks, errors) = (vec![("a".into(), digest("a"))], Vec::new(), Vec::new());
-    let event = Event::Left { from: P, to: Q, link: 1, sets, acks, errors, sets_max: 1, bytes: 2000, bytes_max: 1000 };
+    let event = Event::Left {
+        from: P,
+        to: Q,
+        link: 1,
+        sets,
+        acks,
+        errors,
+        sets_max: 1,
+        bytes: 2000,
+        bytes_max: 1000,
+        tells: true,
+    };
     scene.note(event).passes(I16);
 }
 

@@ -173,7 +173,18 @@ impl Scene {
     ) -> &mut Self {
         let acks = acks.iter().map(|jti| Jti::from(*jti)).collect();
         let errors = errors.iter().map(|jti| (Jti::from(*jti), "invalid_key".to_owned())).collect();
-        self.note(Event::Left { from, to, link: 1, sets, acks, errors, sets_max: 10, bytes: 100, bytes_max: 1000 })
+        self.note(Event::Left {
+            from,
+            to,
+            link: 1,
+            sets,
+            acks,
+            errors,
+            sets_max: 10,
+            bytes: 100,
+            bytes_max: 1000,
+            tells: true,
+        })
     }
 
     /// The verdict of this one reaches `P`.
