@@ -95,3 +95,75 @@ node_libraries() {
     fi
     printf '%s\n' "$wanted" >"$folder/installed"
 }
+
+# cargo_program SUITE WHAT FOLDER PROJECT PROBE: builds the pinned project into FOLDER, as cargo builds it, with its dependencies.
+cargo_program() {
+    local suite=$1 what=$2 folder=$3 project=$4 probe=$5 needed found log
+    local again="run tests/$suite/run again"
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$project/Cargo.toml")
+    found=$(cargo --version | cut -d ' ' -f 2)
+    if ! at_least "$needed" "$found"; then
+        echo "cargo $found" | not_run "$suite" "$what" "Cargo is too old" "Install Rust $needed or newer, and $again."
+        return $ABSENT
+    fi
+    mkdir -p "$folder"
+    log=$folder.log
+    if (cd "$project" && CARGO_TARGET_DIR=$folder cargo build --quiet --locked) >"$log" 2>&1; then
+        return $THERE
+    fi
+    # Elsewhere than in the project, whose lock would answer for the registry.
+    if (cd "$folder" && CARGO_NET_RETRY=1 cargo info --quiet --registry crates-io "$probe") >/dev/null 2>&1; then
+        cat "$log" >&2
+        echo "$suite: the registry of Rust answers, but what is pinned cannot be built" >&2
+        return $WRONG
+    fi
+    not_run "$suite" "$what" "the registry of Rust cannot be reached" "${again^} where cargo can reach its registry." <"$log"
+    return $ABSENT
+}
+
+# go_program SUITE WHAT FILE PROJECT PROBE: the same for Go, into the program FILE. Where there is no Go, Debian's is tried.
+go_program() {
+    local suite=$1 what=$2 file=$3 project=$4 probe=$5 needed found log=$3.log
+    local again="run tests/$suite/run again"
+    # What is installed is what builds: no other Go is fetched.
+    local -x GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0
+    needed=$(sed -n 's/^go //p' "$project/go.mod")
+    if ! command -v go >/dev/null 2>&1; then
+        debian_packages golang-go >"$log" 2>&1
+    fi
+    if ! command -v go >/dev/null 2>&1; then
+        tail -n 5 "$log" | not_run "$suite" "$what" "Go is not installed" "Install Go $needed or newer, and $again."
+        return $ABSENT
+    fi
+    found=$(go env GOVERSION)
+    if ! at_least "$needed" "${found#go}"; then
+        echo "$found" | not_run "$suite" "$what" "Go is too old" "Install Go $needed or newer, and $again."
+        return $ABSENT
+    fi
+    # Not optimised, which takes half the time.
+    if (cd "$project" && go build -buildvcs=false '-gcflags=all=-N -l' '-ldflags=-s -w' -o "$file" .) >"$log" 2>&1; then
+        return $THERE
+    fi
+    if (cd / && GOFLAGS=-mod=mod go list -m "$probe@latest") >/dev/null 2>&1; then
+        cat "$log" >&2
+        echo "$suite: the proxy of Go modules answers, but what is pinned cannot be built" >&2
+        return $WRONG
+    fi
+    not_run "$suite" "$what" "the proxy of Go modules cannot be reached" "${again^} where go can reach its proxy." <"$log"
+    return $ABSENT
+}
+
+# at_least NEEDED FOUND: whether a version is as new as that.
+at_least() {
+    [[ $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]
+}
+
+# debian_packages NAME…: installs them where that can be done; what is not to be had says so in its place.
+debian_packages() {
+    if ! command -v apt-get >/dev/null 2>&1 || [[ $(id -u) != 0 ]]; then
+        echo "there is no apt-get, or no right to use it"
+        return
+    fi
+    apt-get update -qq || true
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" || true
+}
