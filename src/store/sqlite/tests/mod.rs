@@ -424,6 +424,13 @@ async fn many_confirmed_rows_go_with_the_confirmation_unless_the_disk_is_full() 
     for (confirmed, healthy, purged) in
         [(999, true, 0), (1_500, true, 1_500), (2_700, false, 1_500), (2_800, true, 2_800)]
     {
+        // What the writer does by itself after a commit says that the disk is well, and may still be under way.
+        let written = || store.shared.transactions.load(std::sync::atomic::Ordering::Relaxed);
+        let mut before = None;
+        while before != Some(written()) {
+            before = Some(written());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         store.shared.set_healthy(healthy);
         store.confirm("app".to_owned(), confirmed).await.unwrap();
         assert_eq!(store.shared.purged(), purged, "after {confirmed}");
