@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::experience::Exchange;
+use super::experience::{Exchange, Experience};
 use super::pushpull::{Config, Dial};
 use crate::auth::Secret;
 use crate::clock::Clock;
@@ -119,6 +119,15 @@ impl Caller {
         }
         slot.close(Ending::Delivered);
         Exchange::Done
+    }
+
+    /// Keeps to the pause after what went wrong; false when it is time to stop.
+    pub(super) async fn rest(&self, experience: &Experience, stop: &mut watch::Receiver<bool>) -> bool {
+        let Some(pause) = experience.pause(self.partner.now()) else { return true };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            _ = stop.wait_for(|stop| *stop) => false,
+        }
     }
 
     /// Waits until there may be an actor again; false when it is time to stop.

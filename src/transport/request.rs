@@ -10,8 +10,10 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::{pushpull, reply};
-use crate::engine::{ArrivalRoom, Handle, Partner};
+use crate::cpu;
+use crate::engine::{ArrivalRoom, Handle, Partner, Slot, Stopped};
 use crate::metrics::Transport;
+use crate::peer::{SlotId, SlotSpec, Transmission};
 use crate::wire;
 
 /// The longest time for a request's body.
@@ -76,6 +78,36 @@ pub(super) async fn receive(
     Ok(Visit { handle, room, body })
 }
 
+/// Offers a slot for the answer, has what the request held brought to the actor, and waits for what there is to say: the
+/// answers' own time, and then a 503.
+pub(super) async fn converse<F>(
+    config: &pushpull::Config,
+    handle: &Handle,
+    spec: SlotSpec,
+    bring: impl FnOnce(SlotId) -> F,
+) -> Result<(Slot, Transmission), Response<Body>>
+where
+    F: Future<Output = Result<(), Stopped>> + Send + 'static,
+{
+    let talking = async {
+        let mut slot = handle.open_slot(spec, Some(config.hold())).await.ok()?;
+        let bringing = bring(slot.id());
+        let bringing = async move {
+            // A stopped actor shows in the slot.
+            let _ = bringing.await;
+        };
+        // On its own: whoever asked may have gone, or verdicts come too late for this answer, and all of it counts the same.
+        tokio::spawn(cpu::throughout(cpu::Stage::Frame, bringing));
+        let object = slot.next().await?;
+        Some((slot, object))
+    };
+    match timeout(config.answer_within, talking).await {
+        Ok(Some(said)) => Ok(said),
+        Ok(None) => Err(reply::overloaded("stopping")),
+        Err(_) => Err(too_late()),
+    }
+}
+
 /// What is said when there is no answer in time.
 pub(super) fn too_late() -> Response<Body> {
     reply::overloaded("busy: no answer within a second, nothing is lost, send it again")
@@ -103,7 +135,7 @@ fn check_headers(headers: &HeaderMap, wanted: Media, body_bytes_max: usize) -> R
     }
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let length = length.map_or(body_bytes_max, |length| usize::try_from(length).unwrap_or(usize::MAX));
-    if length > body_bytes_max { Err(too_large(body_bytes_max)) } else { Ok(length) }
+    if length > body_bytes_max { Err(too_large(wanted, body_bytes_max)) } else { Ok(length) }
 }
 
 /// The whole body.
@@ -113,7 +145,7 @@ async fn read(body: Body, wanted: Media, bytes_max: usize) -> Result<Bytes, Resp
     let refuse = |what| reply::error(StatusCode::BAD_REQUEST, "invalid_request", what);
     match timeout(BODY_WITHIN, Limited::new(body, bytes_max).collect()).await {
         Err(_) => Err(slow()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(wanted, bytes_max)),
         // That says nothing of a pushed SET, on which a 400 with a registered code would be the last word.
         Ok(Err(_)) if wanted == Media::Set => Err(slow()),
         Ok(Err(_)) => Err(refuse("the body could not be read")),
@@ -127,12 +159,12 @@ pub(super) fn refuse(malformed: &wire::Malformed) -> Response<Body> {
     reply::error(status, "invalid_request", &malformed.to_string())
 }
 
-fn too_large(bytes_max: usize) -> Response<Body> {
-    reply::error(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "invalid_request",
-        &format!("the body is larger than {bytes_max} bytes: send fewer SETs at once"),
-    )
+fn too_large(wanted: Media, bytes_max: usize) -> Response<Body> {
+    let what = match wanted {
+        Media::Json => format!("the body is larger than {bytes_max} bytes: send fewer SETs at once"),
+        Media::Set => format!("the SET is larger than {bytes_max} bytes, which is the most that is taken here"),
+    };
+    reply::error(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", &what)
 }
 
 #[cfg(test)]

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
-use tokio::time::{Instant, timeout_at};
 
-use crate::cpu;
-use crate::engine::{ArrivalRoom, Handle, Partner};
+use crate::engine::Partner;
 use crate::metrics::Transport;
 use crate::peer::WaitsFor;
 use crate::transport::answer::{self, Content};
 use crate::transport::pushpull::{Config, verdicts};
 use crate::transport::reply;
 use crate::transport::request::{self, Media, Visit};
-use crate::wire::{self, Kind, Malformed, Object};
+use crate::wire::{self, Kind, Malformed};
 
 /// Answers one `POST /multi-push` of a partner that has identified itself: 202 and the verdicts there are, on these SETs or on
 /// earlier ones. A malformed request has no effect (400, 413).
@@ -35,32 +33,12 @@ pub(in crate::transport) async fn receive(
         Err(malformed) => return refuse(&malformed),
     };
     partner.note_request(Transport::MultiPush);
-    let deadline = Instant::now() + config.answer_within;
-    match timeout_at(deadline, converse(&partner, &config, handle, object, room)).await {
-        Ok(response) => response,
-        Err(_) => request::too_late(),
-    }
-}
-
-async fn converse(
-    partner: &Arc<Partner>,
-    config: &Config,
-    handle: Handle,
-    object: Object,
-    room: ArrivalRoom,
-) -> Response<Body> {
+    let (bringer, to, patience) = (Arc::clone(&partner), handle.clone(), config.patience());
+    let bring = |slot| async move { bringer.bring(&to, Some(slot), object, room, patience).await };
     let spec = config.exchange_spec(0, WaitsFor::Answers);
-    let Ok(mut slot) = handle.open_slot(spec, Some(config.hold())).await else {
-        return reply::overloaded("stopping");
-    };
-    let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(partner));
-    // On its own, so that verdicts which come too late for this answer still count.
-    let bringing = async move {
-        let _ = bringer.bring(&handle, Some(id), object, room, patience).await;
-    };
-    tokio::spawn(cpu::throughout(cpu::Stage::Frame, bringing));
-    let Some(answer) = slot.next().await else {
-        return reply::overloaded("stopping");
+    let (slot, answer) = match request::converse(&config, &handle, spec, bring).await {
+        Ok(said) => said,
+        Err(refusal) => return refusal,
     };
     let (acks, errors) = verdicts(&answer);
     let bytes = wire::write_verdicts(acks, errors).into();

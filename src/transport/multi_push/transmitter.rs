@@ -49,11 +49,8 @@ struct Batches {
 impl Batches {
     /// One request, and the pause after it. False when it is time to stop.
     async fn turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if let Some(pause) = self.experience.pause(self.caller.partner.now()) {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return false,
-            }
+        if !self.caller.rest(&self.experience, stop).await {
+            return false;
         }
         let handle = self.caller.partner.handle();
         let sets_max = usize::try_from(self.fitting.ask(self.caller.partner.now())).unwrap_or(usize::MAX);

@@ -55,11 +55,8 @@ struct Polling {
 impl Polling {
     /// One poll. False when it is time to stop.
     async fn turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if let Some(pause) = self.experience.pause(self.caller.partner.now()) {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return false,
-            }
+        if !self.caller.rest(&self.experience, stop).await {
+            return false;
         }
         let handle = self.caller.partner.handle();
         let taken = tokio::select! {

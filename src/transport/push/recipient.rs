@@ -6,10 +6,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
 
-use crate::cpu;
-use crate::engine::{ArrivalRoom, Handle, Partner};
+use crate::engine::Partner;
 use crate::metrics::Transport;
 use crate::peer::{Ending, SlotSpec, Verdict, Verdicts, WaitsFor};
 use crate::set::{ErrorCode, Jti, Refusal, decode};
@@ -35,32 +33,12 @@ pub(in crate::transport) async fn receive(
         Err(refusal) => return refuse(&refusal),
     };
     partner.note_request(Transport::Push);
-    let deadline = Instant::now() + config.answer_within;
-    match timeout_at(deadline, converse(&partner, &config, handle, set, room)).await {
-        Ok(response) => response,
-        Err(_) => request::too_late(),
-    }
-}
-
-async fn converse(
-    partner: &Arc<Partner>,
-    config: &Config,
-    handle: Handle,
-    set: (Jti, Arc<str>),
-    room: ArrivalRoom,
-) -> Response<Body> {
     let spec = SlotSpec { sets_max: 0, bytes_max: 0, verdicts: Verdicts::Own, waits_for: WaitsFor::Answers, by: None };
-    let Ok(mut slot) = handle.open_slot(spec, Some(config.hold())).await else {
-        return reply::overloaded("stopping");
-    };
-    let (id, patience, bringer) = (slot.id(), config.patience(), Arc::clone(partner));
-    // On its own: whoever asked may have gone, and the SET counts all the same.
-    let bringing = async move {
-        let _ = bringer.bring_one(&handle, id, set, room, patience).await;
-    };
-    tokio::spawn(cpu::throughout(cpu::Stage::Frame, bringing));
-    let Some(mut answer) = slot.next().await else {
-        return reply::overloaded("stopping");
+    let (bringer, to, patience) = (Arc::clone(&partner), handle.clone(), config.patience());
+    let bring = |slot| async move { bringer.bring_one(&to, slot, set, room, patience).await };
+    let (slot, mut answer) = match request::converse(&config, &handle, spec, bring).await {
+        Ok(said) => said,
+        Err(refusal) => return refusal,
     };
     // If it does not arrive, the SET comes again and is told the same.
     slot.close(Ending::Delivered);

@@ -31,11 +31,8 @@ impl Initiator {
         mut stop: watch::Receiver<bool>,
         experience: &mut Experience,
     ) -> Option<UnderWay> {
-        if let Some(pause) = experience.pause(self.0.partner.now()) {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return None,
-            }
+        if !self.0.rest(experience, &mut stop).await {
+            return None;
         }
         // Whatever a partner that cannot dial has for us waits until we ask, so that is what to do first, and first again
         // after a failure.
