@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::calls::Method;
 use super::link::Mode;
 use super::pair::{Left, Pair, Right, Seed};
 use super::solo::{SPEC, Solo, sets, valid, verdicts};
@@ -12,7 +13,15 @@ fn config() -> Config {
 }
 
 fn poisoned(config: Config) -> Pair {
-    let mut pair = Pair::new(Seed(1), Mode::HTTP, config);
+    poison(Pair::new(Seed(1), Mode::HTTP, config))
+}
+
+/// The same where the left end pushes many at a time.
+fn poisoned_batches(config: Config) -> Pair {
+    poison(Pair::calling(Seed(1), Mode::CALLS, [Some(Method::MultiPush), None], config))
+}
+
+fn poison(mut pair: Pair) -> Pair {
     pair.link.rejects = Box::new(|object| object.sets.iter().any(|(jti, _)| jti.as_str().starts_with("poison")));
     pair
 }
@@ -25,8 +34,9 @@ fn send(pair: &mut Pair, count: usize, places: &[usize]) {
 
 #[test]
 fn a_poison_set_in_a_thousand_costs_few_exchanges_and_no_neighbour() {
-    for place in [0, 1, 499, 500, 700, 999] {
-        let mut pair = poisoned(config());
+    let places = [0, 1, 499, 500, 700, 999];
+    let pairs = places.map(|place| (place, poisoned(config()))).into_iter();
+    for (place, mut pair) in pairs.chain(places.map(|place| (place, poisoned_batches(config())))) {
         send(&mut pair, 1000, &[place]);
         while pair.end(Right).delivered().len() < 999 {
             assert!(pair.run_to_next(Duration::from_secs(60)), "stalled");

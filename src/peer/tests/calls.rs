@@ -125,7 +125,8 @@ impl Pair {
                 if let Some(call) = self.calls.open.remove(&call) {
                     self.end(call.method.caller(call.sender)).close_slot(call.asks, ending);
                     self.forsake(&call);
-                    self.schedule(AGAIN, pair::Event::Call(Event::Dial { sender: call.sender }));
+                    let pause = if ending == Ending::Rejected { Duration::ZERO } else { AGAIN };
+                    self.schedule(pause, pair::Event::Call(Event::Dial { sender: call.sender }));
                 }
             }
         }
@@ -163,6 +164,7 @@ impl Pair {
     fn ask(&mut self, call: u64, object: Transmission) {
         let Some(Call { sender, method, .. }) = self.calls.open.get(&call) else { return };
         let (method, to) = (*method, method.caller(*sender).other());
+        self.link.requests += 1;
         let (there, back) = (self.travel(), self.travel());
         let lost = Ending::Lost { retry_after: Duration::ZERO };
         let busy = self.random.below(100) < self.link.busy;
