@@ -156,6 +156,13 @@ impl Judge {
                     self.tally.excuse("not answered in time: the inbox was full");
                     continue;
                 }
+                // Whoever calls hears in answers to calls only, and has no reason for another call once it has its verdict:
+                // what comes late, to one who has forgotten it meanwhile, is taken and never asked for again.
+                let is_late = |track: &Track| track.sent.standing.has_ended();
+                if !holds && self.called.contains_key(&(*from, *org)) && lane.sets.get(&jti).is_some_and(is_late) {
+                    self.tally.excuse("not answered in time: it came late, and nobody calls for its verdict any more");
+                    continue;
+                }
                 let case = super::Case { at: now, org: *org, partner: *from, jti: Some(&jti) };
                 self.tally.demand(Invariant::L2, case, holds, || {
                     (format!("a verdict within {within:?} of {:.6} s", came_at.as_secs_f64()), "none has left")
