@@ -405,3 +405,46 @@ async fn verdicts_that_are_too_many_for_the_partner_are_told_in_smaller_parts() 
     assert!(refused <= 20, "{refused} polls to learn how many are too many");
     assert_eq!(daemon.inbox().await.len(), 32);
 }
+
+/// Hands out the same SETs for so long whatever it is told: how often it was polled.
+async fn stay_deaf(responder: &mut Responder, sets: &Value, time: Duration) -> usize {
+    let (deadline, mut polls) = (Instant::now() + time, 0);
+    while let Some(request) = responder.request_within(deadline.saturating_duration_since(Instant::now())).await {
+        give(request, sets);
+        polls += 1;
+    }
+    polls
+}
+
+#[tokio::test]
+async fn a_partner_that_hands_out_again_what_it_was_answered_is_polled_less_and_less() {
+    let (mut responder, partner, daemon) = dialling("poll", "").await;
+    let mut sets = json!({"event": partner.set("event"), "bad": misdirected(&partner, "bad")});
+    let polls = stay_deaf(&mut responder, &sets, Duration::from_secs(2)).await;
+    assert!((3..=12).contains(&polls), "{polls} polls in two seconds");
+    // Its verdicts are told all the same, and something new ends the pauses.
+    sets["news"] = json!(partner.set("news"));
+    give(telling(&mut responder, "event").await, &sets);
+    let given = Instant::now();
+    let request = responder.request().await;
+    assert!(request.at.duration_since(given) < Duration::from_secs(1));
+    assert_eq!(verdict(&request.object(), "news").as_deref(), Some("ack"));
+    give(request, &json!({}));
+    assert_eq!(stored(&daemon).await, ["event", "news"]);
+}
+
+#[tokio::test]
+async fn a_partner_that_takes_no_verdicts_is_polled_less_and_less() {
+    let (mut responder, partner, daemon) = dialling("poll", "").await;
+    let sets = json!({"event": partner.set("event")});
+    let (deadline, mut polls) = (Instant::now() + Duration::from_secs(2), 0);
+    while let Some(request) = responder.request_within(deadline.saturating_duration_since(Instant::now())).await {
+        polls += 1;
+        match verdict(&request.object(), "event") {
+            Some(_) => request.answer(400, &[], r#"{"err":"invalid_request","description":"no acks, please"}"#),
+            None => give(request, &sets),
+        }
+    }
+    assert!((3..=20).contains(&polls), "{polls} polls in two seconds");
+    assert_eq!(stored(&daemon).await, ["event"]);
+}

@@ -1,6 +1,7 @@
 //! Poll (RFC 8936): SETs in the answers to polls, verdicts in the polls.
 
 mod recipient;
+mod told;
 mod transmitter;
 
 pub(super) use recipient::run;

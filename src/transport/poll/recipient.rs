@@ -1,13 +1,14 @@
 //! The Recipient (RFC 8936 §2.2): polls one after the other, each with the verdicts on what the last one brought; and beside a
 //! poll that waits, requests that only acknowledge.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::told::Told;
 use crate::engine::{Handle, Slot};
 use crate::peer::{Ending, SlotSpec, Transmission, WaitsFor};
 use crate::transport::caller::{Caller, Expected, is_about_us, lose};
@@ -35,8 +36,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// may hold comes again, and the verdicts in it are told once more.
 pub(in crate::transport) async fn run(caller: Arc<Caller>, seed: u64, mut stop: watch::Receiver<bool>) {
     let most = caller.config.limits.sets_per_object_max;
-    let mut polling =
-        Polling { experience: Experience::new(seed, most), next: Duration::ZERO, vain: 0, held: 0, caller };
+    let mut polling = Polling {
+        experience: Experience::new(seed, most),
+        next: Duration::ZERO,
+        rest: Duration::ZERO,
+        told: Mutex::default(),
+        vain: 0,
+        held: 0,
+        caller,
+    };
     while polling.turn(&mut stop).await {}
     polling.last_words().await;
 }
@@ -46,7 +54,11 @@ struct Polling {
     experience: Experience,
     /// How soon the next poll leaves if there is no verdict to tell.
     next: Duration,
-    /// Polls in a row that brought SETs of which none got a verdict.
+    /// How long nothing leaves at all before it.
+    rest: Duration,
+    /// What was answered lately. Poll and acknowledgement note it at the same time, each for a moment.
+    told: Mutex<Told>,
+    /// Polls in a row that brought SETs, since a verdict was last told that had not been told before.
     vain: u32,
     /// Polls in a row that were held for longer than we wait.
     held: u32,
@@ -59,12 +71,19 @@ impl Polling {
             return false;
         }
         let handle = self.caller.partner.handle();
+        if !self.rest.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(std::mem::take(&mut self.rest)) => {}
+                () = handle.draining() => return false,
+                _ = stop.wait_for(|stop| *stop) => return false,
+            }
+        }
         let taken = tokio::select! {
             taken = take(&self.caller, &handle, Some(self.next)) => taken,
             _ = stop.wait_for(|stop| *stop) => return false,
         };
         let Some((slot, object)) = taken else { return Caller::successor(stop).await };
-        if !object.verdicts.is_empty() {
+        if self.told().note(&object) {
             self.vain = 0;
         }
         let asked = self.experience.ask(self.caller.partner.now());
@@ -81,11 +100,13 @@ impl Polling {
             _ = stop.wait_for(|stop| *stop) => return false,
         };
         let exchange = match polled {
-            Polled::Sets => {
+            Polled::Sets { known } => {
                 // Where none of them gets a verdict (a full inbox, keys that cannot be had) the same ones come again at once.
                 let pause = VERDICTS_WITHIN.saturating_mul(1 << self.vain.min(10));
                 self.next = pause.min(self.caller.config.speak_interval.max(VERDICTS_WITHIN));
                 self.vain = self.vain.saturating_add(1);
+                // So they do where it does not heed their verdicts, which are due at once.
+                self.rest = if known { self.next } else { Duration::ZERO };
                 Exchange::Done
             }
             Polled::Held => {
@@ -153,10 +174,10 @@ impl Polling {
                 return Polled::Failed(lose(slot, why, pause));
             }
         };
-        let empty = answer.sets.is_empty();
+        let (empty, known) = (answer.sets.is_empty(), self.knows(&answer));
         match self.caller.take_in(handle, slot, answer, length).await {
             Exchange::Done if empty => Polled::Nothing { waited: began.elapsed() >= HELD_MIN },
-            Exchange::Done => Polled::Sets,
+            Exchange::Done => Polled::Sets { known },
             failed => Polled::Failed(failed),
         }
     }
@@ -171,7 +192,7 @@ impl Polling {
                 taken = take(&self.caller, handle, None) => taken,
             };
             let Some((slot, object)) = taken else { return };
-            if !tell(&self.caller, handle, slot, &object).await {
+            if !self.tell(handle, slot, &object).await {
                 tokio::select! {
                     () = tokio::time::sleep(AGAIN) => {}
                     _ = is_over.wait_for(|over| *over) => return,
@@ -186,13 +207,50 @@ impl Polling {
         if let Some((slot, object)) = take(&self.caller, &handle, Some(VERDICTS_WITHIN)).await
             && !object.verdicts.is_empty()
         {
-            let _ = tell(&self.caller, &handle, slot, &object).await;
+            let _ = self.tell(&handle, slot, &object).await;
         }
+    }
+
+    /// A request that only acknowledges. False if the next has to wait: the partner did not take it, or hands out again what
+    /// it was answered. SETs that come with the answer although none were asked for are taken in all the same: there are
+    /// transmitters that send one.
+    async fn tell(&self, handle: &Handle, slot: Slot, object: &Transmission) -> bool {
+        self.told().note(object);
+        let response = match post(&self.caller, object, 0, true).await {
+            Ok(response) if response.status == StatusCode::OK => response,
+            Ok(response) if may_mind_verdicts(object, &response) => {
+                slot.close(Ending::Rejected);
+                return false;
+            }
+            _ => {
+                slot.close(Ending::Lost { retry_after: Duration::ZERO });
+                return false;
+            }
+        };
+        let length = response.body.len();
+        // Whatever it holds, it is an answer: what was told has been heard.
+        let answer = self.caller.partner.inspector().read(response.body, self.caller.config.limits).await;
+        let answer = answer.unwrap_or_default();
+        let answer = wire::Object { acks: Vec::new(), errors: Vec::new(), ..answer };
+        let again = !answer.sets.is_empty() && self.knows(&answer);
+        matches!(self.caller.take_in(handle, slot, answer, length).await, Exchange::Done) && !again
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is nothing in this answer that has not had its verdict told.
+    fn knows(&self, answer: &wire::Object) -> bool {
+        self.told().are_all(answer.sets.iter().map(|(jti, _)| jti))
     }
 }
 
 enum Polled {
-    Sets,
+    Sets {
+        /// All of them had been answered before.
+        known: bool,
+    },
     Nothing {
         waited: bool,
     },
@@ -207,27 +265,6 @@ async fn take(caller: &Caller, handle: &Handle, by: Option<Duration>) -> Option<
     let mut slot = handle.open_slot(spec, by).await.ok()?;
     let object = slot.next().await?;
     Some((slot, object))
-}
-
-/// A request that only acknowledges. True if the partner took it. SETs that come with the answer although none were asked for
-/// are taken in all the same: there are transmitters that send one.
-async fn tell(caller: &Caller, handle: &Handle, slot: Slot, object: &Transmission) -> bool {
-    let response = match post(caller, object, 0, true).await {
-        Ok(response) if response.status == StatusCode::OK => response,
-        Ok(response) if may_mind_verdicts(object, &response) => {
-            slot.close(Ending::Rejected);
-            return false;
-        }
-        _ => {
-            slot.close(Ending::Lost { retry_after: Duration::ZERO });
-            return false;
-        }
-    };
-    let length = response.body.len();
-    // Whatever it holds, it is an answer: what was told has been heard.
-    let answer = caller.partner.inspector().read(response.body, caller.config.limits).await.unwrap_or_default();
-    let answer = wire::Object { acks: Vec::new(), errors: Vec::new(), ..answer };
-    matches!(caller.take_in(handle, slot, answer, length).await, Exchange::Done)
 }
 
 /// A request that is refused as a whole may be refused for its verdicts: there are fewer in the next.
