@@ -33,6 +33,9 @@ pub struct App {
     pub stop: watch::Receiver<bool>,
 }
 
+/// Who calls, for how long it may, and by what limits.
+type Admitted = (Arc<Partner>, Pass, Arc<pushpull::Config>);
+
 /// The routes of the public listener. Everything else is a 404.
 pub fn router(app: Arc<App>, metrics: &Metrics) -> Router {
     Router::new()
@@ -63,7 +66,7 @@ async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) 
         Err(refusal) => return refusal,
     };
     match *request.method() {
-        Method::POST => pushpull::exchange(partner, config, request).await,
+        Method::POST => pushpull::exchange(partner, &pass, config, request).await,
         Method::GET => pushpull::upgrade(partner, pass, config, request, app.stop.clone()),
         _ => reply::method_not_allowed("POST"),
     }
@@ -71,28 +74,28 @@ async fn pushpull_endpoint(State(app): State<Arc<App>>, request: Request<Body>) 
 
 async fn push_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
     match app.admit_post(&request) {
-        Ok((partner, config)) => push::receive(partner, config, request).await,
+        Ok((partner, pass, config)) => push::receive(partner, &pass, config, request).await,
         Err(refusal) => refusal,
     }
 }
 
 async fn multi_push_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
     match app.admit_post(&request) {
-        Ok((partner, config)) => multi_push::receive(partner, config, request).await,
+        Ok((partner, pass, config)) => multi_push::receive(partner, &pass, config, request).await,
         Err(refusal) => refusal,
     }
 }
 
 async fn poll_endpoint(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
     match app.admit_post(&request) {
-        Ok((partner, config)) => poll::answer_poll(partner, config, request, app.stop.clone()).await,
+        Ok((partner, pass, config)) => poll::answer_poll(partner, pass, config, request, app.stop.clone()).await,
         Err(refusal) => refusal,
     }
 }
 
 impl App {
     /// Who calls, if it may. Looks at no body.
-    fn admit(&self, request: &Request<Body>) -> Result<(Arc<Partner>, Pass, Arc<pushpull::Config>), Response<Body>> {
+    fn admit(&self, request: &Request<Body>) -> Result<Admitted, Response<Body>> {
         if request.headers().contains_key(ORIGIN) {
             // Only browsers send it, and no page in a browser is a Transceiver.
             return Err(reply::error(StatusCode::FORBIDDEN, "access_denied", "browsers may not use this endpoint"));
@@ -104,10 +107,10 @@ impl App {
     }
 
     /// The same where nothing but POST is of use.
-    fn admit_post(&self, request: &Request<Body>) -> Result<(Arc<Partner>, Arc<pushpull::Config>), Response<Body>> {
-        let (partner, _, config) = self.admit(request)?;
+    fn admit_post(&self, request: &Request<Body>) -> Result<Admitted, Response<Body>> {
+        let admitted = self.admit(request)?;
         match *request.method() {
-            Method::POST => Ok((partner, config)),
+            Method::POST => Ok(admitted),
             _ => Err(reply::method_not_allowed("POST")),
         }
     }

@@ -9,7 +9,9 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
+use super::directory::Pass;
 use super::{pushpull, reply};
+use crate::auth::Unauthorised;
 use crate::cpu;
 use crate::engine::{ArrivalRoom, Handle, Partner, Slot, Stopped};
 use crate::metrics::Transport;
@@ -61,6 +63,7 @@ pub(super) struct Visit {
 /// Takes a request in: what is wrong with it is told from its headers if that can be.
 pub(super) async fn receive(
     partner: &Partner,
+    pass: &Pass,
     request: Request<Body>,
     wanted: Media,
     bytes_max: usize,
@@ -74,6 +77,10 @@ pub(super) async fn receive(
         return Err(reply::overloaded("busy: too much of what you sent is unfinished"));
     };
     let body = read(body, wanted, bytes_max).await?;
+    // It may have taken its time, and the token may have lost its meaning since the headers came.
+    if pass.is_revoked() {
+        return Err(revoked());
+    }
     partner.metrics.received_bytes(transport, body.len());
     Ok(Visit { handle, room, body })
 }
@@ -106,6 +113,11 @@ where
         Ok(None) => Err(reply::overloaded("stopping")),
         Err(_) => Err(too_late()),
     }
+}
+
+/// What is said to whoever presented a token that means nothing any more.
+pub(super) fn revoked() -> Response<Body> {
+    reply::unauthorised(Unauthorised::Unknown)
 }
 
 /// What is said when there is no answer in time.

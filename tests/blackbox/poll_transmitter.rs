@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
-use crate::common::daemon::{Daemon, Plan, SMALL_LIMITS};
+use crate::common::daemon::{Daemon, Plan, SMALL_LIMITS, write};
 use crate::common::doors::Door;
 use crate::common::http::{Message, Wire, is_error, request};
 use crate::common::partner::{Partner, opened};
@@ -423,4 +423,27 @@ async fn a_poll_whose_sender_has_ended_takes_no_sets() {
     assert_eq!(daemon.record("out", "globex", "event").await.unwrap()["attempts"], 0);
     let next = begin(&daemon, &partner, &json!({"returnImmediately": true})).await;
     assert!(jtis(&end(next).await).contains("event"));
+}
+
+#[tokio::test]
+async fn whoever_waits_with_a_token_that_was_taken_from_it_is_given_nothing() {
+    let (mut partner, daemon) = scene(PATIENT).await;
+    let mut waiting = begin(&daemon, &partner, &json!({})).await;
+    waits(&mut waiting).await;
+    // A request whose headers came in time, and the rest later.
+    let (mut late, bearer) = (daemon.connect().await, partner.bearer());
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json"), ("Content-Length", "26")];
+    late.write(&request("POST", "/poll", &headers, br#"{"returnImmed"#)).await.unwrap();
+    waits(&mut late).await;
+    partner.token = "from-globex-a-new-token-0123456789abcdef".to_owned();
+    write(&daemon.dir().join("from-globex.token"), &partner.token);
+    assert_eq!(daemon.reload().await.0, ["peer globex: accept token changed"]);
+    daemon.send("globex", "event").await;
+    late.write(br#"iately":true}"#).await.unwrap();
+    for mut wire in [waiting, late] {
+        let answer = soon("an answer", wire.read()).await.expect("an answer");
+        is_error(&answer, 401);
+        assert!(answer.header("www-authenticate").is_some(), "{answer:?}");
+    }
+    assert_eq!(jtis(&partner.poll(&daemon, &at_once()).await), BTreeSet::from(["event".to_owned()]));
 }

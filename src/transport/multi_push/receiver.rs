@@ -9,6 +9,7 @@ use crate::engine::Partner;
 use crate::metrics::Transport;
 use crate::peer::WaitsFor;
 use crate::transport::answer::{self, Content};
+use crate::transport::directory::Pass;
 use crate::transport::pushpull::{Config, verdicts};
 use crate::transport::reply;
 use crate::transport::request::{self, Media, Visit};
@@ -18,11 +19,12 @@ use crate::wire::{self, Kind, Malformed};
 /// earlier ones. A malformed request has no effect (400, 413).
 pub(in crate::transport) async fn receive(
     partner: Arc<Partner>,
+    pass: &Pass,
     config: Arc<Config>,
     request: Request<Body>,
 ) -> Response<Body> {
     let bytes_max = config.limits.object_bytes_max;
-    let received = request::receive(&partner, request, Media::Json, bytes_max, Transport::MultiPush).await;
+    let received = request::receive(&partner, pass, request, Media::Json, bytes_max, Transport::MultiPush).await;
     let Visit { handle, room, body } = match received {
         Ok(visit) => visit,
         Err(refusal) => return refusal,

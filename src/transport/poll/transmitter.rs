@@ -12,6 +12,7 @@ use crate::engine::{ArrivalRoom, Handle, POLLS_MAX, Partner, Slot, Stopped};
 use crate::metrics::Transport;
 use crate::peer::{Inspected, SlotSpec, Transmission, Verdicts, WaitsFor};
 use crate::transport::answer::{self, Content};
+use crate::transport::directory::Pass;
 use crate::transport::pushpull::Config;
 use crate::transport::reply;
 use crate::transport::request::{self, Media, Visit};
@@ -22,13 +23,14 @@ use crate::wire::{self, Poll};
 /// asks for that. Its verdicts count before the SETs are chosen. A malformed poll has no effect (400, 413).
 pub(in crate::transport) async fn answer_poll(
     partner: Arc<Partner>,
+    mut pass: Pass,
     config: Arc<Config>,
     request: Request<Body>,
     mut stop: watch::Receiver<bool>,
 ) -> Response<Body> {
     let other_side = request.extensions().get::<OtherSide>().cloned();
     let bytes_max = config.limits.object_bytes_max;
-    let received = request::receive(&partner, request, Media::Json, bytes_max, Transport::Poll).await;
+    let received = request::receive(&partner, &pass, request, Media::Json, bytes_max, Transport::Poll).await;
     let Visit { handle, room, body } = match received {
         Ok(visit) => visit,
         Err(refusal) => return refusal,
@@ -61,6 +63,8 @@ pub(in crate::transport) async fn answer_poll(
             Ok(None) => return if tells { reply::overloaded("stopping") } else { without_sets() },
             Err(_) => return request::too_late(),
         },
+        // What comes from now on is not for whoever presented this token.
+        () = pass.revoked() => return request::revoked(),
         // Whoever waits for SETs is told that there are none, and comes again.
         _ = stop.wait_for(|stop| *stop) => return without_sets(),
         // It may be there still and wait for its answer, or it has gone: SETs would be lost on it.

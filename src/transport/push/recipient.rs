@@ -11,6 +11,7 @@ use crate::engine::Partner;
 use crate::metrics::Transport;
 use crate::peer::{Ending, SlotSpec, Verdict, Verdicts, WaitsFor};
 use crate::set::{ErrorCode, Jti, Refusal, decode};
+use crate::transport::directory::Pass;
 use crate::transport::pushpull::Config;
 use crate::transport::reply;
 use crate::transport::request::{self, Media, Visit};
@@ -20,10 +21,12 @@ use crate::wire::Limits;
 /// it never will be, 503 if neither is known within a second.
 pub(in crate::transport) async fn receive(
     partner: Arc<Partner>,
+    pass: &Pass,
     config: Arc<Config>,
     request: Request<Body>,
 ) -> Response<Body> {
-    let received = request::receive(&partner, request, Media::Set, config.limits.set_bytes_max, Transport::Push).await;
+    let bytes_max = config.limits.set_bytes_max;
+    let received = request::receive(&partner, pass, request, Media::Set, bytes_max, Transport::Push).await;
     let Visit { handle, room, body } = match received {
         Ok(visit) => visit,
         Err(refusal) => return refusal,

@@ -10,14 +10,21 @@ use crate::engine::Partner;
 use crate::metrics::Transport;
 use crate::peer::WaitsFor;
 use crate::transport::answer::{self, Content};
+use crate::transport::directory::Pass;
 use crate::transport::request::{self, Media, Visit};
 
 /// Answers one `POST /pushpull` of a partner that has identified itself.
 ///
 /// What it brought takes effect only as a whole: a malformed object has none (400, 413).
-pub async fn exchange(partner: Arc<Partner>, config: Arc<Config>, request: Request<Body>) -> Response<Body> {
-    let received = request::receive(&partner, request, Media::Json, config.limits.object_bytes_max, Transport::Http);
-    let Visit { handle, room, body } = match received.await {
+pub async fn exchange(
+    partner: Arc<Partner>,
+    pass: &Pass,
+    config: Arc<Config>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let bytes_max = config.limits.object_bytes_max;
+    let received = request::receive(&partner, pass, request, Media::Json, bytes_max, Transport::Http).await;
+    let Visit { handle, room, body } = match received {
         Ok(visit) => visit,
         Err(refusal) => return refusal,
     };
