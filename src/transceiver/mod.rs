@@ -259,19 +259,23 @@ impl Transceiver {
     }
 
     /// Stops: no more submissions, no more dialling or listening; owed verdicts still leave; then connections close.
-    /// Returns after `grace` at the latest; what is not settled stays queued on disk. False if grace was not enough.
+    /// Returns after `grace` at the latest, and grants at least a moment for connections to close; what is not settled stays
+    /// queued on disk. False if grace was not enough.
     pub async fn shutdown(&self, grace: Duration) -> bool {
         self.0.stopping.store(true, Ordering::SeqCst);
-        let deadline = tokio::time::Instant::now() + grace;
-        let drained = self.0.supervisor.drain(grace).await;
+        let closing = (LAST_WORDS + AFTERWARDS).min(grace / 2);
+        let drained = self.0.supervisor.drain(grace - closing).await;
         let _ = self.0.quiet.send(true);
         let _ = self.0.stop.send(true);
         self.open();
         let server = lock(&self.0.server).take();
-        if let Some(server) = server {
-            let _ = tokio::time::timeout_at(deadline.max(tokio::time::Instant::now() + LAST_WORDS), server).await;
-        }
-        self.0.end_peers().await;
+        let serving = async {
+            if let Some(server) = server {
+                let _ = tokio::time::timeout(LAST_WORDS, server).await;
+            }
+        };
+        // Each of them has its last words to say, and they do not wait for one another.
+        tokio::join!(serving, self.0.end_peers());
         for task in [&self.0.janitor, &self.0.key_keeper] {
             if let Some(task) = lock(task).take() {
                 task.abort();
@@ -290,8 +294,11 @@ impl Transceiver {
     }
 }
 
-/// Time for connections to close after the grace period.
+/// Time for connections to close, at the end of the grace period.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Time for whatever closes after that, the store above all.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// How long a store that works may take to write something small.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);

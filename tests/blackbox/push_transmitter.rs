@@ -320,3 +320,19 @@ async fn a_verification_event_is_pushed_like_any_other_and_its_verdict_is_told()
         assert_eq!(verified.status(), code, "{}", verified.text());
     }
 }
+
+#[tokio::test]
+async fn a_stop_takes_no_longer_than_promised_although_a_push_hangs_and_the_set_is_kept() {
+    let (mut responder, _, mut daemon) = dialling("push", PATIENT).await;
+    daemon.send("globex", "event").await;
+    let hanging = responder.request().await;
+    daemon.terminate();
+    let told = Instant::now();
+    assert_eq!(daemon.ended().await.code(), Some(0));
+    // The promise is 20 s; the rest is for the machine.
+    assert!(told.elapsed() <= Duration::from_secs(21), "{:?}", told.elapsed());
+    assert_eq!(hanging.pushed(), "event");
+    daemon.restart().await;
+    accept(responder.push_of("event").await);
+    daemon.settled("globex", "event", "acked").await;
+}
