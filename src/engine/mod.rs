@@ -28,6 +28,7 @@ pub use partner::{Link, POLLS_MAX, Partner, Seat};
 pub use pool::{Pool, Queue};
 pub use recent::{Last, Recent, Refused};
 pub use redrive::{RedriveError, Redriving};
+pub use restraint::Restraint;
 pub use resume::{Timekeeper, resume};
 pub use settled::Settled;
 pub use slot::Slot;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Restrains one kind of line. What is held back is counted in the next line that is written.
 #[derive(Debug, Default)]
-pub(super) struct Restraint {
+pub struct Restraint {
     /// When the next lines are free (monotonic time).
     renewed_at: Duration,
     written: u32,
@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 impl Restraint {
     /// Whether a line about `count` more events may be written now; if so, how many events it has to speak of.
-    pub(super) fn admit(&mut self, count: usize, now: Duration) -> Option<usize> {
+    pub fn admit(&mut self, count: usize, now: Duration) -> Option<usize> {
         if now >= self.renewed_at {
             (self.renewed_at, self.written) = (now + PERIOD, 0);
         }

@@ -14,9 +14,10 @@ use super::pushpull::{Config, Dial};
 use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
-use crate::engine::{Handle, Partner, Slot};
+use crate::engine::{Handle, Partner, Restraint, Slot};
 use crate::metrics::Transport;
 use crate::peer::{Ending, Inspected};
+use crate::set::Jti;
 use crate::wire;
 use crate::wire::net::{self, Client, Response, retry_after};
 
@@ -38,6 +39,14 @@ pub(super) struct Caller {
 struct Standing {
     up: bool,
     trouble: Option<String>,
+    /// Of lines that say why it is down: a partner can fail and recover in turn as often as it likes.
+    restraint: Restraint,
+    /// The last of these lines was held back.
+    held: bool,
+    /// The log says that it is down.
+    said: bool,
+    /// Of lines about single SETs without a verdict.
+    unanswered: Restraint,
 }
 
 /// What an answer may be like.
@@ -169,12 +178,16 @@ impl Caller {
                 link.exchanged_at = Some(now);
             }
         });
-        if !steady && (first || over || own.is_some()) {
+        // A failure that was held back is over before anybody has heard of it.
+        let unheard = std::mem::take(&mut standing.held) && !standing.said;
+        if !steady && (first || over || own.is_some()) && !unheard {
+            standing.said = false;
             info!(peer = %self.partner.name, transport = self.transport.as_str(), "link up");
         }
     }
 
-    /// An exchange failed, for more than what it carried. One line per change of state, not one per failure.
+    /// An exchange failed, for more than what it carried. One line per change of state, not one per failure, and few where it
+    /// changes all the time; one that is held back is written later, if it still holds.
     pub(super) fn failed(&self, why: &str) {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         standing.up = false;
@@ -185,10 +198,26 @@ impl Caller {
             news = link.note_trouble(why);
             link.exchanged_at = None;
         });
-        if news && !known {
-            warn!(
-                peer = %self.partner.name, code = %Code::LinkDown, transport = self.transport.as_str(), why, "link down"
-            );
+        let changes = usize::from(news && !known);
+        if changes == 0 && !standing.held {
+            return;
+        }
+        let admitted = standing.restraint.admit(changes, self.partner.now());
+        standing.held = admitted.is_none();
+        if let Some(count) = admitted {
+            standing.said = true;
+            let (peer, transport) = (&self.partner.name, self.transport.as_str());
+            warn!(%peer, code = %Code::LinkDown, transport, count, why, "link down");
+        }
+    }
+
+    /// The partner gave no verdict on a SET, and the link is none the worse for it.
+    pub(super) fn unanswered(&self, jti: &Jti, why: &str) {
+        let now = self.partner.now();
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = standing.unanswered.admit(1, now) {
+            let (peer, transport) = (&self.partner.name, self.transport.as_str());
+            info!(%peer, %jti, transport, count, why, "no verdict");
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::initiator::dialling;
 use crate::common::daemon::{Daemon, Plan};
 use crate::common::http::request;
 use crate::common::partner::{Partner, verdict};
@@ -191,4 +192,65 @@ async fn a_large_message_by_a_slow_link_is_served_however_long_it_takes() {
     assert!(began.elapsed() > Duration::from_secs(2), "longer than silence may last");
     let mut socket = Socket::over(wire, tokio_tungstenite::tungstenite::protocol::Role::Client).await;
     socket.object_with(|object| verdict(object, "slow")).await;
+}
+
+/// How many lines it has logged with this message.
+fn lines(daemon: &Daemon, message: &str) -> usize {
+    let entries = daemon.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+    entries.filter(|entry| entry["message"] == message).count()
+}
+
+/// A SET without an answer is soon sent again.
+const QUICK: &str = "[delivery]\nretry_first = \"100ms\"\nretry_max = \"200ms\"\n";
+
+#[tokio::test]
+async fn a_partner_that_fails_and_recovers_all_the_time_fills_no_log() {
+    let (mut responder, _, daemon) = dialling("multi-push", QUICK).await;
+    let jtis: Vec<_> = (0..200).map(|n| format!("event-{n}")).collect();
+    daemon.send_all("globex", &jtis).await;
+    for turn in 0..40 {
+        let refused = loop {
+            let request = responder.request().await;
+            if request.jtis().len() > 1 {
+                break request;
+            }
+            request.answer(202, &[], "{}");
+        };
+        refused.answer(400, &[], &json!({"err": format!("no_{turn}"), "description": "not now"}).to_string());
+        let request = responder.request().await;
+        let acked: Vec<_> = request.jtis().into_iter().take(1).collect();
+        request.answer(202, &[], &json!({"ack": acked}).to_string());
+    }
+    let (down, up) = (lines(&daemon, "link down"), lines(&daemon, "link up"));
+    assert!((1..=10).contains(&down) && up <= 11, "{down} times down, {up} times up");
+    let ending = async {
+        while daemon.totals("globex").await["queued"] != 0 {
+            if let Some(request) = responder.request_within(Duration::from_millis(50)).await {
+                let acked = request.jtis();
+                request.answer(202, &[], &json!({"ack": acked}).to_string());
+            }
+        }
+    };
+    soon("all settled", ending).await;
+    assert_eq!(daemon.get("/api/v1/peers/globex").await["link"], "up");
+}
+
+#[tokio::test]
+async fn sets_that_a_partner_gives_no_verdict_on_fill_no_log() {
+    let (mut responder, _, daemon) = dialling("push", QUICK).await;
+    let jtis: Vec<_> = (0..40).map(|n| format!("event-{n}")).collect();
+    daemon.send_all("globex", &jtis).await;
+    for turn in 0..40 {
+        responder.request().await.answer(if turn % 2 == 0 { 500 } else { 202 }, &[], "");
+    }
+    let ending = async {
+        while daemon.totals("globex").await["queued"] != 0 {
+            if let Some(request) = responder.request_within(Duration::from_millis(50)).await {
+                request.answer(202, &[], "");
+            }
+        }
+    };
+    soon("all settled", ending).await;
+    let lines = lines(&daemon, "no verdict");
+    assert!((1..=10).contains(&lines), "{lines} lines");
 }

@@ -11,7 +11,6 @@ use http::StatusCode;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tracing::info;
 
 use crate::cpu;
 use crate::engine::{Handle, Slot};
@@ -211,7 +210,7 @@ async fn push(
         Answer::Verdict(verdict) => caller.settle(&handle, slot, verdict).await,
         Answer::NoVerdict(what) => {
             let why = format!("the partner gave no verdict on a SET ({}){what}", response.status.as_u16());
-            info!(peer = %caller.partner.name, jti = %jti, transport = "push", why, "no verdict");
+            caller.unanswered(&jti, &why);
             slot.close(Ending::Rejected);
             Exchange::Rejected(why)
         }
