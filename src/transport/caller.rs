@@ -17,7 +17,7 @@ use crate::codes::Code;
 use crate::engine::{Handle, Partner, Restraint, Slot};
 use crate::metrics::Transport;
 use crate::peer::{Ending, Inspected};
-use crate::set::Jti;
+use crate::set::{ErrorCode, Jti};
 use crate::wire;
 use crate::wire::net::{self, Client, Response, retry_after};
 
@@ -247,14 +247,21 @@ fn stopped() -> Exchange {
     Exchange::Failed { why: "shutting down".to_owned(), retry_after: Duration::ZERO }
 }
 
-/// A partner's error code as a remark: its letters alone.
+/// A partner's error code as a remark: one that is known. What it invents may hold what it was sent, and logs and status show
+/// none of that.
 pub(super) fn shown(code: &str) -> String {
-    if code.is_empty() {
-        return String::new();
+    match code {
+        "" => String::new(),
+        TOO_MANY_SETS => format!(" with err {TOO_MANY_SETS}"),
+        _ => match ErrorCode::from_name(code) {
+            Some(known) => format!(" with err {}", known.as_str()),
+            None => " with an err of its own".to_owned(),
+        },
     }
-    let code: String = code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
-    format!(" with err {code}")
 }
+
+/// The code of multi-set push for a batch that holds too many (draft -02 §Failure Response).
+pub(super) const TOO_MANY_SETS: &str = "too_many_sets";
 
 /// These two are about us, not about what was sent, and may pass (an expired token, a missing right).
 pub(super) fn is_about_us(code: &str) -> bool {

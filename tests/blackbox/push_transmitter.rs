@@ -336,3 +336,30 @@ async fn a_stop_takes_no_longer_than_promised_although_a_push_hangs_and_the_set_
     accept(responder.push_of("event").await);
     daemon.settled("globex", "event", "acked").await;
 }
+
+/// What a partner answers, and what of it is told.
+async fn tells_nothing_of_its_own(transport: &str) {
+    let (mut responder, _, daemon) = dialling(transport, QUICK).await;
+    // Enough that it is the link's fault.
+    send_together(&daemon, &names(12)).await;
+    let answer = json!({"err": "unknown_user_anaglobexexample", "description": "anaglobexexample"}).to_string();
+    let troubled = async {
+        loop {
+            if let Some(request) = responder.request_within(Duration::from_millis(50)).await {
+                request.answer(400, &[], &answer);
+            }
+            let status = daemon.get("/api/v1/peers/globex").await;
+            if status["link"] == "down" {
+                return status.to_string();
+            }
+        }
+    };
+    let seen = soon("the trouble", troubled).await + &daemon.log().join("\n");
+    assert!(seen.contains("400") && seen.contains("no verdict") == (transport == "push"), "{seen}");
+    assert!(!seen.contains("anaglobex"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_code_of_the_partners_own_may_hold_a_subject_and_stands_in_no_log_or_status() {
+    tokio::join!(tells_nothing_of_its_own("push"), tells_nothing_of_its_own("multi-push"));
+}

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::engine::{Handle, Slot};
 use crate::peer::{Ending, SlotSpec, Transmission, Verdicts, WaitsFor};
 use crate::set::Jti;
-use crate::transport::caller::{Caller, Expected, is_about_us, lose, shown};
+use crate::transport::caller::{Caller, Expected, TOO_MANY_SETS, is_about_us, lose, shown};
 use crate::transport::experience::{Exchange, Experience};
 use crate::transport::minded::Minded;
 use crate::transport::wanted::Wanted;
@@ -122,7 +122,7 @@ impl Batches {
                 if is_about_us(code) {
                     return lose(slot, why, pause);
                 }
-                let too_large = response.status == StatusCode::PAYLOAD_TOO_LARGE || code == "too_many_sets";
+                let too_large = response.status == StatusCode::PAYLOAD_TOO_LARGE || code == TOO_MANY_SETS;
                 if too_large && sets > 1 {
                     // Nothing is wrong with any of them: they leave again at once, fewer at a time.
                     self.fitting.too_large(self.caller.partner.now(), sets);
