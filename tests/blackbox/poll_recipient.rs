@@ -448,3 +448,28 @@ async fn a_partner_that_takes_no_verdicts_is_polled_less_and_less() {
     assert!((3..=20).contains(&polls), "{polls} polls in two seconds");
     assert_eq!(stored(&daemon).await, ["event"]);
 }
+
+#[tokio::test]
+async fn acks_that_are_answered_with_what_they_ack_do_not_chase_one_another() {
+    let (mut responder, partner, daemon) = dialling("poll", "").await;
+    let _hanging = responder.request().await;
+    // There is a verdict to tell meanwhile, because the partner has a second way to us.
+    let mut socket = Socket::open(&daemon, &partner).await;
+    let sets = json!({"event": partner.set("event")});
+    // Told by the socket, it is asked for once more.
+    let request = loop {
+        socket.send(&json!({ "sets": sets })).await;
+        tokio::select! {
+            request = responder.request() => break request,
+            _ = socket.next() => {}
+        }
+    };
+    assert_eq!(verdict(&request.object(), "event").as_deref(), Some("ack"));
+    drop(socket);
+    let transport = async || daemon.get("/api/v1/peers/globex").await["transport"].clone();
+    until("the end of the socket", async || (transport().await != "websocket").then_some(())).await;
+    give(request, &sets);
+    let acks = stay_deaf(&mut responder, &sets, Duration::from_secs(2)).await;
+    assert!((1..=4).contains(&acks), "{acks} acknowledgements in two seconds");
+    assert_eq!(stored(&daemon).await, ["event"]);
+}
