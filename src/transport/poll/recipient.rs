@@ -104,7 +104,7 @@ impl Polling {
                 self.held = 0;
                 self.caller.recovered();
             }
-            Exchange::Rejected(why) | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+            Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
                 self.next = Duration::ZERO;
                 self.caller.failed(why);
             }
@@ -133,8 +133,8 @@ impl Polling {
         let pause = self.caller.pause_asked(&response);
         if may_mind_verdicts(object, &response) {
             let why = format!("the partner refused the poll ({}), perhaps for its verdicts", response.status.as_u16());
-            slot.close(Ending::Rejected);
-            return Polled::Failed(Exchange::Rejected(why));
+            slot.close(Ending::Rejected { retry_after: pause });
+            return Polled::Failed(Exchange::Rejected { why, retry_after: pause });
         }
         if response.status != StatusCode::OK {
             return Polled::Failed(lose(slot, self.caller.explain(response.status), pause));
@@ -171,9 +171,9 @@ impl Polling {
                 taken = take(&self.caller, handle, None) => taken,
             };
             let Some((slot, object)) = taken else { return };
-            if !tell(&self.caller, handle, slot, &object).await {
+            if let Err(retry_after) = tell(&self.caller, handle, slot, &object).await {
                 tokio::select! {
-                    () = tokio::time::sleep(AGAIN) => {}
+                    () = tokio::time::sleep(AGAIN.max(retry_after)) => {}
                     _ = is_over.wait_for(|over| *over) => return,
                 }
             }
@@ -209,25 +209,30 @@ async fn take(caller: &Caller, handle: &Handle, by: Option<Duration>) -> Option<
     Some((slot, object))
 }
 
-/// A request that only acknowledges. True if the partner took it. SETs that come with the answer although none were asked for
+/// A request that only acknowledges; the pause that the partner asks for if it did not take it. SETs that come with the answer although none were asked for
 /// are taken in all the same: there are transmitters that send one.
-async fn tell(caller: &Caller, handle: &Handle, slot: Slot, object: &Transmission) -> bool {
+async fn tell(caller: &Caller, handle: &Handle, slot: Slot, object: &Transmission) -> Result<(), Duration> {
     let response = match post(caller, object, 0, true).await {
         Ok(response) if response.status == StatusCode::OK => response,
-        Ok(response) if may_mind_verdicts(object, &response) => {
-            slot.close(Ending::Rejected);
-            return false;
+        Ok(response) => {
+            let retry_after = caller.pause_asked(&response);
+            let minded = may_mind_verdicts(object, &response);
+            slot.close(if minded { Ending::Rejected { retry_after } } else { Ending::Lost { retry_after } });
+            return Err(retry_after);
         }
-        _ => {
+        Err(_) => {
             slot.close(Ending::Lost { retry_after: Duration::ZERO });
-            return false;
+            return Err(Duration::ZERO);
         }
     };
     let length = response.body.len();
     // Whatever it holds, it is an answer: what was told has been heard.
     let answer = caller.partner.inspector().read(response.body, caller.config.limits).await.unwrap_or_default();
     let answer = wire::Object { acks: Vec::new(), errors: Vec::new(), ..answer };
-    matches!(caller.take_in(handle, slot, answer, length).await, Exchange::Done)
+    match caller.take_in(handle, slot, answer, length).await {
+        Exchange::Done => Ok(()),
+        _ => Err(Duration::ZERO),
+    }
 }
 
 /// A request that is refused as a whole may be refused for its verdicts: there are fewer in the next.

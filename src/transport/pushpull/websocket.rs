@@ -136,7 +136,7 @@ impl End {
     pub(super) fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.
-            Self::Theirs(Some(CloseCode::Invalid | CloseCode::Size), _) => Ending::Rejected,
+            Self::Theirs(Some(CloseCode::Invalid | CloseCode::Size), _) => Ending::REJECTED,
             _ => Ending::Lost { retry_after: Duration::ZERO },
         }
     }
