@@ -47,6 +47,8 @@ pub(super) struct Expected {
     pub(super) within: Duration,
     /// The longest that is read, where that is less than for an object.
     pub(super) bytes_max: Option<usize>,
+    /// What it says stands in its head, whatever becomes of its body.
+    pub(super) head_counts: bool,
 }
 
 /// How long until an actor that has ended is asked for anew.
@@ -83,6 +85,7 @@ impl Caller {
         let limits = net::Limits {
             body_bytes_max: expected.bytes_max.unwrap_or(self.config.limits.object_bytes_max),
             timeout: self.config.exchange_within + expected.within,
+            head_counts: expected.head_counts,
         };
         let response = self.client.post(self.headers(media, has_texts), body, limits).await?;
         self.partner.metrics.received_bytes(self.transport, response.body.len());

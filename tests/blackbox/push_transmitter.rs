@@ -94,6 +94,38 @@ async fn a_registered_code_about_the_set_refuses_it_and_a_202_acks_it() {
     assert_eq!((&totals["acked"], &totals["refused"], &totals["queued"]), (&json!(1), &json!(6), &json!(0)));
 }
 
+#[tokio::test]
+async fn a_202_is_an_ack_whatever_its_body_is() {
+    let (mut responder, _, daemon) = dialling("push", PATIENT).await;
+    let large = |bytes: usize| "x".repeat(bytes);
+    let bodies: [(&[_], String); 5] = [
+        (&[], "thank you".to_owned()),
+        (&[], large((64 << 10) + 1)),
+        (&[], large(4 << 20)),
+        (&[("Content-Encoding", "gzip")], "\u{1f}".to_owned()),
+        (&[("Content-Type", "application/json")], r#"{"err":"invalid_request","description":"or not"}"#.to_owned()),
+    ];
+    for (number, (headers, body)) in bodies.into_iter().enumerate() {
+        let jti = format!("event-{number}");
+        daemon.send("globex", &jti).await;
+        let request = responder.request().await;
+        assert_eq!(request.pushed(), jti, "once each");
+        request.answer(202, headers, &body);
+        daemon.settled("globex", &jti, "acked").await;
+    }
+    assert!(responder.request_within(Duration::from_millis(500)).await.is_none());
+    // A page of any length is no reason to overhear what stands before it.
+    daemon.send("globex", "busy").await;
+    let request = responder.push_of("busy").await;
+    let told = Instant::now();
+    request.answer(503, &[("Retry-After", "2")], &large(4 << 20));
+    let again = responder.push_of("busy").await;
+    let waited = again.at.duration_since(told);
+    assert!(waited >= Duration::from_millis(1900), "again after {waited:?}");
+    accept(again);
+    daemon.settled("globex", "busy", "acked").await;
+}
+
 /// Status, header fields, body.
 type Answer = (u16, &'static [(&'static str, &'static str)], &'static str);
 

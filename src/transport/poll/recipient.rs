@@ -252,7 +252,7 @@ async fn post(
     let body = wire::write_poll(acks, errors, max_events, return_immediately);
     let length = body.len();
     let within = if return_immediately { Duration::ZERO } else { HELD_MAX };
-    let expected = Expected { within, bytes_max: None };
+    let expected = Expected { within, ..Expected::default() };
     let response = caller.post("application/json", !object.verdicts.is_empty(), body.into(), expected).await?;
     caller.note_sent(0, length);
     Ok(response)
