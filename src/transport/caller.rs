@@ -105,10 +105,10 @@ impl Caller {
     /// Brings to the actor what an answer holds, then tells it that the exchange is complete. To the actor that asked:
     /// another one knows nothing of this slot.
     pub(super) async fn take_in(&self, handle: &Handle, slot: Slot, answer: wire::Object, bytes: usize) -> Exchange {
-        let Ok(room) = handle.arrival_room(bytes).await else { return stopped() };
+        let Ok(room) = handle.arrival_room(bytes).await else { return Exchange::Untold };
         let brought = self.partner.bring(handle, Some(slot.id()), answer, room, self.config.patience()).await;
         if brought.is_err() {
-            return stopped();
+            return Exchange::Untold;
         }
         slot.close(Ending::Delivered);
         Exchange::Done
@@ -116,9 +116,9 @@ impl Caller {
 
     /// The same for verdicts that an answer stands for without naming them.
     pub(super) async fn settle(&self, handle: &Handle, slot: Slot, verdicts: Inspected) -> Exchange {
-        let Ok(room) = handle.arrival_room(0).await else { return stopped() };
+        let Ok(room) = handle.arrival_room(0).await else { return Exchange::Untold };
         if handle.arrived(Some(slot.id()), verdicts, room, self.partner.now()).await.is_err() {
-            return stopped();
+            return Exchange::Untold;
         }
         slot.close(Ending::Delivered);
         Exchange::Done
@@ -214,11 +214,6 @@ impl Caller {
 pub(super) fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
     slot.close(Ending::Lost { retry_after });
     Exchange::Failed { why, retry_after }
-}
-
-/// There is no actor to tell any more.
-fn stopped() -> Exchange {
-    Exchange::Failed { why: "shutting down".to_owned(), retry_after: Duration::ZERO }
 }
 
 /// A partner's error code as a remark: its letters alone.

@@ -33,6 +33,9 @@ pub enum Exchange {
         /// The partner's `Retry-After`.
         retry_after: Duration,
     },
+    /// The partner has answered and there was no actor any more to be told of it, as when the daemon stops: nothing is known
+    /// of what it carried, and nothing is wrong with the partner.
+    Untold,
 }
 
 /// Outlives a change from HTTP to attempts at a WebSocket and back: else each change would begin with short pauses again,
@@ -102,6 +105,7 @@ impl Experience {
             self.wanted.too_large(at, usize::try_from(*asked).unwrap_or(usize::MAX));
         }
         let pause = match exchange {
+            Exchange::Untold => return self.pause(at),
             Exchange::Done => {
                 self.reset();
                 self.rejections.reset();

@@ -19,6 +19,7 @@ mod initiator;
 mod methods;
 mod metrics;
 mod multi_push;
+mod orderly_stop;
 mod our_keys;
 mod partner_keys;
 mod patience;

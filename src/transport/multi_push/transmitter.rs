@@ -97,6 +97,7 @@ impl Batches {
             Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
                 self.caller.failed(why);
             }
+            Exchange::Untold => {}
         }
         self.experience.learn(&exchange, self.caller.partner.now());
         !*stop.borrow()

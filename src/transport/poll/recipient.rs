@@ -108,6 +108,7 @@ impl Polling {
                 self.next = Duration::ZERO;
                 self.caller.failed(why);
             }
+            Exchange::Untold => {}
         }
         self.experience.learn(&exchange, self.caller.partner.now());
         true

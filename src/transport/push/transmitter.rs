@@ -153,6 +153,7 @@ impl Pushing {
                 }
             }
             Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => self.caller.failed(why),
+            Exchange::Untold => return,
         }
         let now = self.caller.partner.now();
         if matches!(exchange, Exchange::Done) {

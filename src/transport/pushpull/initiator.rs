@@ -79,6 +79,7 @@ impl Initiator {
             Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
                 self.0.failed(why)
             }
+            Exchange::Untold => {}
         }
         experience.learn(exchange, self.0.partner.now())
     }
