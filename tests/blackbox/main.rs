@@ -31,4 +31,5 @@ mod refusals;
 mod reload;
 mod reload_under_load;
 mod run_time_peers;
+mod status_advice;
 mod two_partners;
