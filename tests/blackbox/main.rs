@@ -23,6 +23,7 @@ mod orderly_stop;
 mod our_keys;
 mod partner_keys;
 mod patience;
+mod poison;
 mod poll_recipient;
 mod poll_transmitter;
 mod push_recipient;
