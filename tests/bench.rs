@@ -57,6 +57,31 @@ fn over_http_in_plaintext_at_a_fixed_rate_one_way_with_many_partners() {
 }
 
 #[test]
+fn several_transports_are_measured_in_turns_and_compared() {
+    let turns = ["--transport", "websocket,push", "--direction", "one", "--runs", "2"];
+    let report = bench(&[&turns[..], &["--warmup", "200ms", "--duration", "500ms", "--callers", "16"]].concat());
+    let parts = report["transports"].as_array().unwrap();
+    assert_eq!(parts.iter().map(|part| part["transport"].as_str().unwrap()).collect::<Vec<_>>(), ["websocket", "push"]);
+    for part in parts {
+        let runs = part["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 2);
+        for run in runs {
+            assert_eq!(run["settings"]["transport"], part["transport"]);
+            accounted(run, 1);
+        }
+        assert!(part["median"]["sets_per_s"].as_f64() > Some(0.0), "{part}");
+    }
+    let compared = report["compared"].as_array().unwrap();
+    assert_eq!(
+        (compared.len(), &compared[0]["transport"], &compared[0]["over"]),
+        (1, &"websocket".into(), &"push".into())
+    );
+    let ratio = |name: &str| compared[0][name].as_f64().unwrap();
+    assert!(ratio("least") > 0.0 && ratio("least") <= ratio("sets_per_s_ratio"), "{compared:?}");
+    assert!(ratio("sets_per_s_ratio") <= ratio("most"), "{compared:?}");
+}
+
+#[test]
 fn relayed_sets_end_the_measurement_when_they_are_used_up() {
     let report = bench(&["--presigned=400", "--callers", "4", "--warmup", "0ms", "--duration", "20s"]);
     assert_eq!(accounted(&report, 2), 800);

@@ -176,7 +176,17 @@ pub(super) async fn verify(State(admin): State<Arc<Admin>>, Path(name): Path<Str
             }
             problem.respond()
         }
-        Err(error) => Problem::new(StatusCode::GATEWAY_TIMEOUT, Code::TimedOut, error.to_string()).respond(),
+        Err(error) => {
+            let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, Code::TimedOut, error.to_string());
+            match admin.transceiver.peer(&name).await {
+                Some(peer) if !peer.is_sent_to => problem.fix(format!(
+                    "Nothing of ours is brought to {name}: the event leaves when {name} polls us or connects. Whoever only sends to us \
+                     cannot be verified."
+                )),
+                _ => problem,
+            }
+            .respond()
+        }
     }
 }
 
@@ -274,7 +284,15 @@ fn advice(peer: &PeerStatus) -> Option<(Code, String, String)> {
             "the partner comes to us, and has not come lately: see that its daemon runs and has our address and its token"
                 .to_owned()
         });
-        return Some((Code::LinkDown, why, format!("pushpull peer verify {name} # once that is mended")));
+        let fix = match (peer.is_sent_to, peer.transport) {
+            (true, _) => format!("pushpull peer verify {name} # once that is mended"),
+            // Nothing of ours goes by these, so no event of ours can show whether they work.
+            (false, "poll") => {
+                format!("pushpull status {name} # once that is mended: it is polled again by itself")
+            }
+            (false, _) => format!("pushpull status {name} # once it has come again"),
+        };
+        return Some((Code::LinkDown, why, fix));
     }
     if let Some(trouble) = &peer.keys.trouble {
         return own(Code::PartnerKeysUnreachable, trouble.clone());

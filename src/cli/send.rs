@@ -155,7 +155,7 @@ fn not_acked(peer: &str, jti: &str, record: &Value) -> Error {
         .code(Code::GivenUp)
         .found(if err.is_empty() { "no answer".to_owned() } else { err })
         .who_acts(told("who_acts", "the partner, if its server is down; else you"))
-        .fix(told("fix", &format!("pushpull peer verify {peer}")))
+        .fix(told("fix", &format!("pushpull status {peer}")))
 }
 
 #[cfg(test)]

@@ -158,5 +158,14 @@ pub enum Ending {
         retry_after: Duration,
     },
     /// The partner refused the object as a whole (400, 413): the batch is bisected to find the SET it minds.
-    Rejected,
+    Rejected {
+        /// The pause that the partner asked for, of which an hour at most is kept; zero if none. A SET that was refused alone
+        /// waits for so long at least.
+        retry_after: Duration,
+    },
+}
+
+impl Ending {
+    /// [`Ending::Rejected`], without a word on when to come again.
+    pub const REJECTED: Self = Self::Rejected { retry_after: Duration::ZERO };
 }

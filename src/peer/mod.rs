@@ -265,11 +265,10 @@ impl Peer {
                 return self.outbox.delivered(id, &slot.carried);
             }
             Ending::Lost { retry_after } => {
-                let pause_max = if planted::is(Bug::RetryAfterForEver) { Duration::MAX / 4 } else { RETRY_AFTER_MAX };
-                let due = (!retry_after.is_zero()).then(|| now.mono + retry_after.min(pause_max));
+                let due = (!retry_after.is_zero()).then(|| now.mono + believed(retry_after));
                 self.outbox.lost(id, &slot.carried, slot.heard_at, due);
             }
-            Ending::Rejected => {
+            Ending::Rejected { retry_after } => {
                 if !slot.verdicts.is_empty() {
                     self.verdicts_max = (slot.verdicts.len() / 2).max(1);
                 }
@@ -279,7 +278,7 @@ impl Peer {
                     slot.verdicts.clear();
                 }
                 if let Some(alone) = self.outbox.rejected(id, &slot.carried) {
-                    let expiry = self.outbox.penalise(alone, now);
+                    let expiry = self.outbox.penalise(alone, believed(retry_after), now);
                     self.expired(alone, expiry, now);
                 }
             }
@@ -429,6 +428,11 @@ impl Peer {
         self.outbox.check();
         self.inbox.check();
     }
+}
+
+/// What a partner asks for, up to [`RETRY_AFTER_MAX`].
+fn believed(retry_after: Duration) -> Duration {
+    retry_after.min(if planted::is(Bug::RetryAfterForEver) { Duration::MAX / 4 } else { RETRY_AFTER_MAX })
 }
 
 /// The longest pause that a partner can ask for.

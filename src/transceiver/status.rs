@@ -28,6 +28,8 @@ pub struct PeerStatus {
     link_in: LinkState,
     /// By what SETs travel now, or would: `websocket`, `http`, or `none` if it comes to us and has not.
     pub transport: &'static str,
+    /// Whether we bring it what we send; else it comes for it, or never does.
+    pub is_sent_to: bool,
     /// Why the link is down, in words.
     pub trouble: Option<String>,
     /// Why the partner takes no WebSocket, while HTTP is used.
@@ -289,6 +291,7 @@ impl Inner {
             link: if stats.paused { LinkState::Paused } else { link_in },
             link_in,
             transport,
+            is_sent_to: entry.config.dial.as_ref().is_some_and(|dial| dial.method.carries_ours()),
             trouble: if up { None } else { link.trouble },
             socketless: link.socketless,
             since,

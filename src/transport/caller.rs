@@ -56,6 +56,8 @@ pub(super) struct Expected {
     pub(super) within: Duration,
     /// The longest that is read, where that is less than for an object.
     pub(super) bytes_max: Option<usize>,
+    /// What it says stands in its head, whatever becomes of its body.
+    pub(super) head_counts: bool,
 }
 
 /// How long until an actor that has ended is asked for anew.
@@ -92,6 +94,7 @@ impl Caller {
         let limits = net::Limits {
             body_bytes_max: expected.bytes_max.unwrap_or(self.config.limits.object_bytes_max),
             timeout: self.config.exchange_within + expected.within,
+            head_counts: expected.head_counts,
         };
         let response = self.client.post(self.headers(media, has_texts), body, limits).await?;
         self.partner.metrics.received_bytes(self.transport, response.body.len());
@@ -111,10 +114,10 @@ impl Caller {
     /// Brings to the actor what an answer holds, then tells it that the exchange is complete. To the actor that asked:
     /// another one knows nothing of this slot.
     pub(super) async fn take_in(&self, handle: &Handle, slot: Slot, answer: wire::Object, bytes: usize) -> Exchange {
-        let Ok(room) = handle.arrival_room(bytes).await else { return stopped() };
+        let Ok(room) = handle.arrival_room(bytes).await else { return Exchange::Untold };
         let brought = self.partner.bring(handle, Some(slot.id()), answer, room, self.config.patience()).await;
         if brought.is_err() {
-            return stopped();
+            return Exchange::Untold;
         }
         slot.close(Ending::Delivered);
         Exchange::Done
@@ -122,9 +125,9 @@ impl Caller {
 
     /// The same for verdicts that an answer stands for without naming them.
     pub(super) async fn settle(&self, handle: &Handle, slot: Slot, verdicts: Inspected) -> Exchange {
-        let Ok(room) = handle.arrival_room(0).await else { return stopped() };
+        let Ok(room) = handle.arrival_room(0).await else { return Exchange::Untold };
         if handle.arrived(Some(slot.id()), verdicts, room, self.partner.now()).await.is_err() {
-            return stopped();
+            return Exchange::Untold;
         }
         slot.close(Ending::Delivered);
         Exchange::Done
@@ -240,11 +243,6 @@ impl Caller {
 pub(super) fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
     slot.close(Ending::Lost { retry_after });
     Exchange::Failed { why, retry_after }
-}
-
-/// There is no actor to tell any more.
-fn stopped() -> Exchange {
-    Exchange::Failed { why: "shutting down".to_owned(), retry_after: Duration::ZERO }
 }
 
 /// A partner's error code as a remark: one that is known. What it invents may hold what it was sent, and logs and status show

@@ -11,7 +11,12 @@ pub enum Exchange {
     /// It went well.
     Done,
     /// The partner minds the batch; go on with smaller ones, soon.
-    Rejected(String),
+    Rejected {
+        /// What it says.
+        why: String,
+        /// The partner's `Retry-After`, where it is not for the one SET alone that was refused.
+        retry_after: Duration,
+    },
     /// The answer to a request for so many SETs was too large; ask for fewer.
     Oversized {
         /// What is too large.
@@ -28,6 +33,9 @@ pub enum Exchange {
         /// The partner's `Retry-After`.
         retry_after: Duration,
     },
+    /// The partner has answered and there was no actor any more to be told of it, as when the daemon stops: nothing is known
+    /// of what it carried, and nothing is wrong with the partner.
+    Untold,
 }
 
 /// Outlives a change from HTTP to attempts at a WebSocket and back: else each change would begin with short pauses again,
@@ -83,7 +91,10 @@ impl Experience {
     /// Learns from an exchange that was under way when another one failed: it adds nothing but the patience it asks for.
     /// Many at once that meet a partner which is down would else be taken for as many failures in a row.
     pub(super) fn confirm(&mut self, exchange: &Exchange, at: Duration) {
-        if let Exchange::Failed { retry_after, .. } | Exchange::Oversized { retry_after, .. } = exchange {
+        if let Exchange::Failed { retry_after, .. }
+        | Exchange::Oversized { retry_after, .. }
+        | Exchange::Rejected { retry_after, .. } = exchange
+        {
             self.not_before = self.not_before.max(at + *retry_after);
         }
     }
@@ -94,6 +105,7 @@ impl Experience {
             self.wanted.too_large(at, usize::try_from(*asked).unwrap_or(usize::MAX));
         }
         let pause = match exchange {
+            Exchange::Untold => return self.pause(at),
             Exchange::Done => {
                 self.reset();
                 self.rejections.reset();
@@ -104,7 +116,8 @@ impl Experience {
                 self.last_failed = true;
                 self.failures.pause().max(*retry_after)
             }
-            Exchange::Rejected(_) | Exchange::Oversized { .. } => self.rejections.pause(),
+            Exchange::Rejected { retry_after, .. } => self.rejections.pause().max(*retry_after),
+            Exchange::Oversized { .. } => self.rejections.pause(),
         };
         self.not_before = self.not_before.max(at + pause);
         self.pause(at)
@@ -144,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_pause_goes_on_while_websockets_come_and_go() {
-        for exchange in [failed(), Exchange::Rejected(String::new()), oversized(1, Duration::from_secs(60))] {
+        let rejected = Exchange::Rejected { why: String::new(), retry_after: Duration::ZERO };
+        for exchange in [failed(), rejected, oversized(1, Duration::from_secs(60))] {
             let mut experience = Experience::new(1, 100);
             let pause = experience.learn(&exchange, AT).expect("a pause");
             assert_eq!(experience.pause(AT), Some(pause));

@@ -31,6 +31,11 @@ impl Method {
         self.transport().as_str()
     }
 
+    /// What we send reaches the partner by it.
+    pub fn carries_ours(self) -> bool {
+        self != Self::Poll
+    }
+
     fn transport(self) -> Transport {
         match self {
             Self::Websocket => Transport::Websocket,

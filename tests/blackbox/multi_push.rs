@@ -355,45 +355,6 @@ async fn batches_that_are_too_large_for_the_partner_shrink_and_stay_small() {
     );
 }
 
-async fn a_poison_set_is_found(poison: &str) {
-    let unhurried = "[delivery]\nretry_first = \"3s\"\nretry_max = \"3s\"\n";
-    let (mut responder, _, daemon) = dialling("multi-push", unhurried).await;
-    let jtis = names(64);
-    send_together(&daemon, &jtis).await;
-    let refuse =
-        |request: Request| request.answer(400, &[], r#"{"err":"invalid_request","description":"cannot parse"}"#);
-    let (mut requests, mut acked, mut alone) = (0, BTreeSet::new(), false);
-    while acked.len() < 63 || !alone {
-        let request = responder.request().await;
-        requests += 1;
-        let got = request.jtis();
-        if got.iter().any(|jti| jti == poison) {
-            alone |= got.len() == 1;
-            refuse(request);
-        } else {
-            acked.extend(ack(request));
-        }
-    }
-    // One request was needed in any case; each of the six halvings costs two.
-    assert!(requests <= 1 + 2 * 6 + 2, "{requests} requests to find one SET of 64");
-    until("the others acked", async || (daemon.totals("globex").await["acked"] == 63).then_some(())).await;
-    assert_eq!(daemon.state("out", "globex", poison).await.as_deref(), Some("queued"));
-    // It leaves alone from now on, and what is handed in meanwhile does not wait for it.
-    daemon.send("globex", "later").await;
-    let request = tokio::time::timeout(Duration::from_secs(3), responder.request()).await.expect("the later one");
-    assert_eq!(request.jtis(), ["later"]);
-    ack(request);
-    let request = responder.request().await;
-    assert_eq!(request.jtis(), [poison]);
-    ack(request);
-    daemon.settled("globex", poison, "acked").await;
-}
-
-#[tokio::test]
-async fn one_poison_set_in_a_batch_hurts_only_itself_wherever_it_is() {
-    tokio::join!(a_poison_set_is_found("event-00"), a_poison_set_is_found("event-37"));
-}
-
 #[tokio::test]
 async fn a_set_that_is_always_refused_as_a_request_does_not_stall_the_others() {
     let quick = "[delivery]\nretry_first = \"50ms\"\nretry_max = \"100ms\"\n";

@@ -94,6 +94,38 @@ async fn a_registered_code_about_the_set_refuses_it_and_a_202_acks_it() {
     assert_eq!((&totals["acked"], &totals["refused"], &totals["queued"]), (&json!(1), &json!(6), &json!(0)));
 }
 
+#[tokio::test]
+async fn a_202_is_an_ack_whatever_its_body_is() {
+    let (mut responder, _, daemon) = dialling("push", PATIENT).await;
+    let large = |bytes: usize| "x".repeat(bytes);
+    let bodies: [(&[_], String); 5] = [
+        (&[], "thank you".to_owned()),
+        (&[], large((64 << 10) + 1)),
+        (&[], large(4 << 20)),
+        (&[("Content-Encoding", "gzip")], "\u{1f}".to_owned()),
+        (&[("Content-Type", "application/json")], r#"{"err":"invalid_request","description":"or not"}"#.to_owned()),
+    ];
+    for (number, (headers, body)) in bodies.into_iter().enumerate() {
+        let jti = format!("event-{number}");
+        daemon.send("globex", &jti).await;
+        let request = responder.request().await;
+        assert_eq!(request.pushed(), jti, "once each");
+        request.answer(202, headers, &body);
+        daemon.settled("globex", &jti, "acked").await;
+    }
+    assert!(responder.request_within(Duration::from_millis(500)).await.is_none());
+    // A page of any length is no reason to overhear what stands before it.
+    daemon.send("globex", "busy").await;
+    let request = responder.push_of("busy").await;
+    let told = Instant::now();
+    request.answer(503, &[("Retry-After", "2")], &large(4 << 20));
+    let again = responder.push_of("busy").await;
+    let waited = again.at.duration_since(told);
+    assert!(waited >= Duration::from_millis(1900), "again after {waited:?}");
+    accept(again);
+    daemon.settled("globex", "busy", "acked").await;
+}
+
 /// Status, header fields, body.
 type Answer = (u16, &'static [(&'static str, &'static str)], &'static str);
 
@@ -172,6 +204,8 @@ async fn patience_is_kept(status: u16) {
     let request = responder.request().await;
     let told = Instant::now();
     request.answer(status, &[("Retry-After", "2")], "");
+    let told_of = async || (daemon.get("/api/v1/peers/globex").await["link"] == "down").then_some(());
+    until("the answer to be heard", told_of).await;
     daemon.send("globex", "meanwhile").await;
     let mut left = BTreeSet::new();
     while left.len() < 2 {
@@ -186,7 +220,47 @@ async fn patience_is_kept(status: u16) {
 
 #[tokio::test]
 async fn nothing_leaves_before_the_time_is_over_that_a_503_or_a_429_asks_for() {
-    tokio::join!(patience_is_kept(503), patience_is_kept(429));
+    tokio::join!(patience_is_kept(503), patience_is_kept(429), patience_is_kept(502));
+}
+
+async fn one_set_stays_away(status: u16) {
+    let (mut responder, _, daemon) = dialling("push", QUICK).await;
+    daemon.send("globex", "event").await;
+    let request = responder.push_of("event").await;
+    let told = Instant::now();
+    request.answer(status, &[("Retry-After", "2")], "");
+    daemon.send("globex", "meanwhile").await;
+    let request = responder.request().await;
+    assert_eq!(request.pushed(), "meanwhile", "{status}: it comes again before its time");
+    assert!(told.elapsed() < Duration::from_millis(1900), "{status}: it holds up another one");
+    accept(request);
+    let request = responder.request().await;
+    let waited = request.at.duration_since(told);
+    assert!(waited >= Duration::from_millis(1900), "{status}: again after {waited:?}");
+    accept(request);
+    daemon.settled("globex", "event", "acked").await;
+}
+
+#[tokio::test]
+async fn a_set_does_not_come_again_before_the_time_is_over_that_an_answer_without_a_verdict_asks_for() {
+    tokio::join!(one_set_stays_away(500), one_set_stays_away(409), one_set_stays_away(413), one_set_stays_away(400));
+}
+
+#[tokio::test]
+async fn nothing_leaves_before_the_time_is_over_that_is_asked_for_with_many_sets() {
+    let (mut responder, _, daemon) = dialling("push", QUICK).await;
+    send_together(&daemon, &names(16)).await;
+    let mut told = Instant::now();
+    for _ in 0..16 {
+        let request = responder.request().await;
+        told = Instant::now();
+        request.answer(500, &[("Retry-After", "3")], "");
+    }
+    // One that has failed nowhere yet: now it is the partner who asks for patience.
+    daemon.send("globex", "meanwhile").await;
+    let request = responder.request().await;
+    let waited = request.at.duration_since(told);
+    assert!(waited >= Duration::from_millis(2900), "{} leaves after {waited:?}", request.pushed());
 }
 
 #[tokio::test]

@@ -266,6 +266,17 @@ impl Daemon {
         soon("the end of the daemon", process.child.wait()).await.unwrap()
     }
 
+    /// The same, and what it has logged.
+    pub(crate) async fn ended_telling(&mut self) -> (ExitStatus, Vec<String>) {
+        let log = Arc::clone(&self.process().log);
+        let status = self.ended().await;
+        // The last of it may still be on its way here.
+        let whole = async || log.lock().unwrap().iter().any(|line| line.contains("\"stopped; ")).then_some(());
+        super::until("its last line", whole).await;
+        let lines = log.lock().unwrap().clone();
+        (status, lines)
+    }
+
     /// Ends it without warning.
     pub(crate) async fn kill(&mut self) {
         let mut process = self.process.take().unwrap();

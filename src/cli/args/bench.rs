@@ -12,6 +12,7 @@ pub(super) const HELP: &str = "Examples:
   pushpull bench
   pushpull bench --alg EdDSA --duration 30s --svg bench.svg
   pushpull bench --rate 50% --direction one
+  pushpull bench --transport websocket,push --direction one --runs 3
   pushpull bench --rate 0 --partners 1000 --no-tls
   pushpull bench --target wss://signals.globex.example/pushpull --audience https://signals.globex.example --identity bench
 
@@ -31,9 +32,16 @@ pub struct Bench {
     /// Which of the two sends
     #[arg(long, value_enum, default_value_t = Direction::Both)]
     pub direction: Direction,
-    /// How the two speak to each other
-    #[arg(long, value_enum, default_value_t = Transport::Websocket)]
-    pub transport: Transport,
+    /// How the two speak to each other; with several, as in `websocket,push`, each in turn, and how the first compares to the rest
+    #[arg(
+        id = "transport",
+        long,
+        value_enum,
+        default_value = "websocket",
+        value_delimiter = ',',
+        value_name = "TRANSPORT,…"
+    )]
+    pub transports: Vec<Transport>,
     /// Partners that each of the two has, with a connection each; the load goes to all of them in turn
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub partners: u32,
@@ -95,7 +103,7 @@ pub struct Bench {
     /// With --target: `sha256/…` of the public key in the partner's certificate, instead of the public authorities
     #[arg(long, value_name = "PIN", requires = "target")]
     pub tls_pin: Option<String>,
-    /// Draw throughput over time and the distribution of latency
+    /// Draw throughput over time and the distribution of latency, of the last run by the first transport
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Where the two keep their files [default: a temporary directory]
@@ -117,6 +125,16 @@ pub struct Target {
 }
 
 impl Bench {
+    /// How the two speak to each other in the run at hand.
+    pub fn transport(&self) -> Transport {
+        self.transports.first().copied().unwrap_or(Transport::Websocket)
+    }
+
+    /// The same for each transport alone.
+    pub fn each(&self) -> Vec<Self> {
+        self.transports.iter().map(|transport| Self { transports: vec![*transport], ..self.clone() }).collect()
+    }
+
     /// The partner to send to, if it is not a side of our own.
     pub fn target(&self) -> Option<Target> {
         let (url, identity, audience) = (self.target.clone()?, self.identity.clone()?, self.audience.clone()?);

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod bound;
+mod compare;
 mod environment;
 mod fill;
 mod flights;
@@ -57,31 +58,33 @@ pub(super) async fn run(args: &Bench, as_json: bool) -> Result<Exit, Error> {
         tidy(&mut place, &folder, report.ok());
         return Ok(if report.ok() { Exit::Done } else { Exit::Failed });
     }
-    let mut reports: Vec<Report> = Vec::new();
+    let (each, mut keys) = (args.each(), pair::Keys::default());
+    // Of each transport.
+    let mut reports: Vec<Vec<Report>> = each.iter().map(|_| Vec::new()).collect();
     for number in 1..=args.runs {
-        let folder = place.path.join(format!("run-{number}"));
-        let report = tokio::select! {
-            report = pair::run(args, &folder) => report?,
-            signal = signals.next() => return Ok(signal.exit()),
-        };
-        if !as_json {
-            output::line(&report.to_text(args))?;
+        // In turns, so that what else the machine does meanwhile is shared by all.
+        for (turn, args) in each.iter().enumerate() {
+            let folder = place.path.join(format!("run-{}", number as usize + turn * args.runs as usize));
+            let report = tokio::select! {
+                report = pair::run(args, &folder, &mut keys) => report?,
+                signal = signals.next() => return Ok(signal.exit()),
+            };
+            if !as_json {
+                output::line(&report.to_text(args))?;
+            }
+            if let Some(path) = args.svg.as_deref().filter(|_| number == args.runs && turn == 0) {
+                draw(path, &report, args)?;
+            }
+            tidy(&mut place, &folder, report.ok());
+            reports[turn].push(report);
         }
-        if let Some(path) = args.svg.as_deref().filter(|_| number == args.runs) {
-            draw(path, &report, args)?;
-        }
-        tidy(&mut place, &folder, report.ok());
-        reports.push(report);
     }
     if as_json {
-        match &reports[..] {
-            [report] => output::json(&report.to_json(args))?,
-            reports => output::json(&report::medians_json(reports, args))?,
-        }
-    } else if reports.len() > 1 {
-        output::line(&report::medians_text(&reports))?;
+        output::json(&compare::to_json(&each, &reports))?;
+    } else if let Some(text) = compare::to_text(&each, &reports) {
+        output::line(&text)?;
     }
-    Ok(if reports.iter().all(Report::ok) { Exit::Done } else { Exit::Failed })
+    Ok(if reports.iter().flatten().all(Report::ok) { Exit::Done } else { Exit::Failed })
 }
 
 /// Removes a run's files, since the disk shall not fill up with them, unless they are evidence.

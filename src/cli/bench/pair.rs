@@ -1,5 +1,7 @@
 //! One run: both sides started and linked, the load, the accounts, and what the machine can do before and after.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use super::mute;
 use super::plan::{Dialled, Ended, Filled, Measured, Memory, Opened, Order, Pace, Partners, Plan, Run};
 use super::process::Process;
 use super::report::{Reached, Report, Resident, Restarted};
+use super::side;
 use crate::auth::Secret;
 use crate::cli::args::{Bench, Direction, Rate, Transport};
 use crate::cli::{Error, Exit};
@@ -26,9 +29,33 @@ const STAGES: Duration = Duration::from_secs(2);
 /// Callers and SETs under way where the rate is fixed make no difference: the load is open.
 const NAMES: [&str; 2] = ["alpha", "beta"];
 
+/// The signing keys of both sides, which stay the same from run to run: made by the first.
+#[derive(Default)]
+pub(super) struct Keys([Option<Vec<u8>>; 2]);
+
+impl Keys {
+    /// Gives them to the sides of a run that begins.
+    fn give(&self, folder: &Path) -> std::io::Result<()> {
+        for (name, key) in NAMES.iter().zip(&self.0) {
+            let Some(pem) = key else { continue };
+            std::fs::create_dir(folder.join(name))?;
+            let path = side::key_path(&folder.join(name));
+            std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(pem)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, folder: &Path) {
+        for (name, key) in NAMES.iter().zip(&mut self.0) {
+            *key = std::fs::read(side::key_path(&folder.join(name))).ok();
+        }
+    }
+}
+
 /// One run, with its files in this folder.
-pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
+pub(super) async fn run(args: &Bench, folder: &Path, keys: &mut Keys) -> Result<Report, Error> {
     begin(folder)?;
+    keys.give(folder).map_err(|error| Error::unwritable(folder, &error))?;
     let environment = environment::describe(folder);
     let tls = args.tls || !args.no_tls;
     // A compact SET is a third longer than its claims, and has a header and a signature.
@@ -64,6 +91,7 @@ pub(super) async fn run(args: &Bench, folder: &Path) -> Result<Report, Error> {
     });
     let mut sides = [Process::start(NAMES[0])?, Process::start(NAMES[1])?];
     let opened = open(&mut sides, &plans).await?;
+    keys.keep(folder);
     let link = Link { args, plans: &plans, tokens: &tokens, mute_token: &mute_token };
     // The one that is dialled first.
     let [alpha, beta] = &mut sides;
@@ -139,7 +167,7 @@ impl Link<'_> {
     /// What this side is told of the other.
     fn partners(&self, side: usize, opened: &[Opened; 2]) -> Partners {
         let other = 1 - side;
-        let dial = match self.args.transport {
+        let dial = match self.args.transport() {
             Transport::Http => Some(Dialled::Http),
             Transport::Websocket => (side == 0).then_some(Dialled::Websocket),
             Transport::Push => self.sends(side).then_some(Dialled::Push),
@@ -154,7 +182,7 @@ impl Link<'_> {
             tokens: self.tokens.iter().map(|token| token.expose().to_owned()).collect(),
             mute_token: (side == 0 && self.args.mute > 0).then(|| self.mute_token.expose().to_owned()),
             dial,
-            is_quiet: matches!(self.args.transport, Transport::Push | Transport::MultiPush),
+            is_quiet: matches!(self.args.transport(), Transport::Push | Transport::MultiPush),
         }
     }
 }

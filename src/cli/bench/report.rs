@@ -99,7 +99,7 @@ fn quantiles(parts: &[&Vec<(u64, u64)>]) -> [f64; 5] {
     QUANTILES.map(|(quantile, _)| all.value_at_quantile(quantile) as f64 / 1e3)
 }
 
-fn round(number: f64) -> f64 {
+pub(super) fn round(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
 
@@ -320,7 +320,7 @@ fn label(name: &str) -> String {
 fn settings(args: &Bench) -> Value {
     json!({
         "alg": args.alg.as_str(), "rate": rate(args.rate), "direction": direction(args.direction),
-        "transport": transport(args.transport), "partners": args.partners, "payload_bytes": args.payload,
+        "transport": transport(args.transport()), "partners": args.partners, "payload_bytes": args.payload,
         "tls": args.tls || !args.no_tls, "presigned": args.presigned, "backlog": args.backlog,
         "tombstones": args.tombstones, "commit_delay_ms": args.commit_delay.as_secs_f64() * 1e3, "mute": args.mute,
         "callers": args.callers, "unsettled": args.unsettled,
@@ -338,7 +338,7 @@ pub(super) fn describe(args: &Bench) -> String {
             Direction::Both => "both ways",
             Direction::One => "one way",
         },
-        match (args.transport, args.tls || !args.no_tls) {
+        match (args.transport(), args.tls || !args.no_tls) {
             (Transport::Websocket, true) => "WebSocket with TLS",
             (Transport::Websocket, false) => "WebSocket in plaintext",
             (Transport::Http, true) => "HTTP with TLS",
@@ -388,7 +388,8 @@ fn direction(direction: Direction) -> &'static str {
     }
 }
 
-fn transport(transport: Transport) -> &'static str {
+/// As the command line has it.
+pub(super) fn transport(transport: Transport) -> &'static str {
     match transport {
         Transport::Websocket => "websocket",
         Transport::Http => "http",

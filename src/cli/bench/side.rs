@@ -31,6 +31,7 @@ use crate::peer::Outcome;
 use crate::set::{Algorithm, Draft, KeySet, SigningKey, events::Filter, install_crypto};
 use crate::store::{Options, Sqlite};
 use crate::transceiver::{DialConfig, Event, KeySource, LinkState, Method, PeerConfig, PeerStatus, Transceiver};
+use crate::transport::pushpull;
 use crate::wire::net::{Allow, Pin, Target, mint, server_config};
 
 /// The partner that takes and never answers.
@@ -120,6 +121,7 @@ impl Side {
             .signing_key(key)
             .store(Arc::clone(&store))
             .engine(engine)
+            .pushpull(unrestrained())
             .allow(Allow::parse(ranges.iter().copied()).map_err(|error| failed("addresses", &error))?)
             .listen(listener, tls)
             .start()
@@ -385,6 +387,11 @@ impl Side {
         let lines = text.lines().filter(|line| line.starts_with("pushpull_sent_bytes_total"));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
     }
+}
+
+/// Whoever measures how fast it goes wants no bound on how fast it may go: by push a request is a SET.
+fn unrestrained() -> pushpull::Config {
+    pushpull::Config { requests_per_second_max: u32::MAX, messages_per_second_max: u32::MAX, ..Default::default() }
 }
 
 /// The signing key of this side, made if there is none in this folder.

@@ -59,8 +59,8 @@ impl Outbox {
         }
     }
 
-    /// A SET was refused alone: it has used up an attempt and waits.
-    pub(in crate::peer) fn penalise(&mut self, seq: u64, now: Timestamp) -> Expiry {
+    /// A SET was refused alone: it has used up an attempt and waits, for as long as the partner asks at least.
+    pub(in crate::peer) fn penalise(&mut self, seq: u64, retry_after: Duration, now: Timestamp) -> Expiry {
         let Some(entry) = self.entries.get_mut(&seq) else { return Expiry::Quiet };
         entry.open = false;
         entry.attempts = entry.attempts.saturating_add(1);
@@ -68,7 +68,7 @@ impl Outbox {
         if self.exhausted(seq, now) {
             return Expiry::Exhausted;
         }
-        let pause = self.pause(seq);
+        let pause = self.pause(seq).max(retry_after);
         self.wait(seq, now.mono + pause);
         if attempts > 1 { Expiry::Attempted(attempts) } else { Expiry::Quiet }
     }

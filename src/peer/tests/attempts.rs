@@ -215,7 +215,7 @@ fn a_rejection_of_one_set_alone_is_an_attempt() {
             solo.now = solo.wake.unwrap().0;
         }
         assert_eq!(solo.store.outcome("poison"), None, "before attempt {attempt}");
-        solo.close(slot, Ending::Rejected);
+        solo.close(slot, Ending::REJECTED);
         solo.step();
     }
     assert_eq!(solo.store.outcome("poison"), Some(Outcome::Dead(DeathCause::Attempts)));

@@ -93,7 +93,7 @@ fn a_half_that_was_taken_without_a_verdict_does_not_hold_up_the_other() {
     solo.send(&["a", "b", "c", "d"]);
     let slot = solo.open();
     assert_eq!(sets(&solo.step()).len(), 4);
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     let slot = solo.open();
     assert_eq!(sets(&solo.step()), ["a", "b"]);
     solo.close(slot, Ending::Delivered);
@@ -107,14 +107,14 @@ fn a_part_of_which_one_set_has_its_verdict_does_not_hold_up_the_other() {
     solo.send(&["a", "b", "c", "d", "e", "f"]);
     let slot = solo.open();
     solo.step();
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     let slot = solo.open();
     assert_eq!(sets(&solo.step()), ["a", "b", "c"]);
     solo.input(Input::SlotReady(slot));
     assert_eq!(sets(&solo.step()), [] as [&str; 0], "nothing is known of the first part");
     solo.arrive(Some(slot), &[], &["b"], 1);
     assert_eq!(sets(&solo.step()), ["d", "e", "f"], "the object with b was read, and a and c with it");
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     solo.open();
     assert_eq!(sets(&solo.step()), ["d"], "in halves again, and not with those that were read before");
     solo.arrive(None, &[], &["d"], 1);
@@ -131,7 +131,7 @@ fn parts_leave_one_at_a_time() {
     solo.send(&["a", "b", "c", "d"]);
     let slot = solo.open();
     solo.step();
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     solo.open();
     solo.open();
     solo.send(&["e"]);
@@ -149,7 +149,7 @@ fn parts_fit_their_slot() {
     solo.send(&["a", "b", "c", "d", "e", "f", "g", "h"]);
     let slot = solo.open();
     solo.step();
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     let slot = solo.open_as(SlotSpec { bytes_max: 250, ..SPEC });
     assert_eq!(sets(&solo.step()), ["a", "b"]);
     solo.close(slot, Ending::Delivered);
@@ -164,7 +164,7 @@ fn verdicts_stay_away_from_suspects_and_still_leave() {
     let slot = solo.open();
     solo.step();
     solo.arrive(None, &[("theirs", valid())], &[], 10);
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     for _ in 0..4 {
         let slot = solo.open();
         let left = solo.step();
@@ -180,7 +180,7 @@ fn verdicts_leave_by_a_slot_that_takes_no_sets_while_suspects_wait() {
     solo.send(&["a", "b"]);
     let slot = solo.open();
     solo.step();
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     solo.arrive(None, &[("theirs", valid())], &[], 10);
     solo.open_as(SlotSpec { sets_max: 0, ..SPEC });
     assert_eq!(verdicts(&solo.step()), ["theirs"]);
@@ -194,7 +194,7 @@ fn an_acked_suspect_is_no_suspect_any_more() {
     solo.step();
     // They arrived by another way; then the answer to this one comes.
     solo.arrive(None, &[], &["a", "d"], 1);
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     solo.open();
     assert_eq!(sets(&solo.step()), ["b"]);
     solo.arrive(None, &[], &["b", "c"], 1);
@@ -235,18 +235,39 @@ fn a_partner_that_rejects_everything_gets_everything_when_it_heals() {
 }
 
 #[test]
+fn a_set_that_was_refused_alone_waits_for_as_long_as_the_partner_asks_and_no_other_does() {
+    for (asked, kept) in [(600, 600), (1_000_000, 3600)] {
+        let mut solo = Solo::new(config());
+        solo.send(&["event"]);
+        let slot = solo.open();
+        assert_eq!(sets(&solo.step()), ["event"]);
+        solo.close(slot, Ending::Rejected { retry_after: Duration::from_secs(asked) });
+        solo.step();
+        solo.send(&["other"]);
+        let slot = solo.open();
+        assert_eq!(sets(&solo.step()), ["other"]);
+        solo.arrive(Some(slot), &[], &["other"], 10);
+        solo.close(slot, Ending::Delivered);
+        solo.open();
+        let told = solo.now;
+        assert!(!sets(&solo.pass(Duration::from_secs(kept - 1))).contains(&"event"), "within {asked} s");
+        assert!(sets(&solo.pass(Duration::from_secs(2))).contains(&"event"), "{:?} after {asked} s", solo.now - told);
+    }
+}
+
+#[test]
 fn a_lost_slot_with_suspects_gives_them_back() {
     let mut solo = Solo::new(Config::default());
     solo.send(&["a", "b", "c", "d"]);
     let slot = solo.open();
     solo.step();
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     let slot = solo.open();
     assert_eq!(sets(&solo.step()), ["a", "b"]);
     solo.lose(slot);
     let slot = solo.open();
     assert_eq!(sets(&solo.step()), ["a", "b"], "still under suspicion, and still apart from the others");
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     solo.open();
     assert_eq!(sets(&solo.step()), ["a"]);
     solo.input(Input::Drain);
@@ -260,7 +281,7 @@ fn a_set_that_was_refused_alone_never_shares_an_object_again() {
     let slot = solo.open();
     solo.step();
     solo.arrive(None, &[("theirs", valid())], &[], 10);
-    solo.close(slot, Ending::Rejected);
+    solo.close(slot, Ending::REJECTED);
     solo.step();
     solo.pass(Duration::from_secs(2));
     solo.send(&["a", "b"]);

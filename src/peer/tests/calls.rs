@@ -125,7 +125,7 @@ impl Pair {
                 if let Some(call) = self.calls.open.remove(&call) {
                     self.end(call.method.caller(call.sender)).close_slot(call.asks, ending);
                     self.forsake(&call);
-                    let pause = if ending == Ending::Rejected { Duration::ZERO } else { AGAIN };
+                    let pause = if ending == Ending::REJECTED { Duration::ZERO } else { AGAIN };
                     self.schedule(pause, pair::Event::Call(Event::Dial { sender: call.sender }));
                 }
             }
@@ -174,7 +174,7 @@ impl Pair {
         } else if busy {
             (there + back, Event::Failed { call, ending: Ending::Lost { retry_after: self.link.retry_after } })
         } else if rejected {
-            (there + back + self.link.answer_time, Event::Failed { call, ending: Ending::Rejected })
+            (there + back + self.link.answer_time, Event::Failed { call, ending: Ending::REJECTED })
         } else {
             if self.random.below(100) < self.link.doubling {
                 let object = object.clone();

@@ -285,7 +285,7 @@ impl Pair {
             (there + back, Event::Failed { exchange, ending: Ending::Lost { retry_after: self.link.retry_after } })
         } else if (self.link.rejects)(&object) {
             self.link.rejected += 1;
-            (there + back + self.link.answer_time, Event::Failed { exchange, ending: Ending::Rejected })
+            (there + back + self.link.answer_time, Event::Failed { exchange, ending: Ending::REJECTED })
         } else {
             if self.random.below(100) < self.link.doubling {
                 let object = object.clone();

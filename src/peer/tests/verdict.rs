@@ -234,7 +234,7 @@ fn a_partner_that_refuses_our_verdicts_gets_them_in_smaller_and_smaller_objects(
             let left = solo.step();
             exchanges += 1;
             assert!(exchanges < 100, "it never ends");
-            let ending = if verdicts(&left).len() > taken_max { Ending::Rejected } else { Ending::Delivered };
+            let ending = if verdicts(&left).len() > taken_max { Ending::REJECTED } else { Ending::Delivered };
             solo.close(slot, ending);
         }
         exchanges

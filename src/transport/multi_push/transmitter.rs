@@ -73,21 +73,31 @@ impl Batches {
             [(jti, _)] => Some(jti.clone()),
             _ => None,
         };
-        let exchange = self.exchange(&handle, slot, object).await;
-        match &exchange {
+        let mut exchange = self.exchange(&handle, slot, object).await;
+        match &mut exchange {
             Exchange::Done => {
                 self.minded.forget();
                 self.caller.recovered();
             }
             // A partner that minds being asked is not asked for ever, and SETs are none the worse for it.
-            Exchange::Rejected(_) if is_probe => {
+            Exchange::Rejected { .. } if is_probe => {
                 self.asked_in_vain();
                 return !*stop.borrow();
             }
-            Exchange::Rejected(_) if alone.is_some_and(|jti| !self.minded.note(jti)) => return !*stop.borrow(),
-            Exchange::Rejected(why) | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+            Exchange::Rejected { why, retry_after } if alone.is_some() => {
+                if alone.is_some_and(|jti| !self.minded.note(jti)) {
+                    return !*stop.borrow();
+                }
+                if !self.minded.are_many() {
+                    // The SET waits for so long, and nothing else does: it is not known yet that it is not its own doing.
+                    *retry_after = Duration::ZERO;
+                }
                 self.caller.failed(why);
             }
+            Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+                self.caller.failed(why);
+            }
+            Exchange::Untold => {}
         }
         self.experience.learn(&exchange, self.caller.partner.now());
         !*stop.borrow()
@@ -124,13 +134,13 @@ impl Batches {
                 }
                 let too_large = response.status == StatusCode::PAYLOAD_TOO_LARGE || code == TOO_MANY_SETS;
                 if too_large && sets > 1 {
-                    // Nothing is wrong with any of them: they leave again at once, fewer at a time.
+                    // Nothing is wrong with any of them: they leave again, fewer at a time.
                     self.fitting.too_large(self.caller.partner.now(), sets);
                     slot.close(Ending::Lost { retry_after: Duration::ZERO });
-                    return Exchange::Rejected(why);
+                    return Exchange::Rejected { why, retry_after: pause };
                 }
-                slot.close(Ending::Rejected);
-                Exchange::Rejected(why)
+                slot.close(Ending::Rejected { retry_after: pause });
+                Exchange::Rejected { why, retry_after: pause }
             }
             status => lose(slot, self.caller.explain(status), pause),
         }

@@ -125,10 +125,11 @@ impl Polling {
                 self.held = 0;
                 self.caller.recovered();
             }
-            Exchange::Rejected(why) | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+            Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
                 self.next = Duration::ZERO;
                 self.caller.failed(why);
             }
+            Exchange::Untold => {}
         }
         self.experience.learn(&exchange, self.caller.partner.now());
         true
@@ -154,8 +155,8 @@ impl Polling {
         let pause = self.caller.pause_asked(&response);
         if may_mind_verdicts(object, &response) {
             let why = format!("the partner refused the poll ({}), perhaps for its verdicts", response.status.as_u16());
-            slot.close(Ending::Rejected);
-            return Polled::Failed(Exchange::Rejected(why));
+            slot.close(Ending::Rejected { retry_after: pause });
+            return Polled::Failed(Exchange::Rejected { why, retry_after: pause });
         }
         if response.status != StatusCode::OK {
             return Polled::Failed(lose(slot, self.caller.explain(response.status), pause));
@@ -192,9 +193,9 @@ impl Polling {
                 taken = take(&self.caller, handle, None) => taken,
             };
             let Some((slot, object)) = taken else { return };
-            if !self.tell(handle, slot, &object).await {
+            if let Err(retry_after) = self.tell(handle, slot, &object).await {
                 tokio::select! {
-                    () = tokio::time::sleep(AGAIN) => {}
+                    () = tokio::time::sleep(AGAIN.max(retry_after)) => {}
                     _ = is_over.wait_for(|over| *over) => return,
                 }
             }
@@ -211,20 +212,22 @@ impl Polling {
         }
     }
 
-    /// A request that only acknowledges. False if the next has to wait: the partner did not take it, or hands out again what
-    /// it was answered. SETs that come with the answer although none were asked for are taken in all the same: there are
+    /// A request that only acknowledges. An error if the next has to wait, with what the partner asks for: it did not take it, or
+    /// hands out again what it was answered. SETs that come with the answer although none were asked for are taken in all the same: there are
     /// transmitters that send one.
-    async fn tell(&self, handle: &Handle, slot: Slot, object: &Transmission) -> bool {
+    async fn tell(&self, handle: &Handle, slot: Slot, object: &Transmission) -> Result<(), Duration> {
         self.told().note(object);
         let response = match post(&self.caller, object, 0, true).await {
             Ok(response) if response.status == StatusCode::OK => response,
-            Ok(response) if may_mind_verdicts(object, &response) => {
-                slot.close(Ending::Rejected);
-                return false;
+            Ok(response) => {
+                let retry_after = self.caller.pause_asked(&response);
+                let minded = may_mind_verdicts(object, &response);
+                slot.close(if minded { Ending::Rejected { retry_after } } else { Ending::Lost { retry_after } });
+                return Err(retry_after);
             }
-            _ => {
+            Err(_) => {
                 slot.close(Ending::Lost { retry_after: Duration::ZERO });
-                return false;
+                return Err(Duration::ZERO);
             }
         };
         let length = response.body.len();
@@ -233,7 +236,10 @@ impl Polling {
         let answer = answer.unwrap_or_default();
         let answer = wire::Object { acks: Vec::new(), errors: Vec::new(), ..answer };
         let again = !answer.sets.is_empty() && self.knows(&answer);
-        matches!(self.caller.take_in(handle, slot, answer, length).await, Exchange::Done) && !again
+        match self.caller.take_in(handle, slot, answer, length).await {
+            Exchange::Done if !again => Ok(()),
+            _ => Err(Duration::ZERO),
+        }
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -284,7 +290,7 @@ async fn post(
     let body = wire::write_poll(acks, errors, max_events, return_immediately);
     let length = body.len();
     let within = if return_immediately { Duration::ZERO } else { HELD_MAX };
-    let expected = Expected { within, bytes_max: None };
+    let expected = Expected { within, ..Expected::default() };
     let response = caller.post("application/json", !object.verdicts.is_empty(), body.into(), expected).await?;
     caller.note_sent(0, length);
     Ok(response)

@@ -28,8 +28,8 @@ const REQUESTS_MAX: usize = 16;
 /// After so long without a SET, one slot is enough.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Its answers hold an error at most.
-const ANSWER: Expected = Expected { within: Duration::ZERO, bytes_max: Some(64 << 10) };
+/// Its answers hold an error at most, and a 202 is an ack whatever comes with it (RFC 8935 §2.2).
+const ANSWER: Expected = Expected { within: Duration::ZERO, bytes_max: Some(64 << 10), head_counts: true };
 
 /// Sends until `stop` turns true; requests under way are finished.
 pub(in crate::transport) async fn run(caller: Arc<Caller>, seed: u64, mut stop: watch::Receiver<bool>) {
@@ -132,23 +132,27 @@ impl Pushing {
 
     fn learn_from(&mut self, pushed: Result<Pushed, JoinError>) {
         // One that panicked has reported its slot lost.
-        let Ok(Pushed { jti, began, exchange }) = pushed else { return };
-        match &exchange {
+        let Ok(Pushed { jti, began, mut exchange }) = pushed else { return };
+        match &mut exchange {
             Exchange::Done => {
                 self.minded.forget();
                 self.is_down.store(false, Ordering::Relaxed);
                 self.caller.recovered();
             }
-            Exchange::Rejected(why) => {
+            Exchange::Rejected { why, retry_after } => {
                 if jti.is_some_and(|jti| !self.minded.note(jti)) {
                     return;
                 }
                 if self.minded.are_many() {
                     self.is_down.store(true, Ordering::Relaxed);
                     self.caller.failed(why);
+                } else {
+                    // The SET waits for so long, and nothing else does: it is not known yet that it is not its own doing.
+                    *retry_after = Duration::ZERO;
                 }
             }
             Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => self.caller.failed(why),
+            Exchange::Untold => return,
         }
         let now = self.caller.partner.now();
         if matches!(exchange, Exchange::Done) {
@@ -201,22 +205,22 @@ async fn push(
         Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
     };
     caller.note_sent(1, length);
-    let pause = caller.pause_asked(&response);
+    let retry_after = caller.pause_asked(&response);
     match judge(&jti, &response) {
         Answer::NoVerdict(what) if is_down.load(Ordering::Relaxed) => {
             // It is not this SET, which has used up no attempt.
-            lose(slot, format!("the partner gives no verdicts ({}){what}", response.status.as_u16()), pause)
+            lose(slot, format!("the partner gives no verdicts ({}){what}", response.status.as_u16()), retry_after)
         }
         Answer::Verdict(verdict) => caller.settle(&handle, slot, verdict).await,
         Answer::NoVerdict(what) => {
             let why = format!("the partner gave no verdict on a SET ({}){what}", response.status.as_u16());
             caller.unanswered(&jti, &why);
-            slot.close(Ending::Rejected);
-            Exchange::Rejected(why)
+            slot.close(Ending::Rejected { retry_after });
+            Exchange::Rejected { why, retry_after }
         }
         Answer::NotNow(what) => {
             let why = what.unwrap_or_else(|| caller.explain(response.status));
-            lose(slot, why, pause)
+            lose(slot, why, retry_after)
         }
     }
 }

@@ -139,7 +139,9 @@ async fn keep(
                 }
                 broken += u32::from(farewell.broke_off);
                 if broken < BROKEN_MAX {
-                    down(partner, &farewell.why);
+                    if !farewell.left {
+                        down(partner, &farewell.why);
+                    }
                     let least = if farewell.overloaded { OVERLOADED } else { Duration::ZERO };
                     reconnect.pause().max(least)
                 } else {

@@ -76,9 +76,10 @@ impl Initiator {
     pub(super) fn conclude(&self, exchange: &Exchange, experience: &mut Experience) -> Option<Duration> {
         match exchange {
             Exchange::Done => self.0.recovered(),
-            Exchange::Rejected(why) | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+            Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
                 self.0.failed(why)
             }
+            Exchange::Untold => {}
         }
         experience.learn(exchange, self.0.partner.now())
     }
@@ -126,8 +127,10 @@ impl Initiator {
                 if is_about_us(code) {
                     return lose(slot, why, pause);
                 }
-                slot.close(Ending::Rejected);
-                Exchange::Rejected(why)
+                slot.close(Ending::Rejected { retry_after: pause });
+                // One SET alone waits for so long, and whatever else there is to say does not.
+                let retry_after = if object.sets.len() == 1 { Duration::ZERO } else { pause };
+                Exchange::Rejected { why, retry_after }
             }
             status => lose(slot, self.0.explain(status), pause),
         }

@@ -28,6 +28,8 @@ pub(super) struct Farewell {
     pub(super) broke_off: bool,
     /// The partner has too much to do, and asks for patience (1013).
     pub(super) overloaded: bool,
+    /// We went away, as when the daemon stops: nothing is wrong with the partner.
+    pub(super) left: bool,
 }
 
 /// How long a partner may send more messages than it may, slowed down, until it is told to come back later.
@@ -136,7 +138,7 @@ impl End {
     pub(super) fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.
-            Self::Theirs(Some(CloseCode::Invalid | CloseCode::Size), _) => Ending::Rejected,
+            Self::Theirs(Some(CloseCode::Invalid | CloseCode::Size), _) => Ending::REJECTED,
             _ => Ending::Lost { retry_after: Duration::ZERO },
         }
     }
@@ -144,12 +146,13 @@ impl End {
     pub(super) fn farewell(self) -> Farewell {
         let broke_off = matches!(self, Self::Theirs(None, _));
         let overloaded = matches!(self, Self::Theirs(Some(CloseCode::Again), _));
+        let left = matches!(self, Self::Ours(CloseCode::Away, _));
         let why = match self {
             Self::Ours(code, why) => format!("we closed it ({}): {why}", u16::from(code)),
             Self::Theirs(Some(code), why) => format!("the partner closed it ({}): {why}", u16::from(code)),
             Self::Theirs(None, why) => format!("it broke: {why}"),
         };
-        Farewell { why, broke_off, overloaded }
+        Farewell { why, broke_off, overloaded, left }
     }
 }
 

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dial::{ConnectError, Dialer};
 use super::pin::Pin;
@@ -36,6 +36,9 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Longest time from the call to the last byte of the answer, connecting included.
     pub timeout: Duration,
+    /// Status and header fields are an answer whatever becomes of the body: one that is too long, broken off, compressed or
+    /// too slow counts as empty, and its connection is not kept.
+    pub head_counts: bool,
 }
 
 /// An answer, whole.
@@ -112,19 +115,20 @@ impl Client {
         limits: Limits,
     ) -> Result<Response, Error> {
         let request = self.request(method, headers, body)?;
+        let deadline = Instant::now() + limits.timeout;
         let work = async {
             if let Some(mut kept) = self.take() {
                 match kept.head(request.clone()).await {
-                    Ok(answer) => return self.finish(kept, answer, limits).await,
+                    Ok(answer) => return self.finish(kept, answer, limits, deadline).await,
                     Err(Error::Lost(_)) => {}
                     Err(other) => return Err(other),
                 }
             }
             let mut fresh = Connection::open(self.dialer.connect(&self.target, self.pin.as_ref()).await?).await?;
             let answer = fresh.head(request).await?;
-            self.finish(fresh, answer, limits).await
+            self.finish(fresh, answer, limits, deadline).await
         };
-        timeout_at(Instant::now() + limits.timeout, work).await.unwrap_or(Err(Error::TimedOut(limits.timeout)))
+        timeout_at(deadline, work).await.unwrap_or(Err(Error::TimedOut(limits.timeout)))
     }
 
     fn request(&self, method: Method, headers: HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, Error> {
@@ -146,14 +150,31 @@ impl Client {
         connection: Connection,
         answer: http::Response<Incoming>,
         limits: Limits,
+        deadline: Instant,
     ) -> Result<Response, Error> {
         let (head, body) = answer.into_parts();
-        let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-        if !head.headers.get_all(CONTENT_ENCODING).iter().all(plain) {
-            return Err(Error::Encoded);
-        }
-        let body = read(body, limits.body_bytes_max).await?;
-        self.keep(connection);
+        let reading = async {
+            let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+            if !head.headers.get_all(CONTENT_ENCODING).iter().all(plain) {
+                return Err(Error::Encoded);
+            }
+            read(body, limits.body_bytes_max).await
+        };
+        let body = if limits.head_counts {
+            // Before the deadline of the whole exchange, or the head would be lost with it.
+            let patience = (deadline.saturating_duration_since(Instant::now()) / 2).min(BODY_WITHIN);
+            timeout(patience, reading).await.unwrap_or(Err(Error::TimedOut(patience)))
+        } else {
+            reading.await
+        };
+        let body = match body {
+            Ok(body) => {
+                self.keep(connection);
+                body
+            }
+            Err(_) if limits.head_counts => Bytes::new(),
+            Err(error) => return Err(error),
+        };
         Ok(Response { status: head.status, headers: head.headers, body })
     }
 
@@ -232,6 +253,8 @@ const KEPT_MAX: usize = 16;
 /// Servers commonly close idle connections after 60 to 75 seconds; being first avoids the race.
 const IDLE_MAX: Duration = Duration::from_secs(50);
 const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// How long the rest of an answer is waited for whose head says enough.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

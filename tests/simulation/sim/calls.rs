@@ -87,8 +87,8 @@ impl Caller {
                 Some(Answer { status: 400, body, .. }) if is_about_us(&body) => lose(slot, Duration::ZERO),
                 Some(Answer { status: 400 | 413, .. }) => {
                     self.life.world.meet("push without a verdict");
-                    slot.close(Ending::Rejected);
-                    Exchange::Rejected(String::new())
+                    slot.close(Ending::REJECTED);
+                    rejected()
                 }
                 other => lose(slot, self.asked_for(&other)),
             };
@@ -132,11 +132,11 @@ impl Caller {
                     self.life.world.meet("batch too large, halved");
                     (fitting, since) = ((object.sets / 2).clamp(1, fitting), Instant::now());
                     slot.close(Ending::Lost { retry_after: Duration::ZERO });
-                    Exchange::Rejected(String::new())
+                    rejected()
                 }
                 Some(Answer { status: 400 | 413, .. }) => {
-                    slot.close(Ending::Rejected);
-                    Exchange::Rejected(String::new())
+                    slot.close(Ending::REJECTED);
+                    rejected()
                 }
                 other => lose(slot, self.asked_for(&other)),
             };
@@ -308,6 +308,10 @@ fn is_about_us(body: &Parcel) -> bool {
 fn lose(slot: Outgoing, retry_after: Duration) -> Exchange {
     slot.close(Ending::Lost { retry_after });
     Exchange::Failed { why: String::new(), retry_after }
+}
+
+fn rejected() -> Exchange {
+    Exchange::Rejected { why: String::new(), retry_after: Duration::ZERO }
 }
 
 fn failed() -> Exchange {

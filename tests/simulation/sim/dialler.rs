@@ -217,7 +217,7 @@ impl Dialler {
         let partner = self.life.partner(self.to);
         let now = partner.now();
         partner.update_link(|link| link.exchanged_at = matches!(exchange, Exchange::Done).then_some(now));
-        if matches!(exchange, Exchange::Rejected(_)) {
+        if matches!(exchange, Exchange::Rejected { .. }) {
             self.life.world.meet("object refused as a whole");
         }
         experience.learn(exchange, now)
@@ -345,8 +345,8 @@ impl Dialler {
                 if object.sets > 1 {
                     self.life.world.meet("batch refused");
                 }
-                slot.close(Ending::Rejected);
-                Exchange::Rejected(String::new())
+                slot.close(Ending::REJECTED);
+                rejected()
             }
             _ => lose(slot, pause),
         }
@@ -380,6 +380,10 @@ impl Dialler {
 fn lose(slot: Outgoing, retry_after: Duration) -> Exchange {
     slot.close(Ending::Lost { retry_after });
     failed(retry_after)
+}
+
+fn rejected() -> Exchange {
+    Exchange::Rejected { why: String::new(), retry_after: Duration::ZERO }
 }
 
 fn failed(retry_after: Duration) -> Exchange {

@@ -35,7 +35,7 @@ impl End {
 
     fn ending(self) -> Ending {
         match self {
-            Self::Theirs(Some(1007 | 1009)) => Ending::Rejected,
+            Self::Theirs(Some(1007 | 1009)) => Ending::REJECTED,
             _ => Ending::Lost { retry_after: Duration::ZERO },
         }
     }

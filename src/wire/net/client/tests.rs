@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::wire::net::Allow;
 
-const LIMITS: Limits = Limits { body_bytes_max: 100, timeout: Duration::from_secs(5) };
+const LIMITS: Limits = Limits { body_bytes_max: 100, timeout: Duration::from_secs(5), head_counts: false };
 
 /// What a server does with one connection: one entry a request, each the bytes of the answer; then it closes.
 type Script = Vec<Vec<&'static str>>;
@@ -149,6 +149,59 @@ async fn answers_over_the_limit_compressed_or_malformed_are_refused() {
     assert!(matches!(server.post().await, Err(Error::Malformed(_))));
     assert!(matches!(server.post().await, Err(Error::Malformed(_))));
     assert_eq!(server.post().await.unwrap().body.len(), 100);
+}
+
+#[tokio::test]
+async fn where_the_head_counts_an_answer_is_one_whatever_its_body_is() {
+    let chunks = "HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n";
+    let endless = Box::leak(format!("{chunks}{}", format!("28\r\n{}\r\n", "x".repeat(40)).repeat(3)).into_boxed_str());
+    let long = Box::leak(
+        format!("HTTP/1.1 202 Accepted\r\ncontent-length: 101\r\n\r\n{}{OK}", "x".repeat(101)).into_boxed_str(),
+    );
+    let bodies: [&'static str; 5] = [
+        long,
+        endless,
+        "HTTP/1.1 202 Accepted\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\n\x1f",
+        "HTTP/1.1 202 Accepted\r\ncontent-length: 20\r\n\r\ncut short",
+        "HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n",
+    ];
+    // What follows on such a connection is not taken for the next answer.
+    let server = server(bodies.map(|body| vec![body]).into_iter().chain([vec![OK, OK]]).collect()).await;
+    let limits = Limits { head_counts: true, ..LIMITS };
+    let post = async || server.client.post(HeaderMap::new(), Bytes::from_static(b"body"), limits).await.unwrap();
+    for number in 1..=bodies.len() {
+        let response = post().await;
+        assert_eq!((response.status, response.body.len()), (StatusCode::ACCEPTED, 0), "{number}");
+        assert_eq!(server.connections(), number);
+    }
+    for _ in 0..2 {
+        assert_eq!(post().await.body.as_ref(), b"ok", "a body that can be had is there");
+    }
+    assert_eq!(server.connections(), bodies.len() + 1, "and its connection is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_head_counts_a_body_that_does_not_come_is_not_waited_for_long() {
+    let head = "HTTP/1.1 202 Accepted\r\ncontent-length: 20\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let client = Client::new(Arc::new(Dialer::new(Allow::parse(["127.0.0.1"]).unwrap())), target, None);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            read_request(&mut tcp).await;
+            tcp.write_all(head.as_bytes()).await.unwrap();
+            held.push(tcp);
+        }
+    });
+    for (timeout, most) in [(60, BODY_WITHIN), (2, Duration::from_secs(2))] {
+        let began = Instant::now();
+        let limits = Limits { head_counts: true, timeout: Duration::from_secs(timeout), ..LIMITS };
+        let response = client.post(HeaderMap::new(), Bytes::new(), limits).await.unwrap();
+        assert_eq!(response.status, StatusCode::ACCEPTED);
+        assert!(began.elapsed() <= most + Duration::from_millis(10), "{:?}", began.elapsed());
+    }
 }
 
 #[tokio::test]
