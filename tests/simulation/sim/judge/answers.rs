@@ -145,8 +145,10 @@ impl Judge {
                 };
                 let holds = lane.sets.get(&jti).is_some_and(|track| track.got.answered || gave_up(track));
                 // Each may have asked the other for patience before: nothing leaves then but the answer to what had been under
-                // way.
-                if !holds && lane.answers_left <= answers_left + 1 && now < patient_until + within {
+                // way. Where the answer to a call tells of what it brought alone, those to others mean nothing for this one.
+                let tells_own = self.called.get(&(*from, *org)) == Some(&Calls::AtOnce);
+                let none_left = tells_own || lane.answers_left <= answers_left + 1;
+                if !holds && none_left && now < patient_until + within {
                     break;
                 }
                 lane.awaited.pop_front();

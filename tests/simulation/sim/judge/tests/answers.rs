@@ -4,8 +4,8 @@ use pushpull::peer::Outcome;
 
 use super::scene::{P, Q, Scene, disk};
 use crate::sim::event::{Event, Role, Truth};
-use crate::sim::judge::Bounds;
 use crate::sim::judge::Invariant::{I10, L2, L6};
+use crate::sim::judge::{Bounds, Calls};
 
 /// A SET that is acked, and its copy comes again.
 fn copy_came(role: Role) -> Scene {
@@ -154,4 +154,24 @@ fn l6_an_empty_object_may_answer_whatever_comes_and_only_once() {
         scene.object(P, Q, Vec::new(), &[], &[]);
     }
     scene.breaks(L6);
+}
+
+#[test]
+fn l2_whoever_calls_hears_of_its_own_set_alone_and_not_once_it_has_settled() {
+    let bounds = Bounds { asked_for: Duration::from_secs(1_000), ..Bounds::default() };
+    let within = bounds.answer_within.as_secs();
+    let called = |bounds: &Bounds| {
+        let mut scene = Scene::bounded(bounds.clone());
+        scene.judge.calls(P, Q, Calls::AtOnce);
+        scene.note(Event::Healed).after(100).sent("a").left("a").came("a", Truth::Sound).received("a");
+        scene
+    };
+    // Answers to other calls say nothing about this one, while its caller may have been asked for patience.
+    let mut scene = called(&bounds);
+    scene.object(Q, P, Vec::new(), &[], &[]).object(Q, P, Vec::new(), &[], &[]);
+    scene.after(within + 1).sent("b");
+    assert_eq!(scene.judge.violation(), None);
+    let mut scene = called(&bounds);
+    scene.object(Q, P, Vec::new(), &[], &[]).object(Q, P, Vec::new(), &[], &[]);
+    scene.after(900 + within + 1).sent("b").breaks(L2);
 }
