@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{Epoch, Error, Handed, INBOX_PAGE_BYTES_MAX, Journal, Pending, Registry, remember};
+use super::{Bookmark, Epoch, Error, Handed, INBOX_PAGE_BYTES_MAX, Journal, Keep, Leaf, Pending, Registry, remember};
 use crate::clock::Wall;
 use crate::peer::{
     DeadLetter, DeadPage, Direction, InboxRow, OutboxRow, Outcome, Page, PeerId, Place, Remembered, Saved, Select,
@@ -16,6 +16,13 @@ use crate::set::Jti;
 
 /// Inbox rows removed by one call of [`Journal::purge`].
 const ROWS_STEP: usize = 2_000;
+/// What a kept SET takes beside its token, about.
+const ROW_BYTES: usize = 100;
+
+/// What a kept SET takes.
+fn size(row: &OutboxRow) -> u64 {
+    (row.compact.len() + ROW_BYTES) as u64
+}
 
 /// A store that forgets everything when it is dropped.
 #[derive(Debug)]
@@ -28,6 +35,12 @@ impl Memory {
     /// An empty store.
     pub fn new() -> Self {
         Self { state: Mutex::default(), inbox_tail: watch::Sender::new(0) }
+    }
+
+    /// It, with SETs kept that have left their queue ([`Journal::read_settled`]). By itself it keeps none of them.
+    pub fn keeping_settled(self) -> Self {
+        self.state().keeps_settled = true;
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -58,6 +71,15 @@ struct State {
     added: BTreeMap<String, String>,
     outbox: BTreeMap<(PeerId, u64), OutboxRow>,
     dead_letters: BTreeMap<Place, DeadLetter>,
+    /// Of which peer, the SET, and when it left its queue, by the order in which they left.
+    archive: BTreeMap<u64, (PeerId, OutboxRow, Wall)>,
+    archived: u64,
+    /// What they are, and when they were begun.
+    jobs: BTreeMap<(PeerId, String), (String, Wall)>,
+    archive_bytes: u64,
+    keeps_settled: bool,
+    /// When the last one left that is not kept any more.
+    unkept: Wall,
     inbox: BTreeMap<u64, (PeerId, InboxRow)>,
     tail: u64,
     /// Everything up to here was purged.
@@ -104,6 +126,22 @@ impl Journal for Memory {
 
     fn read_outbox(&self, peer: PeerId, select: Select) -> Pending<'_, Page> {
         self.answer(move |state| Ok(state.read_outbox(peer, select)))
+    }
+
+    fn read_settled(&self, peer: PeerId, since: Wall, from: Bookmark, sets_max: usize) -> Pending<'_, Leaf> {
+        self.answer(move |state| Ok(state.read_settled(peer, since, from, sets_max)))
+    }
+
+    fn job(&self, peer: PeerId, name: String) -> Pending<'_, Option<String>> {
+        self.answer(move |state| Ok(state.jobs.get(&(peer, name)).map(|(definition, _)| definition.clone())))
+    }
+
+    fn begin_job(&self, peer: PeerId, name: String, definition: String, at: Wall) -> Pending<'_, String> {
+        self.answer(move |state| Ok(state.jobs.entry((peer, name)).or_insert((definition, at)).0.clone()))
+    }
+
+    fn forget_settled(&self, keep: Keep) -> Pending<'_, bool> {
+        self.answer(move |state| Ok(state.forget_settled(keep)))
     }
 
     fn read_dead_letters(&self, stretch: Stretch) -> Pending<'_, DeadPage> {
@@ -266,11 +304,15 @@ impl State {
                 }
                 None => false,
             },
-            Write::Settle { seq, outcome, .. } => {
+            Write::Settle { seq, outcome, at, .. } => {
                 let Some(row) = self.outbox.remove(&(id, *seq)) else { return false };
-                if *outcome != Outcome::Acked
-                    && let Some((_, _, memory)) = remember::remembered(write)
-                {
+                if *outcome == Outcome::Acked && self.keeps_settled {
+                    self.archived += 1;
+                    self.archive_bytes += size(&row);
+                    self.archive.insert(self.archived, (id, row, *at));
+                } else if *outcome == Outcome::Acked {
+                    self.unkept = self.unkept.max(*at);
+                } else if let Some((_, _, memory)) = remember::remembered(write) {
                     let letter = DeadLetter { jti: row.jti, compact: row.compact, memory };
                     self.dead_letters.insert(Place::of(id, *seq), letter);
                 }
@@ -314,6 +356,36 @@ impl State {
             page.rows.push(row.clone());
         }
         page
+    }
+
+    fn read_settled(&self, peer: PeerId, since: Wall, from: Bookmark, sets_max: usize) -> Leaf {
+        let mut after = match from {
+            Bookmark::Outbox(_) => 0,
+            Bookmark::Archive(after, _) => after,
+        };
+        let mut leaf = Leaf { unkept: self.unkept, ..Leaf::default() };
+        for (id, (of, row, at)) in self.archive.range(after.saturating_add(1)..) {
+            if leaf.sets.len() >= sets_max {
+                leaf.next = Some(Bookmark::Archive(after, 0));
+                break;
+            }
+            if *of == peer && *at >= since {
+                leaf.sets.push(row.clone());
+            }
+            after = *id;
+        }
+        leaf
+    }
+
+    fn forget_settled(&mut self, keep: Keep) -> bool {
+        while let Some(oldest) = self.archive.first_entry()
+            && (self.archive_bytes > keep.bytes_max || oldest.get().2 < keep.since)
+        {
+            let (_, row, at) = oldest.remove();
+            self.unkept = self.unkept.max(at);
+            self.archive_bytes -= size(&row);
+        }
+        false
     }
 
     fn read_dead_letters(&self, stretch: Stretch) -> DeadPage {
@@ -370,6 +442,7 @@ impl State {
         for memory in &mut self.remembered {
             memory.retain(|_, remembered| is_waiting(remembered) || remember::newest(remembered) >= memory_before);
         }
+        self.jobs.retain(|_, (_, at)| *at >= memory_before);
         let confirmed = self.consumers.values().map(|consumer| consumer.confirmed).min().unwrap_or(0);
         let confirmed = if planted::is(Bug::PurgeOfUnsettled) { self.tail } else { confirmed };
         let old: Vec<u64> = self.inbox.range(..=confirmed).map(|(seq, _)| *seq).take(ROWS_STEP).collect();

@@ -1,5 +1,6 @@
 //! Where everything durable is kept: the data of conversations ([`Journal`]) and the list of peers ([`Registry`]).
 
+mod archive;
 mod horizon;
 mod memory;
 mod remember;
@@ -16,6 +17,7 @@ use crate::clock::Wall;
 use crate::peer::{DeadPage, Direction, InboxRow, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use crate::set::Jti;
 
+pub use archive::{Archived, Bookmark, Keep, Leaf};
 pub use horizon::Horizon;
 pub use memory::Memory;
 pub use remember::{DESCRIPTION_MAX, ERR_MAX};
@@ -78,6 +80,33 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Rows of the outbox. [`Select::Seqs`] leaves [`Page::read_to`] at zero.
     fn read_outbox(&self, peer: PeerId, select: Select) -> Pending<'_, Page>;
+
+    /// Up to `sets_max` of this peer's SETs that have left its queue since then: those that were acked are among them, as they
+    /// were sent, for as long as they are kept ([`Journal::forget_settled`]). What became of one is in the memory of its jti.
+    /// Read from [`Bookmark::default`] to the end, each SET that had left when the reading began, and was kept on, is met at
+    /// least once; some that left earlier may be among them.
+    ///
+    /// A store need not keep them: then there are none.
+    fn read_settled(&self, _peer: PeerId, _since: Wall, _from: Bookmark, _sets_max: usize) -> Pending<'_, Leaf> {
+        Box::pin(async { Ok(Leaf::default()) })
+    }
+
+    /// What is kept of a job of this name with this peer ([`Journal::begin_job`]).
+    fn job(&self, _peer: PeerId, _name: String) -> Pending<'_, Option<String>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Keeps what a job is, durably, unless there is one of this name with this peer; what is kept. It is forgotten with the
+    /// memory of that time ([`Journal::purge`]). A store need not keep any: then a job is what it is called each time.
+    fn begin_job(&self, _peer: PeerId, _name: String, definition: String, _at: Wall) -> Pending<'_, String> {
+        Box::pin(async { Ok(definition) })
+    }
+
+    /// Removes a bounded amount of what [`Journal::read_settled`] reads, the oldest first: what left its queue before
+    /// `keep.since`, and as much as is needed to come down to `keep.bytes_max`. True if there is more to remove now.
+    fn forget_settled(&self, _keep: Keep) -> Pending<'_, bool> {
+        Box::pin(async { Ok(false) })
+    }
 
     /// A stretch of the dead letters of all peers, in the order of their places.
     fn read_dead_letters(&self, stretch: Stretch) -> Pending<'_, DeadPage>;

@@ -1,5 +1,6 @@
 //! One suite for every store: each promise of the traits, before and after a restart. A new store is one more fixture.
 
+mod archive;
 mod dead;
 mod inbox;
 mod jtis;
@@ -52,6 +53,13 @@ against_every_store! {
         a_discarded_one_is_gone_and_a_lost_answer_harmless
         dead_letters_outlive_the_memory_of_their_jtis
     }
+    archive {
+        a_job_is_what_it_was_begun_as_until_it_is_forgotten
+        what_was_acked_is_read_again_as_it_was_sent
+        reading_begins_at_a_time_and_goes_on_leaf_by_leaf
+        one_that_others_of_its_row_wait_beside_is_read_too
+        what_is_too_old_or_too_much_is_forgotten
+    }
     jtis {
         every_fate_is_remembered_by_peer_and_direction
         the_first_answer_stands_for_ever
@@ -92,8 +100,13 @@ trait Fixture {
     async fn reopen(&mut self);
 }
 
-#[derive(Default)]
 struct Ram(Memory);
+
+impl Default for Ram {
+    fn default() -> Self {
+        Self(Memory::new().keeping_settled())
+    }
+}
 
 impl Fixture for Ram {
     type Store = Memory;

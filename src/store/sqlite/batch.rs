@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::archive;
 use super::bundle::Bundle;
 use super::kept::{Ends, Kept, Peer, Position, added, damaged};
 use super::newest::Received;
@@ -12,6 +13,7 @@ use super::queue::{Queue, Spot};
 use super::rows::{PEER_MAX, SEQ_MAX, Table, int, outbox_key, put_inbox, row_bytes, seal, seal_attempts};
 use super::seen::{Key, Tail, Upkeep};
 use super::shared::Shared;
+use crate::clock::Wall;
 use crate::peer::{Direction, InboxRow, OutboxRow, Outcome, PeerId, Remembered, Saved, Write};
 use crate::set::Jti;
 use crate::store::{Error, remember};
@@ -38,6 +40,7 @@ pub(super) struct Effects {
     pub(super) added: BTreeMap<String, Option<String>>,
     pub(super) consumers: BTreeMap<String, Option<Position>>,
     pub(super) ends: Ends,
+    pub(super) archive: Option<archive::End>,
     pub(super) drop_segment: Option<i64>,
     /// New rows of the inbox.
     pub(super) received: Vec<Received>,
@@ -45,7 +48,7 @@ pub(super) struct Effects {
 
 impl<'w> Batch<'w> {
     pub(super) fn new(conn: &'w Connection, shared: &'w Shared, kept: &'w Kept) -> Self {
-        let effects = Effects { ends: kept.ends, ..Effects::default() };
+        let effects = Effects { ends: kept.ends, archive: kept.archive, ..Effects::default() };
         let (queue, arrived, fresh) = (Queue::default(), Bundle::default(), Tail::default());
         Self { conn, shared, kept, effects, queue, arrived, fresh }
     }
@@ -149,7 +152,7 @@ impl<'w> Batch<'w> {
         let memory = self.shared.seen.key(id, direction, jti);
         let effective = match write {
             Write::Enqueue(row) => self.enqueue(id, peer, row, memory)?,
-            Write::Settle { seq, outcome, .. } => self.settle(outbox_key(id, *seq), outcome, write)?,
+            Write::Settle { seq, outcome, at, .. } => self.settle(outbox_key(id, *seq), outcome, *at, write)?,
             Write::Lift { seq, .. } => self.lift(outbox_key(id, *seq))?,
             Write::Receive(row) => self.find(memory)?.is_none() && self.receive(id, row)?,
             _ => self.find(memory)?.is_none(),
@@ -169,7 +172,7 @@ impl<'w> Batch<'w> {
                 return Ok(false);
             }
             if let Spot::GoneFrom(bundle) = spot
-                && !self.queue.spread(self.conn, bundle)?
+                && !self.spread(bundle)?
             {
                 return Err(damaged("outbox", &bundle.to_string()));
             }
@@ -193,7 +196,7 @@ impl<'w> Batch<'w> {
             Spot::Alone => {}
             // What has to be said twice may have to be said often. Those of a damaged bundle are tried more, never fewer.
             Spot::In(bundle, _) => {
-                if !self.queue.spread(self.conn, bundle)? {
+                if !self.spread(bundle)? {
                     return Ok(false);
                 }
             }
@@ -206,10 +209,13 @@ impl<'w> Batch<'w> {
         Ok(changed > 0)
     }
 
-    fn settle(&mut self, key: i64, outcome: &Outcome, write: &Write) -> Result<bool, Error> {
+    fn settle(&mut self, key: i64, outcome: &Outcome, at: Wall, write: &Write) -> Result<bool, Error> {
         let spot = self.queue.find(self.conn, key)?;
         if matches!(spot, Spot::Nowhere | Spot::GoneFrom(_)) {
             return Ok(false);
+        }
+        if let Some(end) = &mut self.effects.archive {
+            end.pass(at);
         }
         if *outcome != Outcome::Acked
             && let Some((_, _, remembered)) = remember::remembered(write)
@@ -220,12 +226,43 @@ impl<'w> Batch<'w> {
             self.bury(key, spot, fate)?;
         }
         match spot {
-            Spot::In(bundle, index) => self.queue.take(self.conn, bundle, index)?,
+            Spot::In(bundle, index) => {
+                if self.queue.take(bundle, index) {
+                    self.archive(bundle, at)?;
+                    self.queue.remove(self.conn, bundle)?;
+                }
+            }
             _ => {
+                if *outcome == Outcome::Acked {
+                    self.archive(key, at)?;
+                }
                 self.conn.prepare_cached("DELETE FROM outbox WHERE key = ?1")?.execute([key])?;
             }
         }
         Ok(true)
+    }
+
+    /// Gives each SET of a bundle a row of its own; false if nobody knows any more what is where in it.
+    fn spread(&mut self, bundle: i64) -> Result<bool, Error> {
+        let Some(left) = self.queue.spread(self.conn, bundle)? else { return Ok(false) };
+        for row in left {
+            match &mut self.effects.archive {
+                Some(end) if self.shared.healthy() => end.add_lone(self.conn, row)?,
+                Some(end) => end.miss(self.conn)?,
+                None => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Keeps a row of the outbox of which the last SET leaves. What little room a full disk has is left to those who wait.
+    fn archive(&mut self, key: i64, at: Wall) -> Result<(), Error> {
+        match &mut self.effects.archive {
+            Some(end) if self.shared.healthy() => end.add(self.conn, key, at)?,
+            Some(end) => end.miss(self.conn)?,
+            None => {}
+        }
+        Ok(())
     }
 
     /// Keeps a row of the outbox as it is, damaged or not, as a dead letter.

@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use super::schema::{self, Meta};
 use super::seen::{Key, Look};
-use super::{Sqlite, dead, reader};
+use super::{Sqlite, archive, dead, job, reader};
 use crate::clock::Wall;
 use crate::peer::{DeadPage, Direction, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use crate::set::Jti;
-use crate::store::{Epoch, Error, Handed, Journal, Pending, Registry};
+use crate::store::{Bookmark, Epoch, Error, Handed, Journal, Keep, Leaf, Pending, Registry};
 
 impl Journal for Sqlite {
     fn recover(&self, peer: PeerId) -> Pending<'_, Saved> {
@@ -29,6 +29,22 @@ impl Journal for Sqlite {
 
     fn read_outbox(&self, peer: PeerId, select: Select) -> Pending<'_, Page> {
         Box::pin(reader::read(&self.shared, move |conn, _| reader::outbox(conn, peer, select)))
+    }
+
+    fn read_settled(&self, peer: PeerId, since: Wall, from: Bookmark, sets_max: usize) -> Pending<'_, Leaf> {
+        Box::pin(reader::read(&self.shared, move |conn, _| archive::leaf(conn, peer, since, from, sets_max)))
+    }
+
+    fn job(&self, peer: PeerId, name: String) -> Pending<'_, Option<String>> {
+        Box::pin(reader::read(&self.shared, move |conn, _| job::find(conn, peer, &name)))
+    }
+
+    fn begin_job(&self, peer: PeerId, name: String, definition: String, at: Wall) -> Pending<'_, String> {
+        Box::pin(self.ask(1, move |batch| job::begin(batch.conn, peer, &name, &definition, at)))
+    }
+
+    fn forget_settled(&self, keep: Keep) -> Pending<'_, bool> {
+        Box::pin(self.ask(1, move |batch| archive::forget(batch.conn, keep)))
     }
 
     fn read_dead_letters(&self, stretch: Stretch) -> Pending<'_, DeadPage> {

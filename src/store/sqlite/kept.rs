@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::archive;
 use super::rows::{Cursor, Table, checksum, int, uint};
 use super::schema::{self, Meta};
 use crate::peer::{Counts, PeerId, Saved};
@@ -203,11 +204,14 @@ impl Ends {
 pub(super) struct Kept {
     pub(super) peers: BTreeMap<PeerId, Peer>,
     pub(super) ends: Ends,
+    /// Where the archive ends; none if nothing is added to it.
+    pub(super) archive: Option<archive::End>,
 }
 
 impl Kept {
-    pub(super) fn load(conn: &Connection) -> Result<Self, Error> {
-        Ok(Self { peers: Peer::load_all(conn)?, ends: Ends::load(conn)? })
+    pub(super) fn load(conn: &Connection, archives: bool) -> Result<Self, Error> {
+        let archive = archive::begin(conn, archives)?;
+        Ok(Self { peers: Peer::load_all(conn)?, ends: Ends::load(conn)?, archive })
     }
 }
 

@@ -68,9 +68,23 @@ impl<'a> Lot<'a> {
 
     /// Their keys, attempts and rows. No row where nobody knows what it is.
     pub(super) fn rows(&self, from: i64) -> impl Iterator<Item = (i64, i64, Option<&'a [u8]>)> {
+        self.those(false).filter(move |(key, ..)| *key >= from)
+    }
+
+    /// The SETs of it that are gone; without its contents one that is damaged.
+    pub(super) fn left(&self) -> impl Iterator<Item = (i64, Option<OutboxRow>)> {
+        self.left_rows().map(|(key, attempts, row)| (key, row.and_then(|row| decode_outbox(key, attempts, row))))
+    }
+
+    /// Their keys, attempts and rows, as [`Lot::rows`] has them.
+    pub(super) fn left_rows(&self) -> impl Iterator<Item = (i64, i64, Option<&'a [u8]>)> {
+        self.those(true)
+    }
+
+    fn those(&self, gone: bool) -> impl Iterator<Item = (i64, i64, Option<&'a [u8]>)> {
         let first = self.last.saturating_sub(i64::try_from(self.size).unwrap_or(0) - 1);
-        let left = (0..self.size).zip(first..).filter(move |(index, key)| *key >= from && !self.gone.has(*index));
-        left.map(|(index, key)| match self.inside {
+        let those = (0..self.size).zip(first..).filter(move |(index, _)| self.gone.has(*index) == gone);
+        those.map(|(index, key)| match self.inside {
             Inside::One(attempts, row) => (key, attempts, Some(row)),
             Inside::Many(members) => (key, seal_attempts(key, 0), Some(members.row(index))),
             Inside::Damaged | Inside::Unknown => (key, 0, None),

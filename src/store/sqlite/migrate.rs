@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::kept::{Peer, damaged, saved};
 use super::rows::{SEQ_MAX, Table, checksum, outbox_key};
-use super::schema::{OUTBOX_GONE, VERSION};
+use super::schema::{ARCHIVE, OUTBOX_GONE, VERSION};
 use crate::peer::PeerId;
 use crate::store::Error;
 
@@ -14,9 +14,13 @@ pub(super) fn run(conn: &Connection, from: i64) -> Result<(), Error> {
     if from < 2 {
         count_dead_letters(&transaction)?;
     }
-    // Version 3: several SETs may lie in a row of the outbox or the inbox, and what is gone of one stands in a table of its
-    // own. Rows of one SET are what they were, and stay where they are.
-    transaction.execute_batch(OUTBOX_GONE)?;
+    if from < 3 {
+        // Several SETs may lie in a row of the outbox or the inbox, and what is gone of one stands in a table of its own. Rows
+        // of one SET are what they were, and stay where they are.
+        transaction.execute_batch(OUTBOX_GONE)?;
+    }
+    // Version 4: rows of the outbox are kept when they have left it.
+    transaction.execute_batch(ARCHIVE)?;
     transaction.execute("UPDATE schema SET version = ?1", [VERSION])?;
     transaction.commit()?;
     tracing::info!(from, to = VERSION, "the database was brought up to the version of this program");

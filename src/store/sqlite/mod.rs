@@ -1,6 +1,7 @@
 //! The store in one SQLite file: a writer thread that commits in groups, a few readers, and a memory of jtis that
 //! needs no index over them. One process a file.
 
+mod archive;
 mod batch;
 mod bundle;
 mod checkpoint;
@@ -8,6 +9,7 @@ mod dead;
 mod fault;
 mod file;
 mod inbox;
+mod job;
 mod journal;
 mod kept;
 mod log;
@@ -59,6 +61,9 @@ pub struct Options {
     /// Rows by which the durable mark of what a consumer was handed runs ahead (default 1,024). More costs fewer
     /// commits, and more rows that are called redelivered after a crash although they are new.
     pub hand_ahead: u64,
+    /// Whether SETs are kept when they have left their queue ([`crate::store::Journal::read_settled`]; default true). They are
+    /// until [`crate::store::Journal::forget_settled`] is called, as a Transceiver does from time to time.
+    pub archive: bool,
     /// Connections for reading (default 2).
     pub readers: u32,
     /// Requests that may wait for the writer before callers wait to ask (default 1,024).
@@ -75,6 +80,7 @@ impl Default for Options {
         Self {
             memory_tail: 131_072,
             hand_ahead: 1_024,
+            archive: true,
             readers: 2,
             queue: 1_024,
             commit_delay: Duration::ZERO,
@@ -184,7 +190,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let salt = schema::load_meta(&conn, Meta::Salt)?.and_then(|salt| salt.try_into().ok());
     let salt = salt.ok_or_else(|| Error::Fatal("the salt of the memory is missing: restore a backup".to_owned()))?;
     let (seen, upkeep) = Seen::load(&conn, salt, options.memory_tail.max(1))?;
-    let kept = Kept::load(&conn)?;
+    let kept = Kept::load(&conn, options.archive)?;
     let consumers = Position::load_all(&conn)?;
     let names = kept.peers.iter().map(|(id, peer)| (*id, Arc::clone(&peer.name)));
     let directory = Directory {

@@ -3,9 +3,9 @@
 use super::Sqlite;
 use super::batch::Batch;
 use super::lot::Delivery;
-use super::reader;
 use super::rows::{int, uint};
 use super::schema::{self, Meta};
+use super::{job, reader};
 use crate::clock::Wall;
 use crate::store::Error;
 
@@ -36,6 +36,7 @@ impl Sqlite {
             if probe {
                 batch.probe()?;
             }
+            job::forget(batch.conn, memory_before)?;
             let more_rows = batch.purge_inbox()?;
             let Some((segment, more_segments)) = outdated else { return Ok(more_rows) };
             batch.effects.drop_segment = Some(segment);

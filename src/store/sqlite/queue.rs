@@ -32,6 +32,9 @@ struct Open {
     is_changed: bool,
 }
 
+/// A row of one SET: its key, attempts and blob.
+pub(super) type Lone = (i64, i64, Vec<u8>);
+
 /// Where a SET lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Spot {
@@ -112,36 +115,35 @@ impl Queue {
         Ok(members.map(|members| members.row(index).to_vec()).unwrap_or_default())
     }
 
-    /// Takes a SET out of a bundle, and the bundle away with its last one.
-    pub(super) fn take(&mut self, conn: &Connection, last: i64, index: usize) -> Result<(), Error> {
-        let Some(open) = self.open.get_mut(&last) else { return Ok(()) };
+    /// Takes a SET out of a bundle; true if it was its last one, and the bundle is to be removed.
+    pub(super) fn take(&mut self, last: i64, index: usize) -> bool {
+        let Some(open) = self.open.get_mut(&last) else { return false };
         open.gone.add(index);
         open.is_changed = true;
-        if open.gone.count() == open.size {
-            self.remove(conn, last)?;
-        }
-        Ok(())
+        open.gone.count() == open.size
     }
 
-    /// Gives each SET of a bundle a row of its own; false if nobody knows any more what is where in it.
-    pub(super) fn spread(&mut self, conn: &Connection, last: i64) -> Result<bool, Error> {
+    /// Gives each SET of a bundle a row of its own, and takes the bundle away: what had left it is returned. `None` if nobody
+    /// knows any more what is where in it.
+    pub(super) fn spread(&mut self, conn: &Connection, last: i64) -> Result<Option<Vec<Lone>>, Error> {
         self.save(conn)?;
-        let rows: Vec<(i64, i64, Vec<u8>)> = {
+        let (rows, left): (Vec<Lone>, Vec<Lone>) = {
             let mut statement = conn.prepare_cached(&format!("{OUTBOX} WHERE outbox.key = ?1"))?;
             let mut rows = statement.query([last])?;
-            let Some(row) = rows.next()? else { return Ok(false) };
+            let Some(row) = rows.next()? else { return Ok(None) };
             let lot = Lot::of(row)?;
             if !lot.is_whole_bundle() {
-                return Ok(false);
+                return Ok(None);
             }
-            lot.rows(0).filter_map(|(key, attempts, row)| Some((key, attempts, row?.to_vec()))).collect()
+            let alone = |(key, attempts, row): (i64, i64, Option<&[u8]>)| Some((key, attempts, row?.to_vec()));
+            (lot.rows(0).filter_map(alone).collect(), lot.left_rows().filter_map(alone).collect())
         };
         self.remove(conn, last)?;
         let mut insert = conn.prepare_cached(INSERT)?;
         for row in rows {
             insert.execute(row)?;
         }
-        Ok(true)
+        Ok(Some(left))
     }
 
     /// Writes what is not written yet.
@@ -167,7 +169,8 @@ impl Queue {
         Ok(())
     }
 
-    fn remove(&mut self, conn: &Connection, last: i64) -> Result<(), Error> {
+    /// Takes a bundle away.
+    pub(super) fn remove(&mut self, conn: &Connection, last: i64) -> Result<(), Error> {
         conn.prepare_cached("DELETE FROM outbox WHERE key = ?1")?.execute([last])?;
         if self.open.remove(&last).is_none_or(|open| open.is_noted) {
             conn.prepare_cached("DELETE FROM outbox_gone WHERE key = ?1")?.execute([last])?;

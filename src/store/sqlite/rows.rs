@@ -25,6 +25,8 @@ pub(super) enum Table {
     InboxBundle = 13,
     BundleSize = 14,
     Gone = 15,
+    Archive = 16,
+    Job = 17,
 }
 
 /// The layout of outbox and inbox rows; another one would get the next number.

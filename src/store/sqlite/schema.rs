@@ -6,7 +6,7 @@ use super::rows::{Table, seal, unseal};
 use crate::store::Error;
 
 /// What this program writes, and reads. Older files are brought up to it when they are opened (`migrate.rs`).
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 /// "PuPu": lets `file` and us tell our databases from others.
 pub(super) const APPLICATION_ID: i64 = 0x5075_5075;
 
@@ -36,6 +36,15 @@ const TABLES: &str = "
 /// Of which SETs in a row of several the row is not theirs any more.
 pub(super) const OUTBOX_GONE: &str = "CREATE TABLE outbox_gone (key INTEGER PRIMARY KEY, gone BLOB NOT NULL) STRICT;";
 
+/// Rows of the outbox of which all SETs have left, in the order in which the last of each did; and what is done with them.
+pub(super) const ARCHIVE: &str = "
+    CREATE TABLE archive (
+        id INTEGER PRIMARY KEY, at INTEGER NOT NULL, total INTEGER NOT NULL, checksum INTEGER NOT NULL,
+        key INTEGER NOT NULL, attempts INTEGER NOT NULL, row BLOB NOT NULL) STRICT;
+    CREATE TABLE job (
+        peer INTEGER NOT NULL, name TEXT NOT NULL, definition TEXT NOT NULL, at INTEGER NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (peer, name)) STRICT;";
+
 /// Single values that the store keeps.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meta {
@@ -47,6 +56,8 @@ pub(super) enum Meta {
     Probe = 3,
     /// When the clock was last believed.
     Time = 4,
+    /// When the last SET left that the archive does not have (any more).
+    Archive = 5,
 }
 
 /// What a file is to us.
@@ -103,8 +114,10 @@ pub(super) fn create(conn: &Connection) -> Result<(), Error> {
     let transaction = conn.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(OUTBOX_GONE)?;
+    transaction.execute_batch(ARCHIVE)?;
     transaction.execute("INSERT INTO schema (version) VALUES (?1)", [VERSION])?;
     save_meta(&transaction, Meta::Salt, &salt)?;
+    super::archive::create(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.commit()?;
     Ok(())

@@ -168,6 +168,7 @@ impl Writer {
             Ok(effects) => {
                 self.kept.peers.extend(effects.peers.iter().map(|(id, peer)| (*id, peer.clone())));
                 self.kept.ends = effects.ends;
+                self.kept.archive = effects.archive;
                 self.upkeep.committed(&self.shared.seen);
                 self.shared.publish(effects);
                 if self.conn.total_changes() != written {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::peer::{Chapter, DeadLetter, DeathCause, Direction, Place, Remembered, Stretch};
 use crate::set::{Jti, SetErr};
-use crate::store::Handed;
+use crate::store::{Bookmark, Handed};
 
 /// A call, or what happens between calls. Numbers are small, so that they meet.
 #[derive(Clone, Debug)]
@@ -224,6 +224,12 @@ impl Pair {
             let dead = model.read_dead_letters(of_peer).await.unwrap();
             assert_eq!(tested.read_dead_letters(of_peer).await.unwrap(), dead);
             assert_eq!(model.recover(peer).await.unwrap().counts.dead_letters, dead.letters.len() as u64);
+            let waiting = model.read_outbox(peer, all()).await.unwrap().rows;
+            let (acked, left) = (kept(&self.model, peer).await, kept(&self.tested, peer).await);
+            // Beside what was acked there may be what ended in another way, but nothing that waits.
+            let found: Vec<_> = left.iter().filter(|set| acked.iter().any(|acked| acked.seq == set.seq)).collect();
+            assert_eq!(found, acked.iter().collect::<Vec<_>>());
+            assert!(left.iter().all(|set| waiting.iter().all(|row| row.seq != set.seq)), "{left:?} beside {waiting:?}");
         }
         assert_eq!(tested.names().await, model.names().await);
         assert_eq!(tested.added_peers().await, model.added_peers().await);
@@ -231,6 +237,15 @@ impl Pair {
         assert_eq!(*tested.inbox_tail().borrow(), *model.inbox_tail().borrow());
         assert_eq!(tested.peek_inbox(None, 999).await, model.peek_inbox(None, 999).await);
     }
+}
+
+/// What has left the queue of this peer, in the order of the queue.
+async fn kept(fixture: &impl Fixture, peer: PeerId) -> Vec<OutboxRow> {
+    let leaf = fixture.store().read_settled(peer, Wall(0), Bookmark::default(), 100_000).await.unwrap();
+    assert_eq!((leaf.damaged, leaf.next), (0, None));
+    let mut sets = leaf.sets;
+    sets.sort_by_key(|set| set.seq);
+    sets
 }
 
 /// The write of a change that needs no dead letter.

@@ -10,7 +10,7 @@ use super::bench::copy;
 /// The table's number in the checksums of rows.
 const PEER: u8 = 4;
 
-/// Copies the database into this folder, and takes what versions 2 and 3 have added from it.
+/// Copies the database into this folder, and takes what later versions have added from it.
 pub(crate) fn make(database: &Path, folder: &Path) {
     fs::create_dir_all(folder).expect("a folder can be made");
     copy(database, folder);
@@ -35,7 +35,8 @@ pub(crate) fn make(database: &Path, folder: &Path) {
         conn.execute("UPDATE peer SET checksum = ?2 WHERE id = ?1", sum).expect("the row can be written");
     }
     conn.execute_batch(
-        "ALTER TABLE peer DROP COLUMN dead_letters; DROP TABLE outbox_gone; UPDATE schema SET version = 1;
+        "ALTER TABLE peer DROP COLUMN dead_letters; DROP TABLE outbox_gone; DROP TABLE archive; DROP TABLE job;
+         DELETE FROM meta WHERE key = 5; UPDATE schema SET version = 1;
          PRAGMA wal_checkpoint(TRUNCATE);",
     )
     .expect("it is an old one now");
