@@ -92,11 +92,13 @@ async fn nobody_without_a_known_token_gets_in() {
     for token in wrong {
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend(token.map(|token| ("Authorization", token)));
-        let answer = ask(&daemon, "POST", "/pushpull", &headers, &object).await;
-        is_error(&answer, 401);
-        let challenge = answer.header("www-authenticate").unwrap();
-        assert!(challenge.starts_with("Bearer"), "{challenge}");
-        assert_eq!(answer.json()["err"], "authentication_failed");
+        for path in ["/pushpull", "/multi-push", "/push", "/poll"] {
+            let answer = ask(&daemon, "POST", path, &headers, &object).await;
+            is_error(&answer, 401);
+            let challenge = answer.header("www-authenticate").unwrap();
+            assert!(challenge.starts_with("Bearer"), "{challenge}");
+            assert_eq!(answer.json()["err"], "authentication_failed", "{path}");
+        }
         let credentials: Vec<_> = token.map(|token| ("Authorization", token)).into_iter().collect();
         let Err(answer) = Socket::knock(&daemon, &credentials, &[]).await else {
             panic!("{token:?} opens a WebSocket")
