@@ -55,7 +55,7 @@ fn by_claims(key: &SigningKey, draft: Draft) -> SignedSet {
     let claims = if let Value::Object(claims) = asked { claims } else { Map::new() };
     let (jti, claims) = complete(claims, sample::DEFAULTS).expect("complete claims");
     let compact = key.sign(&claims).expect("a signature");
-    SignedSet { jti, compact, digest, label: "other" }
+    SignedSet { jti, compact, digest, label: "other", reissue_of: None }
 }
 
 fn verifying(criterion: &mut Criterion<Cpu>) {

@@ -37,6 +37,18 @@ impl Wall {
         (at.to_rfc3339() == text).then_some(at)
     }
 
+    /// Reads what a person writes for a time in UTC: as much of RFC 3339 as is needed, `2026-11-30`, `2026-11-30T08:15Z` or
+    /// `2026-11-30T08:15:00Z`.
+    pub fn from_person(text: &str) -> Option<Self> {
+        let missing = match text.len() {
+            10 => "T00:00:00.000",
+            17 => ":00.000",
+            20 => ".000",
+            _ => "",
+        };
+        Self::from_rfc3339(&format!("{}{missing}Z", text.strip_suffix('Z').unwrap_or(text)))
+    }
+
     /// How long ago `earlier` was; zero when it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -234,6 +246,24 @@ mod tests {
         ] {
             assert_eq!(Wall(millis).to_rfc3339(), text);
             assert_eq!(Wall::from_rfc3339(text), Some(Wall(millis)));
+        }
+    }
+
+    #[test]
+    fn a_person_may_leave_out_what_is_zero() {
+        for (text, whole) in [
+            ("2026-11-30", "2026-11-30T00:00:00.000Z"),
+            ("2026-11-30T08:15Z", "2026-11-30T08:15:00.000Z"),
+            ("2026-11-30T08:15:09Z", "2026-11-30T08:15:09.000Z"),
+            ("2026-11-30T08:15:09.123Z", "2026-11-30T08:15:09.123Z"),
+        ] {
+            assert_eq!(Wall::from_person(text), Wall::from_rfc3339(whole), "{text}");
+            assert!(Wall::from_person(text).is_some());
+        }
+        for text in
+            ["2026-11-3", "2026-02-30", "08:15Z", "2026-11-30T08:15+01:00", "2026-11-30 08:15Z", "yesterday", "\u{e9}"]
+        {
+            assert_eq!(Wall::from_person(text), None, "{text}");
         }
     }
 

@@ -81,7 +81,7 @@ pub(crate) fn parts(set: &SignedSet) -> (String, Vec<u8>) {
 pub(crate) fn unsigned(count: usize) -> Vec<SignedSet> {
     let made = |n| {
         let compact: Arc<str> = format!("{n:08}{}", "x".repeat(1049)).into();
-        SignedSet { jti: Jti::new(), compact, digest: Default::default(), label: "other" }
+        SignedSet { jti: Jti::new(), compact, digest: Default::default(), label: "other", reissue_of: None }
     };
     (0..count).map(made).collect()
 }

@@ -99,6 +99,7 @@ pub fn within<T>(conversation: impl AsyncFnOnce(Site) -> T) -> T {
             compact: "e30.e30.AA".into(),
             digest: Digest::of(&[number as u8]),
             label: "other",
+            reissue_of: None,
         });
         partner.handle().send(sets.collect(), true).await.expect("there is room");
         let (running, stop) = watch::channel(false);

@@ -60,6 +60,15 @@ pub(super) fn need_text(object: &mut Map<String, Value>, name: &str) -> Result<S
     take_text(object, name)?.ok_or_else(|| Problem::invalid(format!("{name}: missing")))
 }
 
+/// Takes a flag out of an object; false where there is none.
+pub(super) fn take_flag(object: &mut Map<String, Value>, name: &str) -> Result<bool, Problem> {
+    match object.remove(name) {
+        None => Ok(false),
+        Some(Value::Bool(flag)) => Ok(flag),
+        Some(_) => Err(Problem::invalid(format!("{name}: expected true or false"))),
+    }
+}
+
 /// Refuses what is left over: a misspelt member must not be lost in silence.
 pub(super) fn nothing_else(object: &Map<String, Value>, known: &str) -> Result<(), Problem> {
     match object.keys().next() {

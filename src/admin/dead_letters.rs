@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use http::{Request, Response, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::problem::{Problem, json_response};
 use super::{Admin, body};
@@ -109,8 +109,8 @@ pub(super) async fn many(
         let mut object = body::object(request).await?;
         let sieve =
             Sieve { peer: body::take_text(&mut object, "peer")?, reason: body::take_text(&mut object, "reason")? };
-        let all = flag(&mut object, "all")?;
-        let dry_run = flag(&mut object, "dry_run")?;
+        let all = body::take_flag(&mut object, "all")?;
+        let dry_run = body::take_flag(&mut object, "dry_run")?;
         let after = body::take_text(&mut object, "after")?.map(|after| cursor(&after)).transpose()?;
         let max = match object.remove("max") {
             None => 1_000,
@@ -167,14 +167,6 @@ fn known(admin: &Admin, sieve: &Sieve) -> Result<(), Problem> {
     match &sieve.peer {
         Some(peer) if !admin.transceiver.is_or_was_peer(peer) => Err(Problem::no_such_peer(peer)),
         _ => Ok(()),
-    }
-}
-
-fn flag(object: &mut Map<String, Value>, name: &str) -> Result<bool, Problem> {
-    match object.remove(name) {
-        None => Ok(false),
-        Some(Value::Bool(flag)) => Ok(flag),
-        Some(_) => Err(Problem::invalid(format!("{name}: expected true or false"))),
     }
 }
 
@@ -297,6 +289,8 @@ impl From<RedriveFault> for Problem {
                 let discard = with_jti("`pushpull dlq discard JTI`, or restore a backup.", jti);
                 conflict(Code::DataDamaged).fix(discard)
             }
+            RedriveFault::Invalid(_) | RedriveFault::NoSuchJob(_) => Self::invalid(detail),
+            RedriveFault::OtherJob { .. } => Self::conflict(detail),
             RedriveFault::Submit(fault) => Self::from_fault(fault, detail),
         }
     }

@@ -10,6 +10,7 @@ mod peers;
 mod probes;
 mod problem;
 mod reload;
+mod replay;
 mod steward;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/peers/{name}/pause", post(peers::pause))
         .route("/api/v1/peers/{name}/resume", post(peers::resume))
         .route("/api/v1/peers/{name}/verify", post(peers::verify))
+        .route("/api/v1/peers/{name}/replay", post(replay::replay))
         .route("/api/v1/keys", get(keys::list))
         .route("/api/v1/keys/rotate", post(keys::rotate))
         .route("/api/v1/keys/{kid}/retire", post(keys::retire))

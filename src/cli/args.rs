@@ -12,12 +12,14 @@ use crate::set::Algorithm;
 mod bench;
 mod dlq;
 mod peer;
+mod replay;
 #[cfg(test)]
 mod tests;
 
 pub use bench::{Bench, Direction, Rate, Target, Transport};
 pub use dlq::{Dlq, Event, Which};
 pub use peer::{Add, Card, Peer, Rm};
+pub use replay::Replay;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -121,6 +123,9 @@ pub enum Command {
         #[command(subcommand)]
         command: Dlq,
     },
+    /// Say again what was said to a partner since some time
+    #[command(after_help = replay::HELP)]
+    Replay(Replay),
     /// Sign, read and verify SETs without a daemon
     Set {
         /// What to do.

@@ -46,6 +46,7 @@ pub(super) async fn transceiver(
         .pushpull(pushpull(config))
         .allow(allow(config)?)
         .listen(listener, tls(config)?.map(|(tls, _)| tls))
+        .keep_settled(config.store.keep_settled, config.store.keep_settled_bytes_max as u64)
         .closed();
     builder.start().await.map_err(|error| match error {
         transceiver::Error::Store(error) => error.into(),

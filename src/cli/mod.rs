@@ -20,6 +20,7 @@ mod peer;
 mod place;
 mod redrive;
 mod reload;
+mod replay;
 mod send;
 mod serve;
 mod set;
@@ -113,6 +114,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Some(Command::Status { peer }) => status::run(peer.as_deref(), global).await,
         Some(Command::Event { command: args::Event::Show { jti } }) => event::show(&jti, global).await,
         Some(Command::Dlq { command }) => dlq::run(&command, global).await,
+        Some(Command::Replay(args)) => replay::run(&args, global).await,
         Some(Command::Set { command }) => match command {
             args::Set::Sign { key, kid, file } => set::sign(key.as_deref(), kid.as_deref(), &file, global),
             args::Set::Decode { file } => set::decode(&file),

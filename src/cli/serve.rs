@@ -128,7 +128,8 @@ pub(super) async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc
         return Err(Error::new(Exit::ConfigInvalid, "store.url: expected sqlite: and a path"));
     };
     let name = path.display().to_string();
-    let options = store::Options { metrics: metrics.clone(), ..store::Options::default() };
+    let archive = !config.store.keep_settled.is_zero() && config.store.keep_settled_bytes_max > 0;
+    let options = store::Options { metrics: metrics.clone(), archive, ..store::Options::default() };
     let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, options));
     match opening.await {
         Ok(Ok(store)) => Ok(Arc::new(store)),

@@ -6,7 +6,7 @@ use crate::codes::Code;
 use crate::quantity::{duration_text, size_text};
 
 use super::problem::Problem;
-use super::schema::{Delivery, Limits};
+use super::schema::{Delivery, Limits, Store};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -113,6 +113,13 @@ pub(super) fn delivery(delivery: &Delivery, limits: &Limits, problems: &mut Vec<
             );
         }
     }
+}
+
+/// Every fault of the amounts in `[store]`.
+pub(super) fn store(store: &Store, problems: &mut Vec<Problem>) {
+    let forgotten = "too long: what became of a SET is not remembered for longer than that";
+    durations(&[("store.keep_settled", store.keep_settled, Duration::ZERO, "", MEMORY, forgotten)], problems);
+    sizes(&[("store.keep_settled_bytes_max", store.keep_settled_bytes_max, 0, 1 << 50)], problems);
 }
 
 /// What is wrong with `jwks_refresh` of a peer.

@@ -31,6 +31,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 }),
         );
     }
+    amounts::store(&config.store, &mut problems);
     amounts::limits(&config.limits, &mut problems);
     amounts::delivery(&config.delivery, &config.limits, &mut problems);
     log(config, &mut problems);

@@ -98,6 +98,13 @@ pub struct Store {
     /// `sqlite:` and a path (default `sqlite:pushpull.db`). Put it on a disk of its own when that disk is slow: every
     /// accepted SET is on it before anybody hears of it.
     pub url: String,
+    /// How long SETs are kept after the partner has acked them (default 7 d), so that `pushpull replay` can say them again;
+    /// 30 days at most, `0s` to keep none.
+    #[serde(with = "quantity::duration")]
+    pub keep_settled: Duration,
+    /// And as many bytes of them, over all peers (default 1 GiB); the oldest go first.
+    #[serde(with = "quantity::size")]
+    pub keep_settled_bytes_max: usize,
 }
 
 impl Store {
@@ -111,7 +118,11 @@ impl Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:pushpull.db".to_owned() }
+        Self {
+            url: "sqlite:pushpull.db".to_owned(),
+            keep_settled: Duration::from_secs(7 * 86_400),
+            keep_settled_bytes_max: 1 << 30,
+        }
     }
 }
 

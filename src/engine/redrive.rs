@@ -204,7 +204,8 @@ mod tests {
     }
 
     fn signed(jti: &str) -> SignedSet {
-        SignedSet { jti: jti.into(), compact: "token".into(), digest: Digest::of(jti.as_bytes()), label: "other" }
+        let digest = Digest::of(jti.as_bytes());
+        SignedSet { jti: jti.into(), compact: "token".into(), digest, label: "other", reissue_of: None }
     }
 
     fn act(seq: u64, jti: &str, how: Redrive) -> Redriving {

@@ -173,8 +173,9 @@ impl Peer {
     }
 
     fn accept(&mut self, sets: Vec<SignedSet>, now: Timestamp) {
-        for set in sets {
-            self.enqueue(set, Story::default(), now);
+        for mut set in sets {
+            let story = set.reissue_of.take().map(Chapter::ReissueOf);
+            self.enqueue(set, story.map(|chapter| Story::default().and(chapter)).unwrap_or_default(), now);
         }
     }
 

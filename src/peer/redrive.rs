@@ -46,7 +46,7 @@ impl Peer {
                 let story = letter.memory.story.and(series);
                 let (jti, digest) = (letter.jti.clone(), letter.memory.digest);
                 // It was counted when it was accepted.
-                let set = SignedSet { jti, compact: letter.compact, digest, label: "other" };
+                let set = SignedSet { jti, compact: letter.compact, digest, label: "other", reissue_of: None };
                 self.lift(seq, letter.jti, None);
                 self.enqueue(set, story, now);
                 Redriven::Resent

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::acts_on_display;
+use super::{Digest, acts_on_display};
 
 /// The `jti` of a SET: compared byte for byte, never normalised, cheap to clone.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -16,6 +16,16 @@ impl Jti {
     /// A new, unique `jti` (UUID version 7, so that later ones sort after earlier ones).
     pub fn new() -> Self {
         unique(|text| Self::from(text))
+    }
+
+    /// The `jti` that these texts make, always the same one (UUID version 8): what is done again is recognised by it.
+    pub fn derived(parts: &[&str]) -> Self {
+        let mut bytes = Vec::new();
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Self::from(uuid::Builder::from_custom_bytes(Digest::of(&bytes).0).into_uuid().to_string())
     }
 
     /// The text as it stands on the wire.
@@ -72,5 +82,21 @@ impl fmt::Display for Jti {
 impl fmt::Debug for Jti {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", &*self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_derived_depends_on_every_part_and_on_where_it_ends() {
+        let jti = Jti::derived(&["job", "peer", "jti"]);
+        assert_eq!(jti, Jti::derived(&["job", "peer", "jti"]));
+        assert_eq!(jti.as_str().len(), 36, "{jti}");
+        assert_eq!(jti.as_str().as_bytes()[14], b'8', "{jti}");
+        for other in [["jo", "bpeer", "jti"], ["job", "peerj", "ti"], ["job", "peer", "jtj"]] {
+            assert_ne!(jti, Jti::derived(&other));
+        }
     }
 }

@@ -69,4 +69,6 @@ pub struct SignedSet {
     pub digest: Digest,
     /// By what it is counted ([`events::label`]).
     pub label: &'static str,
+    /// The SET whose contents it says again.
+    pub reissue_of: Option<Jti>,
 }

@@ -62,7 +62,7 @@ impl Written {
     /// As [`SigningKey::sign`].
     pub fn sign(self, key: &SigningKey) -> Result<SignedSet, KeyError> {
         let compact = key.sign_text(&self.claims)?;
-        Ok(SignedSet { jti: self.jti, compact, digest: self.digest, label: self.label })
+        Ok(SignedSet { jti: self.jti, compact, digest: self.digest, label: self.label, reissue_of: None })
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Builder {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) public: Option<Public>,
     pub(super) closed: bool,
+    /// For how long, and how many bytes.
+    pub(super) keep_settled: (Duration, u64),
 }
 
 /// The listener that partners reach.
@@ -127,12 +129,20 @@ impl Builder {
             clock: Arc::new(SystemClock::new()),
             public: None,
             closed: false,
+            keep_settled: (Duration::from_secs(7 * 86_400), 1 << 30),
         }
     }
 
     /// The `aud` that partners must use for us (default: the issuer).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
+        self
+    }
+
+    /// How long SETs are kept after they were acked, and how many bytes of them, for [`Transceiver::replay`] (default 7 days and
+    /// 1 GiB; with either zero, none). After 31 days nothing can be said again.
+    pub fn keep_settled(mut self, age_max: Duration, bytes_max: u64) -> Self {
+        self.keep_settled = (age_max, bytes_max);
         self
     }
 

@@ -354,7 +354,7 @@ fn refusal(outcome: &Outcome) -> Option<SetErr> {
 }
 
 /// Somebody else's text as it may stand in a message: short, and nothing but text.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !acts_on_display(*c)).take(200).collect()
 }
 

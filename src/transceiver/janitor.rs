@@ -9,7 +9,7 @@ use super::Inner;
 use crate::clock::{Timestamp, Wall};
 use crate::codes::Code;
 use crate::engine::Timekeeper;
-use crate::store::Horizon;
+use crate::store::{Horizon, Keep};
 
 /// How often what is no longer needed is looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
@@ -19,11 +19,13 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 pub const MEMORY: Duration = Duration::from_secs(31 * 86_400);
 
 /// For as long as the process runs. Its clock was last believed at that time by one before.
-pub(super) async fn tidy(inner: Arc<Inner>, last: Option<Wall>) {
-    let mut horizon = Horizon::new(MEMORY);
+pub(super) async fn tidy(inner: Arc<Inner>, last: Option<Wall>, (settled, bytes_max): (Duration, u64)) {
+    let (mut horizon, mut settled_horizon) = (Horizon::new(MEMORY), Horizon::new(settled.min(MEMORY)));
     if let Some(last) = last {
         horizon.resume(inner.clock.now(), last);
+        settled_horizon.resume(inner.clock.now(), last);
     }
+    let bytes_max = if settled.is_zero() { 0 } else { bytes_max };
     let (mut doubted, mut timekeeper) = (false, Timekeeper::default());
     loop {
         let now = look(&inner, &mut doubted);
@@ -31,7 +33,17 @@ pub(super) async fn tidy(inner: Arc<Inner>, last: Option<Wall>) {
             inner.supervisor.note_failure(&error);
         }
         horizon.pass(now);
+        settled_horizon.pass(now);
         tokio::time::sleep(TIDY_EVERY).await;
+        let makes_room = !inner.journal.healthy();
+        let since = settled_horizon.pass(inner.clock.now()).unwrap_or_default();
+        loop {
+            match inner.journal.forget_settled(Keep { since, bytes_max, makes_room }).await {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => break,
+                Err(error) => break inner.supervisor.note_failure(&error),
+            }
+        }
         let Some(before) = horizon.pass(inner.clock.now()) else { continue };
         loop {
             match inner.journal.purge(before).await {

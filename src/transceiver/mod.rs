@@ -12,6 +12,7 @@ mod peers;
 mod received;
 mod redrive;
 mod redrive_fault;
+mod replay;
 mod scrape;
 mod settlements;
 mod single;
@@ -19,6 +20,7 @@ mod status;
 mod submit;
 #[cfg(test)]
 mod troubled;
+mod window;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,9 +44,11 @@ pub use peers::{Verified, VerifyError};
 pub use received::{Inbox, Received};
 pub use redrive::{Bulk, Remedy};
 pub use redrive_fault::RedriveFault;
+pub use replay::{Progress, Replay, Replayed};
 pub use settlements::{Settlements, Unfollowed};
 pub use status::{EventRecord, KeysStatus, LinkState, Moment, PeerStatus, State};
 pub use submit::{Submission, SubmitError, SubmitFault};
+pub use window::{Wanted, Window};
 
 use crate::auth::{KeyRing, keyring};
 use crate::clock::{Clock, Timestamp};
@@ -127,6 +131,7 @@ impl Transceiver {
             None if builder.keys.is_empty() => return Err(Error::Missing("a signing key")),
             None => KeyRing::of(builder.keys, builder.active.as_deref(), builder.clock.now().wall)?,
         };
+        let keep_settled = builder.keep_settled;
         let names = registry.names().await?;
         let names = names.into_iter().map(|(id, name)| (id, Arc::from(name))).collect();
         let (quiet, stop) = (watch::Sender::new(false), watch::Sender::new(false));
@@ -188,7 +193,7 @@ impl Transceiver {
             };
             *lock(&this.0.server) = Some(tokio::spawn(serving));
         }
-        *lock(&this.0.janitor) = Some(tokio::spawn(janitor::tidy(Arc::clone(&this.0), last)));
+        *lock(&this.0.janitor) = Some(tokio::spawn(janitor::tidy(Arc::clone(&this.0), last, keep_settled)));
         *lock(&this.0.key_keeper) = Some(tokio::spawn(keys::tend(Arc::clone(&this.0))));
         Ok(this)
     }

@@ -146,7 +146,7 @@ struct Held {
     used: Vec<(String, Arc<InUse>)>,
 }
 
-type Tried = Vec<(Arc<str>, Jti, Result<Option<Jti>, RedriveFault>)>;
+pub(super) type Tried = Vec<(Arc<str>, Jti, Result<Option<Jti>, RedriveFault>)>;
 
 impl Inner {
     async fn dead_letter(&self, jti: &Jti, peer: Option<&str>) -> Result<Found, RedriveFault> {
@@ -217,7 +217,7 @@ impl Inner {
     }
 
     /// Deals with these, each for itself; those of one peer in one commit.
-    async fn redrive_some(self: &Arc<Self>, remedy: Remedy, letters: Vec<DeadLetter>) -> Tried {
+    pub(super) async fn redrive_some(self: &Arc<Self>, remedy: Remedy, letters: Vec<DeadLetter>) -> Tried {
         // Held until everything is stored: so long the key that signs, or has signed, stays published (`keys.rs`).
         let mut held = Held { signer: self.keys.signer(), used: Vec::new() };
         let mut tried = Vec::with_capacity(letters.len());
@@ -261,7 +261,7 @@ impl Inner {
     }
 
     /// The peer, if SETs are taken for it.
-    fn open(&self, name: &str) -> Result<Arc<Entry>, RedriveFault> {
+    pub(super) fn open(&self, name: &str) -> Result<Arc<Entry>, RedriveFault> {
         let entry = self.find(name).map_err(|_| RedriveFault::NoSuchPeer(name.to_owned()))?;
         match entry.is_leaving() {
             false => Ok(entry),
@@ -326,11 +326,7 @@ impl Inner {
     /// application's own, and stays.
     fn renew(&self, entry: &Arc<Entry>, letter: &DeadLetter, signer: &Arc<Signer>) -> Result<SignedSet, SubmitFault> {
         let mut claims = letter.claims.clone();
-        claims.remove("jti");
-        claims.remove("iat");
-        if claims.get("aud").is_some_and(Value::is_string) {
-            claims.remove("aud");
-        }
+        renewable(&mut claims);
         let checked = self.check(&entry.config.name, Event::Claims(claims))?;
         self.bench(signer).sign(checked)
     }
@@ -384,9 +380,18 @@ impl Inner {
         done
     }
 
-    fn failed(&self, error: store::Error) -> RedriveFault {
+    pub(super) fn failed(&self, error: store::Error) -> RedriveFault {
         self.supervisor.note_failure(&error);
         RedriveFault::Submit(Arc::new(error.into()))
+    }
+}
+
+/// Takes out what a new SET has of its own.
+pub(super) fn renewable(claims: &mut serde_json::Map<String, Value>) {
+    claims.remove("jti");
+    claims.remove("iat");
+    if claims.get("aud").is_some_and(Value::is_string) {
+        claims.remove("aud");
     }
 }
 
@@ -407,7 +412,7 @@ fn fit(remedy: Remedy, letter: &DeadLetter) -> Result<(), RedriveFault> {
 }
 
 /// What would be done.
-fn tried(remedy: Remedy, letters: Vec<DeadLetter>) -> Tried {
+pub(super) fn tried(remedy: Remedy, letters: Vec<DeadLetter>) -> Tried {
     let each = letters.into_iter();
     each.map(|letter| {
         let fit = fit(remedy, &letter).map(|()| None);

@@ -43,6 +43,25 @@ pub enum RedriveFault {
     /// Its row is damaged.
     #[error("the dead letter {0} is damaged in the database: it can only be discarded")]
     Damaged(Jti),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// A replay that was never begun is to go on.
+    #[error("since: missing: no job {0:?} was begun with this peer, or it was forgotten after a month")]
+    NoSuchJob(String),
+    /// A replay is to go on with other SETs than it was begun with.
+    #[error(
+        "job {job} was begun for another choice, from {since} to {until}: leave time and type out to go on with it, or give \
+         the new work another name"
+    )]
+    OtherJob {
+        /// The job.
+        job: String,
+        /// Its time.
+        since: String,
+        /// And the end of it.
+        until: String,
+    },
     /// The new SET was not accepted, or there is no room for it, or for any.
     #[error(transparent)]
     Submit(Arc<SubmitFault>),
@@ -58,7 +77,9 @@ impl RedriveFault {
             | Self::NotResendable(jti, _)
             | Self::NotReissuable(jti, _)
             | Self::Damaged(jti) => Some(jti),
-            Self::NoSuchPeer(_) | Self::Submit(_) => None,
+            Self::NoSuchPeer(_) | Self::Invalid(_) | Self::NoSuchJob(_) | Self::OtherJob { .. } | Self::Submit(_) => {
+                None
+            }
         }
     }
 }

@@ -313,7 +313,7 @@ impl Inner {
 impl Bench {
     pub(super) fn sign(&self, one: Checked) -> Result<SignedSet, SubmitFault> {
         let Checked { jti, digest, label, form, .. } = one;
-        let whole = |compact| SignedSet { jti, compact, digest, label };
+        let whole = |compact| SignedSet { jti, compact, digest, label, reissue_of: None };
         let set = match form {
             Form::Written(written) => self.measure(|key| written.sign(key))?,
             Form::Claims(claims) => whole(self.measure(|key| key.sign(&claims))?),

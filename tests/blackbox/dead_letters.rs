@@ -9,7 +9,7 @@ use crate::common::partner::Partner;
 use crate::common::until;
 
 /// SETs are given up soon.
-const IMPATIENT: &str =
+pub(crate) const IMPATIENT: &str =
     "[delivery]\nretry_first = \"50ms\"\nretry_max = \"100ms\"\nattempts_max = 2\ngive_up_after = \"300ms\"\n";
 
 /// Nothing is sent twice while a test runs.

@@ -31,6 +31,7 @@ mod push_transmitter;
 mod refusals;
 mod reload;
 mod reload_under_load;
+mod replay;
 mod run_time_peers;
 mod status_advice;
 mod two_partners;

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn keys_routes_and_codes_are_read_from_the_code() {
         assert_eq!(keys::<config::Log>(), ["level", "format"]);
-        assert_eq!(keys::<config::Store>(), ["url"]);
+        assert_eq!(keys::<config::Store>(), ["url", "keep_settled", "keep_settled_bytes_max"]);
         assert_eq!(routes(".route(\"/a\", get(x)).route(\"/b/{c}\", post(y))"), ["/a", "/b/{c}"]);
         assert_eq!(
             codes("new(StatusCode::NOT_FOUND, Code::NoSuchPeer, x); f(StatusCode::OK, Code::find)"),

@@ -292,5 +292,6 @@ pub(super) fn by_name(jti: &str) -> Opinion {
 /// A SET of about so many bytes.
 pub(super) fn signed(jti: &str, bytes: usize) -> SignedSet {
     let compact = format!("{jti}.{}", "x".repeat(bytes.saturating_sub(jti.len() + 1)));
-    SignedSet { jti: jti.into(), digest: Digest::of(jti.as_bytes()), compact: compact.into(), label: "other" }
+    let digest = Digest::of(jti.as_bytes());
+    SignedSet { jti: jti.into(), digest, compact: compact.into(), label: "other", reissue_of: None }
 }

@@ -139,7 +139,7 @@ pub fn token(order: &Order) -> SignedSet {
     }
     let compact = mint.sign(order);
     let digest = Digest::of(compact.as_bytes());
-    let token = SignedSet { jti: order.jti.clone(), compact, digest, label: "other" };
+    let token = SignedSet { jti: order.jti.clone(), compact, digest, label: "other", reissue_of: None };
     mint.truths.insert(digest, order.clone());
     mint.tokens.insert(order.clone(), token.clone());
     token
