@@ -162,10 +162,12 @@ pub enum Ending {
         /// The pause that the partner asked for, of which an hour at most is kept; zero if none. A SET that was refused alone
         /// waits for so long at least.
         retry_after: Duration,
+        /// It is too large, be nothing in it minded.
+        too_large: bool,
     },
 }
 
 impl Ending {
-    /// [`Ending::Rejected`], without a word on when to come again.
-    pub const REJECTED: Self = Self::Rejected { retry_after: Duration::ZERO };
+    /// [`Ending::Rejected`] for something in it, without a word on when to come again.
+    pub const REJECTED: Self = Self::Rejected { retry_after: Duration::ZERO, too_large: false };
 }

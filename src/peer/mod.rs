@@ -269,7 +269,7 @@ impl Peer {
                 let due = (!retry_after.is_zero()).then(|| now.mono + believed(retry_after));
                 self.outbox.lost(id, &slot.carried, slot.heard_at, due);
             }
-            Ending::Rejected { retry_after } => {
+            Ending::Rejected { retry_after, too_large } => {
                 if !slot.verdicts.is_empty() {
                     self.verdicts_max = (slot.verdicts.len() / 2).max(1);
                 }
@@ -278,7 +278,7 @@ impl Peer {
                     // and is told the same (R4); while this one comes first for ever nothing else would.
                     slot.verdicts.clear();
                 }
-                if let Some(alone) = self.outbox.rejected(id, &slot.carried) {
+                if let Some(alone) = self.outbox.rejected(id, &slot.carried, too_large) {
                     let expiry = self.outbox.penalise(alone, believed(retry_after), now);
                     self.expired(alone, expiry, now);
                 }

@@ -1,5 +1,6 @@
 //! Finding the SET that a partner minds: a refused batch leaves again in halves, one at a time, until it stands alone.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,18 @@ use crate::peer::input::SlotId;
 use crate::planted::{self, Bug};
 use crate::set::Jti;
 
+/// A part of a batch that was refused.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) seqs: VecDeque<u64>,
+    /// Once the part before it was taken, what the partner minds is in this one: to send it whole would be in vain.
+    is_next: bool,
+}
+
 impl Outbox {
     /// The partner refused an object as a whole: its SETs leave again in halves. A SET that was refused alone has used
     /// up an attempt; its number comes back.
-    pub(in crate::peer) fn rejected(&mut self, slot: SlotId, carried: &[u64]) -> Option<u64> {
+    pub(in crate::peer) fn rejected(&mut self, slot: SlotId, carried: &[u64], too_large: bool) -> Option<u64> {
         // However long the answer took: a SET that waits for its retry by now is as suspect as one still in flight.
         let mut suspects: Vec<u64> = carried.iter().copied().filter(|seq| self.left_last_by(*seq, slot)).collect();
         suspects.sort_unstable();
@@ -29,6 +38,10 @@ impl Outbox {
                     self.requeue(seq);
                 }
             }
+        }
+        if !suspects.is_empty() {
+            // It is in this one.
+            self.groups.iter_mut().for_each(|group| group.is_next = false);
         }
         match suspects.as_slice() {
             [] => None,
@@ -51,7 +64,7 @@ impl Outbox {
                 if planted::is(Bug::HalfForgotten) {
                     right.iter().for_each(|seq| self.leave_state(*seq));
                 } else {
-                    self.suspect(right.to_vec());
+                    self.suspect_part(right.to_vec(), !too_large);
                 }
                 self.suspect(left.to_vec());
                 None
@@ -77,8 +90,8 @@ impl Outbox {
     pub(in crate::peer) fn bisecting(&mut self) -> bool {
         while let Some(group) = self.groups.front_mut() {
             let entries = &self.entries;
-            group.retain(|seq| entries.get(seq).is_some_and(|entry| entry.state == State::Suspect));
-            if !group.is_empty() {
+            group.seqs.retain(|seq| entries.get(seq).is_some_and(|entry| entry.state == State::Suspect));
+            if !group.seqs.is_empty() {
                 return true;
             }
             self.groups.pop_front();
@@ -109,6 +122,10 @@ impl Outbox {
 
     /// Makes these the next part to leave.
     pub(super) fn suspect(&mut self, seqs: Vec<u64>) {
+        self.suspect_part(seqs, false);
+    }
+
+    fn suspect_part(&mut self, seqs: Vec<u64>, is_next: bool) {
         if seqs.is_empty() {
             return;
         }
@@ -118,7 +135,7 @@ impl Outbox {
                 entry.open = false;
             }
         }
-        self.groups.push_front(seqs.into());
+        self.groups.push_front(Group { seqs: seqs.into(), is_next });
     }
 
     /// SETs of the next part that have lost their token, because they waited for a retry when the rejection came.
@@ -127,7 +144,7 @@ impl Outbox {
             return Vec::new();
         }
         let unread = |seq: &u64| self.entries.get(seq).is_some_and(|entry| entry.token.is_none());
-        self.groups.front().into_iter().flatten().copied().filter(unread).take(READ_MAX).collect()
+        self.groups.front().into_iter().flat_map(|group| &group.seqs).copied().filter(unread).take(READ_MAX).collect()
     }
 
     /// The next part of a bisected batch, once the one before it has been answered. What does not fit is a part of its
@@ -143,8 +160,9 @@ impl Outbox {
         if self.suspects_out > 0 {
             return taken;
         }
+        self.halve_next();
         while taken.len() < sets_max && self.in_flight < self.window() {
-            let Some(&seq) = self.groups.front().and_then(|group| group.front()) else { break };
+            let Some(&seq) = self.groups.front().and_then(|group| group.seqs.front()) else { break };
             let Some(entry) = self.entries.get(&seq) else { break };
             let Some(token) = entry.token.clone() else { break };
             if !fits(&entry.jti, &token) && !taken.is_empty() {
@@ -153,12 +171,31 @@ impl Outbox {
             taken.push((seq, entry.jti.clone(), token));
             self.launch(seq, slot, now, false, true);
             if let Some(group) = self.groups.front_mut() {
-                group.pop_front();
-                if group.is_empty() {
+                group.seqs.pop_front();
+                if group.seqs.is_empty() {
                     break;
                 }
             }
         }
         taken
+    }
+
+    /// Where the part before the next one was taken, the next one leaves in halves at once.
+    fn halve_next(&mut self) {
+        if !self.bisecting() {
+            return;
+        }
+        if let Some(group) = self.groups.front_mut()
+            && group.is_next
+            && group.seqs.len() > 1
+        {
+            let right = group.seqs.split_off(group.seqs.len() / 2);
+            group.is_next = false;
+            let left = self.groups.pop_front();
+            self.groups.push_front(Group { seqs: right, is_next: true });
+            if let Some(left) = left {
+                self.groups.push_front(left);
+            }
+        }
     }
 }

@@ -30,7 +30,7 @@ impl Outbox {
         assert!(self.retries_in_flight <= (self.config.window / 2).max(1), "retries exceed their half");
         let [fresh, due, due_unread] =
             [&self.fresh, &self.due, &self.due_unread].map(|queue| queue.iter().copied().collect::<BTreeSet<u64>>());
-        let grouped: BTreeSet<u64> = self.groups.iter().flatten().copied().collect();
+        let grouped: BTreeSet<u64> = self.groups.iter().flat_map(|group| &group.seqs).copied().collect();
         let most = self.parked_max() + 3 * self.config.window;
         assert!(self.entries.len() <= most, "{} SETs in memory", self.entries.len());
         for (seq, entry) in &self.entries {

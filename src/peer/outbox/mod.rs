@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ages::Ages;
+use bisect::Group;
 use entry::State;
 pub(super) use entry::{Entry, Expiry};
 
@@ -43,8 +44,8 @@ pub(super) struct Outbox {
     due: VecDeque<u64>,
     /// Retries that are due and whose token has to be read.
     due_unread: VecDeque<u64>,
-    /// Batches that are being bisected; each leaves alone, one at a time.
-    groups: VecDeque<VecDeque<u64>>,
+    /// Parts of batches that are being bisected; each leaves alone, one at a time.
+    groups: VecDeque<Group>,
     /// SETs under way from such a batch.
     suspects_out: usize,
     /// One entry for each SET in flight (its answer is late then) or waiting (it is due then).

@@ -139,7 +139,7 @@ impl Batches {
                     slot.close(Ending::Lost { retry_after: Duration::ZERO });
                     return Exchange::Rejected { why, retry_after: pause };
                 }
-                slot.close(Ending::Rejected { retry_after: pause });
+                slot.close(Ending::Rejected { retry_after: pause, too_large });
                 Exchange::Rejected { why, retry_after: pause }
             }
             status => lose(slot, self.caller.explain(status), pause),

@@ -155,7 +155,7 @@ impl Polling {
         let pause = self.caller.pause_asked(&response);
         if may_mind_verdicts(object, &response) {
             let why = format!("the partner refused the poll ({}), perhaps for its verdicts", response.status.as_u16());
-            slot.close(Ending::Rejected { retry_after: pause });
+            slot.close(Ending::Rejected { retry_after: pause, too_large: false });
             return Polled::Failed(Exchange::Rejected { why, retry_after: pause });
         }
         if response.status != StatusCode::OK {
@@ -222,7 +222,11 @@ impl Polling {
             Ok(response) => {
                 let retry_after = self.caller.pause_asked(&response);
                 let minded = may_mind_verdicts(object, &response);
-                slot.close(if minded { Ending::Rejected { retry_after } } else { Ending::Lost { retry_after } });
+                slot.close(if minded {
+                    Ending::Rejected { retry_after, too_large: false }
+                } else {
+                    Ending::Lost { retry_after }
+                });
                 return Err(retry_after);
             }
             Err(_) => {

@@ -215,7 +215,7 @@ async fn push(
         Answer::NoVerdict(what) => {
             let why = format!("the partner gave no verdict on a SET ({}){what}", response.status.as_u16());
             caller.unanswered(&jti, &why);
-            slot.close(Ending::Rejected { retry_after });
+            slot.close(Ending::Rejected { retry_after, too_large: false });
             Exchange::Rejected { why, retry_after }
         }
         Answer::NotNow(what) => {

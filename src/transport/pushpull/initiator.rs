@@ -127,7 +127,8 @@ impl Initiator {
                 if is_about_us(code) {
                     return lose(slot, why, pause);
                 }
-                slot.close(Ending::Rejected { retry_after: pause });
+                let too_large = response.status == StatusCode::PAYLOAD_TOO_LARGE;
+                slot.close(Ending::Rejected { retry_after: pause, too_large });
                 // One SET alone waits for so long, and whatever else there is to say does not.
                 let retry_after = if object.sets.len() == 1 { Duration::ZERO } else { pause };
                 Exchange::Rejected { why, retry_after }

@@ -138,7 +138,8 @@ impl End {
     pub(super) fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.
-            Self::Theirs(Some(CloseCode::Invalid | CloseCode::Size), _) => Ending::REJECTED,
+            Self::Theirs(Some(CloseCode::Invalid), _) => Ending::REJECTED,
+            Self::Theirs(Some(CloseCode::Size), _) => Ending::Rejected { retry_after: Duration::ZERO, too_large: true },
             _ => Ending::Lost { retry_after: Duration::ZERO },
         }
     }
