@@ -86,8 +86,8 @@ const CHUNK: usize = 250;
 
 impl Transceiver {
     /// Says again about `max` SETs, and goes on from there when it is asked with [`Replayed::next`]; `dry_run` only counts.
-    /// Durable when it returns. After an error, or when the future was dropped, some may have been said again: asked for
-    /// under the same job they are not said a third time.
+    /// Durable when it returns. After an error, or when the future was dropped, some of them may have been said: asked
+    /// for again under the same job, they are not said twice.
     ///
     /// Of what was answered only as much can be said again as the store has kept (`store.keep_settled`).
     pub async fn replay(

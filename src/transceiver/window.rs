@@ -1,12 +1,10 @@
 //! What a replay is about: which time, which types. A job keeps it, so that whoever goes on with the job means the same.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Inner;
 use super::redrive_fault::RedriveFault;
-use super::{Inner, SubmitFault};
 use crate::clock::Wall;
 use crate::peer::{Fate, Outcome, PeerId, Remembered};
 use crate::set::events;
@@ -107,10 +105,8 @@ impl Inner {
         dry_run: bool,
     ) -> Result<Window, RedriveFault> {
         let read = |text: String| {
-            serde_json::from_str::<Window>(&text).map_err(|_| {
-                let fault = SubmitFault::Invalid("the job was begun by a newer version of this program".to_owned());
-                RedriveFault::Submit(Arc::new(fault))
-            })
+            let newer = |_| RedriveFault::Invalid("the job was begun by a newer version of this program".to_owned());
+            serde_json::from_str::<Window>(&text).map_err(newer)
         };
         let kept = match job {
             Some(job) => self.journal.job(peer, job.to_owned()).await.map_err(|error| self.failed(error))?,

@@ -3,6 +3,10 @@
 use super::*;
 use crate::store::{Bookmark, Keep, Leaf};
 
+fn keep(since: u64, bytes_max: u64) -> Keep {
+    Keep { since: Wall(since), bytes_max, makes_room: false }
+}
+
 async fn kept(store: &Sqlite) -> Leaf {
     store.read_settled(A, Wall(0), Bookmark::default(), 1_000).await.unwrap()
 }
@@ -35,15 +39,9 @@ async fn damage_is_told_and_hides_nothing_else() {
         assert_eq!((leaf.sets.len(), leaf.damaged), (4, 1), "{sql}");
         // It goes with those beside it, and is not counted on.
         settled(&store, 6..=6).await;
-        assert_eq!(
-            store.forget_settled(Keep { since: Wall(0), bytes_max: 1 << 20, makes_room: false }).await,
-            Ok(false)
-        );
+        assert_eq!(store.forget_settled(keep(0, 1 << 20)).await, Ok(false));
         assert_eq!(kept(&store).await.sets.len(), 5, "{sql}");
-        assert_eq!(
-            store.forget_settled(Keep { since: Wall(u64::MAX >> 1), bytes_max: 1 << 20, makes_room: false }).await,
-            Ok(false)
-        );
+        assert_eq!(store.forget_settled(keep(u64::MAX >> 1, 1 << 20)).await, Ok(false));
         assert_eq!(kept(&store).await.sets, [], "{sql}");
     }
 }
@@ -57,7 +55,7 @@ async fn the_last_row_may_be_the_damaged_one() {
     folder.execute("UPDATE archive SET total = 9223372036854775807, at = 9223372036854775807 WHERE id = 5");
     let store = folder.open().await;
     settled(&store, 6..=6).await;
-    assert_eq!(store.forget_settled(Keep { since: Wall(0), bytes_max: 1 << 20, makes_room: false }).await, Ok(false));
+    assert_eq!(store.forget_settled(keep(0, 1 << 20)).await, Ok(false));
     let leaf = kept(&store).await;
     assert_eq!((leaf.sets.len(), leaf.damaged), (5, 1));
 }
@@ -72,7 +70,7 @@ async fn nothing_is_added_where_nothing_is_kept_and_what_there_was_can_go() {
     settled(&store, 3..=4).await;
     let leaf = kept(&store).await;
     assert_eq!((leaf.sets.len(), leaf.unkept), (2, Wall(u64::MAX)));
-    assert_eq!(store.forget_settled(Keep { since: Wall(0), bytes_max: 0, makes_room: false }).await, Ok(false));
+    assert_eq!(store.forget_settled(keep(0, 0)).await, Ok(false));
     assert_eq!(kept(&store).await.sets, []);
     store.close().await;
     let store = folder.open().await;
@@ -132,7 +130,7 @@ async fn many_damaged_rows_do_not_stop_what_is_forgotten() {
     store.close().await;
     folder.execute("UPDATE archive SET checksum = checksum + 1 WHERE id <= 220");
     let store = folder.open().await;
-    while store.forget_settled(Keep { since: Wall(0), bytes_max: 500, makes_room: false }).await.unwrap() {}
+    while store.forget_settled(keep(0, 500)).await.unwrap() {}
     let leaf = kept(&store).await;
     assert!(leaf.sets.len() < 10 && leaf.damaged == 0, "{} and {} damaged", leaf.sets.len(), leaf.damaged);
 }
@@ -147,7 +145,7 @@ async fn what_had_left_a_row_that_is_taken_apart_is_as_young_as_the_last_to_leav
     commit(&store, [settle(100, Outcome::Acked)]).await.unwrap();
     assert_eq!(kept(&store).await.sets.len(), 100);
     let Write::Settle { at, .. } = settle(99, Outcome::Acked) else { unreachable!() };
-    assert_eq!(store.forget_settled(Keep { since: at, bytes_max: 1 << 30, makes_room: false }).await, Ok(false));
+    assert_eq!(store.forget_settled(keep(at.0, 1 << 30)).await, Ok(false));
     assert_eq!(kept(&store).await.sets.len(), 100);
 }
 
@@ -157,7 +155,7 @@ async fn a_bookmark_in_an_archive_that_began_anew_skips_nothing() {
     let store = folder.open().await;
     settled(&store, 1..=20).await;
     let next = store.read_settled(A, Wall(0), Bookmark::default(), 12).await.unwrap().next.unwrap();
-    assert_eq!(store.forget_settled(Keep { since: Wall(0), bytes_max: 0, makes_room: false }).await, Ok(false));
+    assert_eq!(store.forget_settled(keep(0, 0)).await, Ok(false));
     store.close().await;
     let store = folder.open().await;
     settled(&store, 21..=25).await;
@@ -169,7 +167,7 @@ async fn much_is_forgotten_step_by_step() {
     let folder = Folder::new();
     let store = folder.open().await;
     settled(&store, 1..=450).await;
-    let keep = Keep { since: Wall(0), bytes_max: 0, makes_room: false };
+    let keep = keep(0, 0);
     let mut steps = vec![store.forget_settled(keep).await.unwrap()];
     while steps.last() == Some(&true) {
         steps.push(store.forget_settled(keep).await.unwrap());
