@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 
+use super::body;
 use super::lot::{Lot, OUTBOX};
 use super::queue::Lone;
 use super::rows::{SEQ_MAX, Table, checksum, decode_outbox, int, outbox_key, peer_of, seq_of, uint};
@@ -105,10 +106,13 @@ impl End {
         Ok(())
     }
 
-    /// Adds this row of the outbox as it is, damaged or not.
+    /// Adds this row of the outbox as it is, damaged or not. What lies beside it is the archive's from then on.
     pub(super) fn add(&mut self, conn: &Connection, key: i64, at: Wall) -> Result<(), Error> {
         let (length, attempts): (i64, i64) = conn
-            .prepare_cached("SELECT length(row), attempts FROM outbox WHERE key = ?1")?
+            .prepare_cached(
+                "SELECT CASE length(row) WHEN 0 THEN (SELECT length(body.row) FROM body WHERE body.key = outbox.key)
+                 ELSE length(row) END, attempts FROM outbox WHERE key = ?1",
+            )?
             .query_row([key], |row| Ok((number(row, 0), number(row, 1))))?;
         let stub = self.next(conn, key, attempts, length.max(0), at)?;
         // A damaged record may hold other types than its columns have.
@@ -145,7 +149,9 @@ struct Stub {
 /// The columns of a [`Stub`].
 const STUBS: &str = "SELECT id, at, total, key, attempts, checksum FROM archive";
 /// One row with the columns of a [`Lot`], of which nothing is gone.
-const ONE: &str = "SELECT key, attempts, row, NULL FROM archive WHERE id = ?1";
+const ONE: &str = "SELECT key, attempts,
+     CASE length(row) WHEN 0 THEN (SELECT body.row FROM body WHERE body.key = archive.key) ELSE row END, NULL
+     FROM archive WHERE id = ?1";
 
 impl Stub {
     fn of(row: &rusqlite::Row<'_>) -> Result<Self, Error> {
@@ -171,13 +177,13 @@ pub(super) fn forget(conn: &Connection, keep: Keep) -> Result<bool, Error> {
     let end = End::load(conn)?;
     let mut statement = conn.prepare_cached(&format!("{STUBS} ORDER BY id"))?;
     let mut rows = statement.query([])?;
-    let (mut last, mut count, mut newest, mut bytes_max) = (None, 0, Wall(0), keep.bytes_max);
+    let (mut last, mut whole, mut newest, mut bytes_max) = (None, Vec::new(), Wall(0), keep.bytes_max);
     let is_more = loop {
         let Some(row) = rows.next()? else { break false };
         let stub = Stub::of(row)?;
         if stub.is_whole {
             let behind = uint(end.total.saturating_sub(stub.total));
-            if keep.makes_room && count == 0 {
+            if keep.makes_room && whole.is_empty() {
                 bytes_max = bytes_max.min(behind / 2);
             }
             // What comes behind it alone is as much as there may be.
@@ -185,18 +191,22 @@ pub(super) fn forget(conn: &Connection, keep: Keep) -> Result<bool, Error> {
                 break false;
             }
             newest = newest.max(Wall(uint(stub.at)));
-            count += 1;
+            whole.push((stub.id, stub.key));
         }
         if stub.is_whole || keep.bytes_max == 0 {
             last = Some(stub.id);
         }
-        if count >= ROWS_STEP {
+        if whole.len() >= ROWS_STEP {
             // Making room goes step by step, or each would halve what is left.
             break !keep.makes_room;
         }
     };
     drop(rows);
     if let Some(last) = last {
+        // A damaged row may name what is another's.
+        for (id, key) in whole {
+            body::drop_of_archive(conn, id, key)?;
+        }
         conn.prepare_cached("DELETE FROM archive WHERE id <= ?1")?.execute([last])?;
         if gap(conn)?.is_some_and(|noted| noted < newest) {
             note_gap(conn, newest)?;

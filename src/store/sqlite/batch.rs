@@ -228,8 +228,8 @@ impl<'w> Batch<'w> {
         match spot {
             Spot::In(bundle, index) => {
                 if self.queue.take(bundle, index) {
-                    self.archive(bundle, at)?;
-                    self.queue.remove(self.conn, bundle)?;
+                    let is_kept = self.archive(bundle, at)?;
+                    self.queue.remove(self.conn, bundle, is_kept)?;
                 }
             }
             _ => {
@@ -255,14 +255,18 @@ impl<'w> Batch<'w> {
         Ok(true)
     }
 
-    /// Keeps a row of the outbox of which the last SET leaves. What little room a full disk has is left to those who wait.
-    fn archive(&mut self, key: i64, at: Wall) -> Result<(), Error> {
+    /// Keeps a row of the outbox of which the last SET leaves; false if it is not to be kept. What little room a full disk
+    /// has is left to those who wait.
+    fn archive(&mut self, key: i64, at: Wall) -> Result<bool, Error> {
         match &mut self.effects.archive {
-            Some(end) if self.shared.healthy() => end.add(self.conn, key, at)?,
+            Some(end) if self.shared.healthy() => {
+                end.add(self.conn, key, at)?;
+                return Ok(true);
+            }
             Some(end) => end.miss(self.conn)?,
             None => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Keeps a row of the outbox as it is, damaged or not, as a dead letter.

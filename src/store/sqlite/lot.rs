@@ -10,7 +10,8 @@ use crate::peer::{InboxRow, OutboxRow, PeerId};
 use crate::store::Error;
 
 /// The columns of a row of the outbox, with what is gone of it.
-pub(super) const OUTBOX: &str = "SELECT outbox.key, attempts, row, gone
+pub(super) const OUTBOX: &str = "SELECT outbox.key, attempts,
+     CASE length(row) WHEN 0 THEN (SELECT body.row FROM body WHERE body.key = outbox.key) ELSE row END, gone
      FROM outbox LEFT JOIN outbox_gone ON outbox_gone.key = outbox.key";
 
 /// A row of the outbox.

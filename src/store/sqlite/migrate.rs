@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::kept::{Peer, damaged, saved};
 use super::rows::{SEQ_MAX, Table, checksum, outbox_key};
-use super::schema::{ARCHIVE, OUTBOX_GONE, VERSION};
+use super::schema::{ARCHIVE, BODY, OUTBOX_GONE, VERSION};
 use crate::peer::PeerId;
 use crate::store::Error;
 
@@ -19,8 +19,12 @@ pub(super) fn run(conn: &Connection, from: i64) -> Result<(), Error> {
         // of one SET are what they were, and stay where they are.
         transaction.execute_batch(OUTBOX_GONE)?;
     }
-    // Version 4: rows of the outbox are kept when they have left it.
-    transaction.execute_batch(ARCHIVE)?;
+    if from < 4 {
+        // Rows of the outbox are kept when they have left it.
+        transaction.execute_batch(ARCHIVE)?;
+    }
+    // Version 5: large bundles lie beside their rows. Those that lie in them stay there.
+    transaction.execute_batch(BODY)?;
     transaction.execute("UPDATE schema SET version = ?1", [VERSION])?;
     transaction.commit()?;
     tracing::info!(from, to = VERSION, "the database was brought up to the version of this program");

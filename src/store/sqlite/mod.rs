@@ -3,6 +3,7 @@
 
 mod archive;
 mod batch;
+mod body;
 mod bundle;
 mod checkpoint;
 mod dead;

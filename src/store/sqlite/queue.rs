@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::body;
 use super::bundle::{Bundle, Gone, covers};
 use super::kept::damaged;
 use super::lot::{self, Lot, OUTBOX};
@@ -105,10 +106,7 @@ impl Queue {
     /// The row of a SET in a bundle, as it is: empty when nobody knows which it is, and so a damaged one.
     pub(super) fn row(&mut self, conn: &Connection, last: i64, index: usize) -> Result<Vec<u8>, Error> {
         if self.loaded.as_ref().is_none_or(|(key, _)| *key != last) {
-            let row = conn
-                .prepare_cached("SELECT row FROM outbox WHERE key = ?1")?
-                .query_row([last], |row| Ok(row.get_ref(0)?.as_blob().unwrap_or_default().to_vec()))?;
-            self.loaded = Some((last, row));
+            self.loaded = Some((last, body::of_outbox(conn, last)?));
         }
         let row = self.loaded.as_ref().map(|(_, row)| row.as_slice()).unwrap_or_default();
         let members = super::bundle::Members::open(Table::OutboxBundle, last, row);
@@ -138,7 +136,7 @@ impl Queue {
             let alone = |(key, attempts, row): (i64, i64, Option<&[u8]>)| Some((key, attempts, row?.to_vec()));
             (lot.rows(0).filter_map(alone).collect(), lot.left_rows().filter_map(alone).collect())
         };
-        self.remove(conn, last)?;
+        self.remove(conn, last, false)?;
         let mut insert = conn.prepare_cached(INSERT)?;
         for row in rows {
             insert.execute(row)?;
@@ -163,14 +161,21 @@ impl Queue {
 
     fn write(&mut self, conn: &Connection, attempts: u32) -> Result<(), Error> {
         if let Some((key, size, row)) = self.fresh.close(Table::OutboxBundle) {
-            let number = if size == 1 { seal_attempts(key, attempts) } else { seal_size(key, size) };
+            let (number, row) = if size == 1 {
+                (seal_attempts(key, attempts), row)
+            } else {
+                (seal_size(key, size), body::put(conn, key, row)?)
+            };
             conn.prepare_cached(INSERT)?.execute((key, number, row))?;
         }
         Ok(())
     }
 
-    /// Takes a bundle away.
-    pub(super) fn remove(&mut self, conn: &Connection, last: i64) -> Result<(), Error> {
+    /// Takes a bundle away. `is_kept`: what lies beside it is the archive's now.
+    pub(super) fn remove(&mut self, conn: &Connection, last: i64, is_kept: bool) -> Result<(), Error> {
+        if !is_kept {
+            body::drop_of_outbox(conn, last)?;
+        }
         conn.prepare_cached("DELETE FROM outbox WHERE key = ?1")?.execute([last])?;
         if self.open.remove(&last).is_none_or(|open| open.is_noted) {
             conn.prepare_cached("DELETE FROM outbox_gone WHERE key = ?1")?.execute([last])?;

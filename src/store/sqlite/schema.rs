@@ -6,7 +6,7 @@ use super::rows::{Table, seal, unseal};
 use crate::store::Error;
 
 /// What this program writes, and reads. Older files are brought up to it when they are opened (`migrate.rs`).
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 /// "PuPu": lets `file` and us tell our databases from others.
 pub(super) const APPLICATION_ID: i64 = 0x5075_5075;
 
@@ -35,6 +35,9 @@ const TABLES: &str = "
 
 /// Of which SETs in a row of several the row is not theirs any more.
 pub(super) const OUTBOX_GONE: &str = "CREATE TABLE outbox_gone (key INTEGER PRIMARY KEY, gone BLOB NOT NULL) STRICT;";
+
+/// Large bundles of the outbox, whose own rows are empty: they stay where they are when they come into the archive.
+pub(super) const BODY: &str = "CREATE TABLE body (key INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;";
 
 /// Rows of the outbox of which all SETs have left, in the order in which the last of each did; and what is done with them.
 pub(super) const ARCHIVE: &str = "
@@ -115,6 +118,7 @@ pub(super) fn create(conn: &Connection) -> Result<(), Error> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(OUTBOX_GONE)?;
     transaction.execute_batch(ARCHIVE)?;
+    transaction.execute_batch(BODY)?;
     transaction.execute("INSERT INTO schema (version) VALUES (?1)", [VERSION])?;
     save_meta(&transaction, Meta::Salt, &salt)?;
     super::archive::create(&transaction)?;

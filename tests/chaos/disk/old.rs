@@ -35,8 +35,8 @@ pub(crate) fn make(database: &Path, folder: &Path) {
         conn.execute("UPDATE peer SET checksum = ?2 WHERE id = ?1", sum).expect("the row can be written");
     }
     conn.execute_batch(
-        "ALTER TABLE peer DROP COLUMN dead_letters; DROP TABLE outbox_gone; DROP TABLE archive; DROP TABLE job;
-         DELETE FROM meta WHERE key = 5; UPDATE schema SET version = 1;
+        "ALTER TABLE peer DROP COLUMN dead_letters; DROP TABLE outbox_gone; DROP TABLE body; DROP TABLE archive;
+         DROP TABLE job; DELETE FROM meta WHERE key = 5; UPDATE schema SET version = 1;
          PRAGMA wal_checkpoint(TRUNCATE);",
     )
     .expect("it is an old one now");

@@ -307,7 +307,7 @@ async fn what_several_peers_sent_lies_in_one_row_and_is_told_apart() {
 
 /// Makes a file what version 2 made it, which has one SET in a row.
 fn downgrade(folder: &Folder) {
-    folder.execute("DROP TABLE outbox_gone; DROP TABLE archive; DROP TABLE job; DELETE FROM meta WHERE key = 5; UPDATE schema SET version = 2");
+    folder.execute("DROP TABLE outbox_gone; DROP TABLE body; DROP TABLE archive; DROP TABLE job; DELETE FROM meta WHERE key = 5; UPDATE schema SET version = 2");
 }
 
 /// A file of version 2: queued SETs of two peers, some settled, some dead, some damaged; an inbox with two consumers.

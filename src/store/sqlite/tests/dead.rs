@@ -117,7 +117,7 @@ fn downgrade(path: &Path) {
         conn.execute("UPDATE peer SET checksum = ?2 WHERE id = ?1", (id, sum)).unwrap();
     }
     conn.execute_batch(
-        "ALTER TABLE peer DROP COLUMN dead_letters; DROP TABLE outbox_gone; DROP TABLE archive; DROP TABLE job; DELETE FROM meta WHERE key = 5; UPDATE schema SET version = 1",
+        "ALTER TABLE peer DROP COLUMN dead_letters; DROP TABLE outbox_gone; DROP TABLE body; DROP TABLE archive; DROP TABLE job; DELETE FROM meta WHERE key = 5; UPDATE schema SET version = 1",
     )
     .unwrap();
 }

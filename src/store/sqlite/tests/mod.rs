@@ -1,6 +1,7 @@
 //! What only a file can do: be locked, foreign, full, or left in the middle of something.
 
 mod archive;
+mod bodies;
 mod bundles;
 mod damage;
 mod dead;
@@ -136,10 +137,10 @@ async fn a_second_process_is_refused_until_the_first_is_gone() {
 async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let folder = Folder::new();
     folder.open().await.close().await;
-    folder.execute("UPDATE schema SET version = 5");
+    folder.execute("UPDATE schema SET version = 6");
     let refusal = folder.refusal();
-    assert!(refusal.contains("schema has version 5, this program knows version 4"), "{refusal}");
-    folder.execute("UPDATE schema SET version = 4; PRAGMA application_id = 7");
+    assert!(refusal.contains("schema has version 6, this program knows version 5"), "{refusal}");
+    folder.execute("UPDATE schema SET version = 5; PRAGMA application_id = 7");
     assert!(folder.refusal().contains("database of another program"));
 
     let folder = Folder::new();
