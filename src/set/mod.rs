@@ -39,7 +39,7 @@ pub use key_set::{KeySet, NotAKeySet, Skipped};
 pub use policy::{Policy, Profile};
 pub use refusal::{ErrorCode, Refusal, SetErr};
 pub use sign::{KeyError, SigningKey};
-pub use token::decode;
+pub use token::{Glance, decode, glance};
 pub use verify::{Check, Fault, Report, VerifiedSet, report, verify};
 pub use visible::acts_on_display;
 pub use written::Written;

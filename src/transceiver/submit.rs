@@ -15,7 +15,7 @@ use crate::engine::{Queue, SendError};
 use crate::metrics::Metrics;
 use crate::peer::Direction;
 use crate::set::{
-    Defaults, Digest, Draft, Incomplete, Jti, KeyError, SignedSet, SigningKey, Written, complete, decode, events,
+    Defaults, Digest, Draft, Incomplete, Jti, KeyError, SignedSet, SigningKey, Written, complete, events, glance,
 };
 use crate::store;
 
@@ -244,22 +244,19 @@ impl Inner {
             let max = self.pushpull.load().limits.set_bytes_max;
             return Err(SubmitFault::Invalid(format!("set: longer than {max} bytes (limits.set_bytes_max)")));
         }
-        let (_, claims) =
-            decode(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
-        let jti = claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty());
-        let jti = Jti::from(jti.ok_or_else(|| SubmitFault::Invalid("set: it has no jti".to_owned()))?);
+        let glance =
+            glance(compact).map_err(|refusal| SubmitFault::Invalid(format!("set: {}", refusal.description)))?;
+        let jti = glance.jti.ok_or_else(|| SubmitFault::Invalid("set: it has no jti".to_owned()))?;
         let max = self.pushpull.load().limits.jti_bytes_max;
         if jti.as_str().len() > max {
             return Err(SubmitFault::Invalid(format!("jti: longer than {max} bytes (limits.jti_bytes_max)")));
         }
-        let Some(types) = claims.get("events").and_then(Value::as_object) else {
-            return Err(SubmitFault::Invalid("set: it has no events".to_owned()));
-        };
-        for uri in types.keys() {
+        let types = glance.types.ok_or_else(|| SubmitFault::Invalid("set: it has no events".to_owned()))?;
+        for uri in &types {
             sent(&entry, uri)?;
         }
-        let digest = Digest::of(compact.as_bytes());
-        Ok(Checked { entry, jti, digest, named: true, form: Form::Signed(compact.into()), label: label(&claims) })
+        let (digest, label) = (Digest::of(compact.as_bytes()), events::label(types.iter().map(String::as_str)));
+        Ok(Checked { entry, jti, digest, named: true, form: Form::Signed(compact.into()), label })
     }
 
     async fn foresee(&self, checked: &[Checked], groups: &[Vec<usize>]) -> Result<(), SubmitError> {

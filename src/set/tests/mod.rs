@@ -94,6 +94,7 @@ const REMOVED: &str = "(removed)";
 
 /// The verdict on a token with the usual policy and keys; `verify` and `report` must agree on it.
 fn judge(compact: &Arc<str>) -> Result<VerifiedSet, Fault> {
+    assert_eq!(glance(compact), read_for_a_glance(compact), "what relays looks at is what is read");
     judge_by(compact, &policy(), NOW)
 }
 
@@ -108,6 +109,13 @@ fn judge_by(compact: &Arc<str>, policy: &Policy, now: Timestamp) -> Result<Verif
         Err(Fault::NotNow(why)) => assert_eq!(report.undecided, Some(*why)),
     }
     verdict
+}
+
+fn read_for_a_glance(compact: &str) -> Result<Glance, Refusal> {
+    let (_, claims) = decode(compact)?;
+    let jti = claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty()).map(Jti::from);
+    let types = claims.get("events").and_then(Value::as_object);
+    Ok(Glance { jti, types: types.map(|types| types.keys().cloned().collect()) })
 }
 
 /// Asserts a refusal that stays, with this code and with this in its description.
