@@ -127,34 +127,72 @@ fn read_back(conn: &Connection) -> Result<(), Error> {
     )))
 }
 
+/// What is looked through first in a file that is too large to be looked through as a whole: the queue, what is known of it, and
+/// what was received. The bodies of SETs and what has left the queue may be the most of it.
+const FIRST: [&str; 9] =
+    ["peer", "consumer", "meta", "outbox_gone", "memory_log", "outbox", "inbox", "dead_letter", "segment"];
+
 /// Looks for damage to the structure of the file, as rows can only tell of themselves: one that a damaged page has lost
 /// says nothing. Bounded in time, so that a large file may not be looked through to its end.
 pub(super) fn look_through(conn: &Connection) -> Result<(), Error> {
+    look_through_within(conn, LOOK_THROUGH, LOOK_THROUGH)
+}
+
+/// As a whole within the one time; where that is too short, the most important tables within the other.
+pub(super) fn look_through_within(conn: &Connection, whole: Duration, first: Duration) -> Result<(), Error> {
+    let all = || conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    if within(conn, whole, all)? {
+        return Ok(());
+    }
+    let some = || {
+        for table in FIRST {
+            // Older files do not have all of them.
+            let is_there = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = ?1";
+            if conn.query_row(is_there, [table], |row| row.get(0))? {
+                let found: String = conn.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get(0))?;
+                if found != FINE {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(FINE.to_owned())
+    };
+    let queue_looked_through = within(conn, first, some)?;
+    tracing::info!(
+        seconds = (whole + first).as_secs(),
+        queue_looked_through,
+        "the database is too large to be looked through for damage at the start; its rows are checked when they are read"
+    );
+    Ok(())
+}
+
+/// What SQLite says where there is no damage.
+const FINE: &str = "ok";
+
+/// Looks for damage; false if the time was too short.
+fn within(conn: &Connection, time: Duration, look: impl FnOnce() -> rusqlite::Result<String>) -> Result<bool, Error> {
+    if time.is_zero() {
+        return Ok(false);
+    }
     let interrupt = conn.get_interrupt_handle();
     let (done, watched) = std::sync::mpsc::channel::<()>();
     let watch = std::thread::Builder::new().name("pushpull-look".to_owned()).spawn(move || {
-        if watched.recv_timeout(LOOK_THROUGH) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        if watched.recv_timeout(time) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             interrupt.interrupt();
         }
     });
     let watch = watch.map_err(|error| Error::Fatal(format!("cannot start a thread: {error}")))?;
-    let found = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    let found = look();
     drop(done);
     // It has nothing to panic about.
     let _ = watch.join();
     match found {
-        Ok(found) if found == "ok" => Ok(()),
+        Ok(found) if found == FINE => Ok(true),
         Ok(found) => Err(Error::Fatal(format!(
             "the database is damaged ({}): restore a backup",
             found.lines().last().unwrap_or_default().trim()
         ))),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-            tracing::info!(
-                seconds = LOOK_THROUGH.as_secs(),
-                "the database is too large to be looked through for damage at the start; its rows are checked when they are read"
-            );
-            Ok(())
-        }
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -298,6 +298,30 @@ async fn a_page_that_has_lost_a_row_keeps_the_store_shut() {
 }
 
 #[tokio::test]
+async fn of_a_file_that_is_too_large_the_queue_and_the_inbox_are_looked_through_first() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    commit(&store, (1..=4).flat_map(|seq| [Write::Enqueue(row(seq, 2_000)), receive(seq)])).await.unwrap();
+    commit(&store, (5..=6).flat_map(|seq| [Write::Enqueue(row(seq, 9)), settle(seq, Outcome::Acked)])).await.unwrap();
+    store.close().await;
+    let pristine = std::fs::read(folder.path()).unwrap();
+    for (table, is_first) in [("outbox", true), ("inbox", true), ("peer", true), ("body", false), ("archive", false)] {
+        std::fs::write(folder.path(), &pristine).unwrap();
+        let conn = Connection::open(folder.path()).unwrap();
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        let root: i64 = conn.query_row(root, [table], |row| row.get(0)).unwrap();
+        drop(conn);
+        let mut damaged = pristine.clone();
+        damaged[usize::try_from(root - 1).unwrap() * 8_192 + 4] -= 1;
+        std::fs::write(folder.path(), damaged).unwrap();
+        let conn = Connection::open(folder.path()).unwrap();
+        let look = |whole| file::look_through_within(&conn, whole, Duration::from_secs(60));
+        assert_eq!(look(Duration::ZERO).is_err(), is_first, "{table}");
+        assert!(look(Duration::from_secs(60)).is_err(), "{table}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_has_lost_its_company_is_said_and_not_begun_anew() {
     let killed = Folder::new();
     let store = killed.open().await;
