@@ -146,6 +146,13 @@ pub trait Journal: Send + Sync + 'static {
     /// known of them, whatever is forgotten of their jtis.
     fn purge(&self, memory_before: Wall) -> Pending<'_, bool>;
 
+    /// Gives the file system back a bounded amount of what is free in the store's files, as after a long queue was drained; not
+    /// all of it, since what comes next takes room again. Commits wait some milliseconds meanwhile. True if there is more to give
+    /// back. A store need not do it.
+    fn give_back(&self) -> Pending<'_, bool> {
+        Box::pin(async { Ok(false) })
+    }
+
     /// The time that was noted last ([`Journal::note_time`]); none if none ever was.
     fn last_time(&self) -> Pending<'_, Option<Wall>>;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Inner;
@@ -13,6 +14,9 @@ use crate::store::{Horizon, Keep};
 
 /// How often what is no longer needed is looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the store does nothing but its work between two steps in which its files become smaller.
+const GIVE_BACK_EVERY: Duration = Duration::from_millis(20);
 
 /// How long seen jtis are remembered, at least: older SETs are refused by their `iat`, which may be 30 days ago. A day longer,
 /// since a copy may wait from the look at its `iat` to the look at the memory, and a clock go back by what is no jump yet.
@@ -34,7 +38,7 @@ pub(super) async fn tidy(inner: Arc<Inner>, last: Option<Wall>, (settled, bytes_
         }
         horizon.pass(now);
         settled_horizon.pass(now);
-        tokio::time::sleep(TIDY_EVERY).await;
+        rest(&inner).await;
         let makes_room = !inner.journal.healthy();
         let since = settled_horizon.pass(inner.clock.now()).unwrap_or_default();
         loop {
@@ -53,6 +57,22 @@ pub(super) async fn tidy(inner: Arc<Inner>, last: Option<Wall>, (settled, bytes_
             }
         }
     }
+}
+
+/// Until the next round. What is free in the store's files is given back meanwhile.
+async fn rest(inner: &Inner) {
+    let end = Instant::now() + TIDY_EVERY;
+    while Instant::now() < end {
+        match inner.journal.give_back().await {
+            Ok(true) => tokio::time::sleep(GIVE_BACK_EVERY).await,
+            Ok(false) => break,
+            Err(error) => {
+                inner.supervisor.note_failure(&error);
+                break;
+            }
+        }
+    }
+    tokio::time::sleep_until(end).await;
 }
 
 /// What time it is. Says when the clock is not believed any more, and when it is again.
@@ -76,9 +96,9 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::peer::{Verdict, Write};
+    use crate::peer::{OutboxRow, Outcome, Select, Story, Verdict, Write};
     use crate::set::{Algorithm, Digest, Jti, SigningKey};
-    use crate::store::{Epoch, Journal as _, Memory, Registry as _};
+    use crate::store::{Epoch, Journal as _, Memory, Options, Registry as _, Sqlite};
     use crate::transceiver::Transceiver;
 
     const START: u64 = 1_700_000_000_000;
@@ -158,5 +178,52 @@ mod tests {
         tokio::time::sleep(2 * TIDY_EVERY).await;
         assert!(!store.history(jti).await.unwrap().is_empty());
         drop(transceiver);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_disk_gets_back_what_a_drained_queue_took() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = Arc::new(Sqlite::open(&path, Options { archive: false, ..Options::default() }).unwrap());
+        let peer = store.peer_id("them".to_owned()).await.unwrap();
+        let compact: Arc<str> = "x".repeat(60_000).into();
+        let row = |seq: u64| OutboxRow {
+            seq,
+            jti: seq.to_string().into(),
+            compact: Arc::clone(&compact),
+            digest: Digest::default(),
+            accepted_at: Wall(START),
+            attempts: 0,
+            story: Story::default(),
+        };
+        let settle = |seq: u64| {
+            let OutboxRow { jti, digest, accepted_at, story, .. } = row(seq);
+            let outcome = Outcome::Acked;
+            Write::Settle { seq, jti, digest, accepted_at, outcome, at: Wall(START), attempts: 1, story }
+        };
+        let commit = |writes| store.commit(peer, Epoch(1), Arc::new(writes));
+        for first in (1..=1_000).step_by(100) {
+            commit((first..first + 100).map(row).map(Write::Enqueue).collect()).await.unwrap();
+        }
+        commit((1..=990).map(settle).collect()).await.unwrap();
+        let length = || std::fs::metadata(&path).unwrap().len() >> 20;
+        let (key, _) = SigningKey::generate(Algorithm::EdDsa, "k").unwrap();
+        let builder = Transceiver::builder("https://us.example").signing_key(key);
+        let transceiver = builder.store(Arc::clone(&store) as _).start().await.unwrap();
+        let mut waited = 0;
+        loop {
+            // The file is cut when the log is moved into it.
+            commit(vec![Write::Paused(waited % 2 == 0)]).await.unwrap();
+            tokio::time::sleep(TIDY_EVERY).await;
+            waited += 1;
+            if waited > 1 && length() < 40 {
+                break;
+            }
+            assert!(waited < 200, "{} MiB", length());
+        }
+        let page = store.read_outbox(peer, Select::Seqs((991..=1_000).collect())).await.unwrap();
+        assert_eq!((page.rows.len(), page.damaged), (10, vec![]));
+        assert!(page.rows.iter().all(|row| row.compact == compact));
+        transceiver.shutdown(Duration::ZERO).await;
     }
 }

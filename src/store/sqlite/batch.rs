@@ -42,6 +42,8 @@ pub(super) struct Effects {
     pub(super) ends: Ends,
     pub(super) archive: Option<archive::End>,
     pub(super) drop_segment: Option<i64>,
+    /// The file is to be cut.
+    pub(super) is_shorter: bool,
     /// New rows of the inbox.
     pub(super) received: Vec<Received>,
 }

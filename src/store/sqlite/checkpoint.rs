@@ -32,6 +32,8 @@ pub(super) struct Checkpoints {
     left: i64,
     /// It failed: try again when the log holds so many pages.
     retry_at: Option<i64>,
+    /// It is due however little is in the log.
+    is_wanted: bool,
     /// [`BEHIND_MAX`], but in tests.
     behind_max: i64,
     beside: Beside,
@@ -40,12 +42,23 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// Starts the thread. `moving` is locked while it is at work; `file` is the database.
     pub(super) fn start(database: &Path, file: Arc<File>, moving: Arc<Mutex<()>>) -> Result<Self, Error> {
-        Ok(Self { left: 0, retry_at: None, behind_max: BEHIND_MAX, beside: Beside::start(database, file, moving)? })
+        Ok(Self {
+            left: 0,
+            retry_at: None,
+            is_wanted: false,
+            behind_max: BEHIND_MAX,
+            beside: Beside::start(database, file, moving)?,
+        })
     }
 
     /// The disk has room again.
     pub(super) fn healed(&mut self) {
         self.retry_at = self.retry_at.and(Some(0));
+    }
+
+    /// However little is in the log: the file becomes shorter by it.
+    pub(super) fn hurry(&mut self) {
+        self.is_wanted = true;
     }
 
     /// Does what is due, between two transactions of `conn`. `is_busy`: somebody waits already. On a full disk it is always
@@ -55,6 +68,7 @@ impl Checkpoints {
         let limit = if is_busy { BUSY } else { IDLE };
         let due = match self.retry_at {
             Some(pages) => pages,
+            None if self.is_wanted => 1,
             None => self.left + (OF_DATABASE * pages(conn)).clamp(LEAST, limit),
         };
         let is_needed = in_log > 0 && !is_healthy;
@@ -73,6 +87,7 @@ impl Checkpoints {
             None if self.beside.is_running => return Ok(()),
             None if is_needed || self.retry_at.is_some_and(|_| in_log >= due) => {}
             None if in_log >= due => {
+                self.is_wanted = false;
                 return self.beside.begin();
             }
             None => return Ok(()),

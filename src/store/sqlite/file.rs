@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::shrink;
 use crate::codes::Code;
 use crate::private::{self, Exposed};
 use crate::store::Error;
@@ -95,6 +96,7 @@ pub(super) fn connect(path: &Path, purpose: Use) -> Result<Connection, Error> {
 /// to be ours ([`super::schema::check`]).
 pub(super) fn harden(conn: &Connection) -> Result<(), Error> {
     conn.pragma_update(None, "page_size", PAGE_SIZE)?;
+    shrink::enable(conn)?;
     conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     // On Apple's systems alone: there an fsync does not reach the disk by itself.

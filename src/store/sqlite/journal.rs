@@ -47,6 +47,10 @@ impl Journal for Sqlite {
         Box::pin(self.ask(1, move |batch| archive::forget(batch.conn, keep)))
     }
 
+    fn give_back(&self) -> Pending<'_, bool> {
+        Box::pin(self.ask(1, |batch| batch.give_back()))
+    }
+
     fn read_dead_letters(&self, stretch: Stretch) -> Pending<'_, DeadPage> {
         Box::pin(reader::read(&self.shared, move |conn, shared| {
             dead::stretch(conn, stretch).inspect(|page| shared.report_damaged_letters(&page.damaged))

@@ -25,6 +25,7 @@ mod rows;
 mod schema;
 mod seen;
 mod shared;
+mod shrink;
 mod story;
 #[cfg(test)]
 mod tests;

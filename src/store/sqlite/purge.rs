@@ -5,6 +5,7 @@ use super::batch::Batch;
 use super::lot::Delivery;
 use super::rows::{int, uint};
 use super::schema::{self, Meta};
+use super::shrink::{self, Step};
 use super::{job, reader};
 use crate::clock::Wall;
 use crate::store::Error;
@@ -58,6 +59,17 @@ impl Batch<'_> {
             self.purge_inbox()?;
         }
         Ok(())
+    }
+
+    /// See [`crate::store::Journal::give_back`].
+    pub(super) fn give_back(&mut self) -> Result<bool, Error> {
+        // While the disk is full, what little fits is left to those who wait.
+        if !self.shared.healthy() {
+            return Ok(false);
+        }
+        let step = shrink::step(self.conn)?;
+        self.effects.is_shorter |= step == Step::Last;
+        Ok(step == Step::Some)
     }
 
     /// Removes the oldest rows that every consumer has confirmed; true if more could be removed. Damaged rows stay:

@@ -170,6 +170,9 @@ impl Writer {
                 self.kept.ends = effects.ends;
                 self.kept.archive = effects.archive;
                 self.upkeep.committed(&self.shared.seen);
+                if effects.is_shorter {
+                    self.checkpoints.hurry();
+                }
                 self.shared.publish(effects);
                 if self.conn.total_changes() != written {
                     self.shared.transactions.fetch_add(1, Ordering::Relaxed);
