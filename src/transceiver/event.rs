@@ -1,5 +1,7 @@
 //! What an application hands in: an event, claims, or a finished SET.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::set::{Digest, Draft};
@@ -10,6 +12,9 @@ use crate::set::{Digest, Draft};
 pub enum Event {
     /// One event about one subject; everything else is filled in.
     Draft(Draft),
+    /// The same for one that is sent more than once, to several peers or again and again: it is not copied. Each is a SET of its
+    /// own, unless the draft names its jti.
+    Shared(Arc<Draft>),
     /// Claims of a SET; `iss`, `aud`, `iat`, `jti` and `txn` are filled in where absent.
     Claims(Map<String, Value>),
     /// A SET that somebody else has signed, in compact serialisation. It is relayed as it is.

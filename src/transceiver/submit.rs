@@ -197,6 +197,7 @@ impl Inner {
         }
         match event {
             Event::Draft(draft) => self.check_draft(entry, &draft),
+            Event::Shared(draft) => self.check_draft(entry, &draft),
             Event::Claims(claims) => self.check_claims(entry, claims),
             Event::Signed(compact) => self.check_signed(entry, compact),
         }

@@ -22,7 +22,7 @@ const CALLS: usize = 4;
 /// So many SETs, signed on all cores.
 pub(super) fn stock(
     key: &SigningKey,
-    draft: &Draft,
+    draft: &Arc<Draft>,
     from: &str,
     count: usize,
 ) -> Result<Mutex<VecDeque<String>>, Error> {
@@ -30,7 +30,7 @@ pub(super) fn stock(
     let (issuer, audience, now) = (issuer(from), issuer(to), SystemClock::new().now().wall);
     let defaults = Defaults { issuer: &issuer, audience: &audience, now, jti_bytes_max: 64 };
     let sign = |_| {
-        let claims = draft.clone().into_claims().map_err(|error| error.to_string())?;
+        let claims = (**draft).clone().into_claims().map_err(|error| error.to_string())?;
         let (_, claims) = complete(claims, defaults).map_err(|error| error.to_string())?;
         key.sign(&claims).map(|set| set.to_string()).map_err(|error| error.to_string())
     };
@@ -59,14 +59,14 @@ pub(super) async fn backlog(
 }
 
 /// Queues so many SETs for the partner that never answers: they are in nobody's accounts.
-pub(super) async fn mute(transceiver: &Transceiver, name: &str, draft: &Draft, count: u64) -> Result<(), Error> {
+pub(super) async fn mute(transceiver: &Transceiver, name: &str, draft: &Arc<Draft>, count: u64) -> Result<(), Error> {
     queue(transceiver, &[name.to_owned()], draft, count, |_| Ok(())).await
 }
 
 async fn queue(
     transceiver: &Transceiver,
     peers: &[String],
-    draft: &Draft,
+    draft: &Arc<Draft>,
     count: u64,
     note: impl Fn(&[Jti]) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -74,7 +74,7 @@ async fn queue(
     let batches = (0..count.div_ceil(BATCH)).map(|number| {
         let size = BATCH.min(count - number * BATCH);
         let peer = &peers[usize::try_from(number).unwrap_or(0) % peers.len()];
-        let one = || Submission { peer: peer.clone(), event: Event::Draft(draft.clone()) };
+        let one = || Submission { peer: peer.clone(), event: Event::Shared(Arc::clone(draft)) };
         let submissions = (0..size).map(|_| one()).collect();
         async move { transceiver.submit(submissions).await }
     });

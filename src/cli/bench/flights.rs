@@ -5,11 +5,12 @@ use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
+use super::load::lock;
 use crate::cli::Error;
 use crate::peer::Outcome;
 use crate::set::Jti;
@@ -22,16 +23,29 @@ pub(super) fn key(jti: &Jti) -> Key {
     uuid::Uuid::try_parse(jti.as_str()).map_or(0, |uuid| uuid.as_u128())
 }
 
-/// The accounts of one side as a sender.
-pub(super) struct Flights(Mutex<Inner>);
+/// The accounts of one side as a sender. What begins is noted as it comes, by hundreds of callers, and looked up only when
+/// others have ended, which happens by hundreds at a time: so callers hold no lock for longer than a line takes.
+pub(super) struct Flights {
+    begun: Mutex<Begun>,
+    ended: Mutex<Ended>,
+}
 
-struct Inner {
+struct Begun {
+    sent: BufWriter<File>,
+    count: u64,
+    /// Not yet among those under way.
+    new: Vec<(Key, Instant)>,
+}
+
+struct Ended {
     /// When it began; or that it ended before we had its jti.
     under_way: HashMap<Key, Flight, BuildHasherDefault<Mixed>>,
     latency: Histogram<u64>,
-    sent: BufWriter<File>,
     acked: BufWriter<File>,
-    counts: Counts,
+    count: u64,
+    unacked: u64,
+    /// Empty: the room for those that begin next.
+    spare: Vec<(Key, Instant)>,
 }
 
 #[derive(Clone, Copy)]
@@ -58,49 +72,44 @@ impl Counts {
 impl Flights {
     /// Writes `sent.jtis` and `acked.jtis` into this folder, or goes on with them.
     pub(super) fn new(folder: &Path) -> Result<Self, Error> {
-        Ok(Self(Mutex::new(Inner {
-            under_way: HashMap::default(),
-            latency: histogram(),
-            sent: list(&folder.join("sent.jtis"))?,
-            acked: list(&folder.join("acked.jtis"))?,
-            counts: Counts::default(),
-        })))
+        let (sent, acked) = (list(&folder.join("sent.jtis"))?, list(&folder.join("acked.jtis"))?);
+        let (under_way, latency) = (HashMap::default(), histogram());
+        Ok(Self {
+            begun: Mutex::new(Begun { sent, count: 0, new: Vec::new() }),
+            ended: Mutex::new(Ended { under_way, latency, acked, count: 0, unacked: 0, spare: Vec::new() }),
+        })
     }
 
     /// It has been accepted; `send` was called then, or should have been.
     pub(super) fn accepted(&self, jti: &Jti, begun: Instant) -> io::Result<()> {
         let key = key(jti);
-        let mut inner = self.lock();
-        inner.counts.sent += 1;
-        inner.sent.write_all(&key.to_le_bytes())?;
-        match inner.under_way.remove(&key) {
-            Some(Flight::Ended(ended)) => inner.record(begun, ended),
-            _ => drop(inner.under_way.insert(key, Flight::Begun(begun))),
-        }
-        Ok(())
+        let mut accounts = lock(&self.begun);
+        accounts.count += 1;
+        accounts.new.push((key, begun));
+        accounts.sent.write_all(&key.to_le_bytes())
     }
 
     /// These were queued beforehand: their time is not taken.
     pub(super) fn queued(&self, jtis: &[Jti]) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.counts.sent += jtis.len() as u64;
-        jtis.iter().try_for_each(|jti| inner.sent.write_all(&key(jti).to_le_bytes()))
+        let mut accounts = lock(&self.begun);
+        accounts.count += jtis.len() as u64;
+        jtis.iter().try_for_each(|jti| accounts.sent.write_all(&key(jti).to_le_bytes()))
     }
 
     /// These have ended. Without `timed` only those are looked for whose beginning is known already: a backlog's is not.
     pub(super) fn settled(&self, settled: &[(Jti, Outcome)], now: Instant, timed: bool) -> io::Result<()> {
-        let mut inner = self.lock();
+        let mut accounts = self.ended();
         for (jti, outcome) in settled {
             let key = key(jti);
             if matches!(outcome, Outcome::Acked) {
-                inner.counts.acked += 1;
-                inner.acked.write_all(&key.to_le_bytes())?;
+                accounts.count += 1;
+                accounts.acked.write_all(&key.to_le_bytes())?;
             } else {
-                inner.counts.unacked += 1;
+                accounts.unacked += 1;
             }
-            match inner.under_way.remove(&key) {
-                Some(Flight::Begun(begun)) => inner.record(begun, now),
-                _ if timed => drop(inner.under_way.insert(key, Flight::Ended(now))),
+            match accounts.under_way.remove(&key) {
+                Some(Flight::Begun(begun)) => accounts.record(begun, now),
+                _ if timed => drop(accounts.under_way.insert(key, Flight::Ended(now))),
                 _ => {}
             }
         }
@@ -108,31 +117,43 @@ impl Flights {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        self.lock().counts
+        let ended = lock(&self.ended);
+        let (acked, unacked) = (ended.count, ended.unacked);
+        Counts { sent: lock(&self.begun).count, acked, unacked }
     }
 
     /// Measures latency anew.
     pub(super) fn restart(&self) {
-        self.lock().latency.reset();
+        self.ended().latency.reset();
     }
 
     /// The latency since then, in microseconds: values and how often.
     pub(super) fn latency(&self) -> Vec<(u64, u64)> {
-        self.lock().latency.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
+        self.ended().latency.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
     }
 
     pub(super) fn flush(&self) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.sent.flush()?;
-        inner.acked.flush()
+        lock(&self.begun).sent.flush()?;
+        lock(&self.ended).acked.flush()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The accounts of what has ended, with all that has begun.
+    fn ended(&self) -> MutexGuard<'_, Ended> {
+        let mut ended = lock(&self.ended);
+        let spare = std::mem::take(&mut ended.spare);
+        let mut new = std::mem::replace(&mut lock(&self.begun).new, spare);
+        for (key, begun) in new.drain(..) {
+            if let Some(Flight::Ended(at)) = ended.under_way.insert(key, Flight::Begun(begun)) {
+                ended.under_way.remove(&key);
+                ended.record(begun, at);
+            }
+        }
+        ended.spare = new;
+        ended
     }
 }
 
-impl Inner {
+impl Ended {
     fn record(&mut self, begun: Instant, ended: Instant) {
         let micros = ended.saturating_duration_since(begun).as_micros();
         self.latency.saturating_record(u64::try_from(micros).unwrap_or(u64::MAX).max(1));

@@ -31,15 +31,16 @@ pub(super) struct Load {
     pub(super) transceiver: Transceiver,
     /// Its partners' names.
     pub(super) peers: Vec<String>,
-    pub(super) draft: Draft,
+    pub(super) draft: Arc<Draft>,
     /// Signed beforehand, if SETs are only relayed.
     pub(super) stock: Option<Mutex<VecDeque<String>>>,
     pub(super) used_up: AtomicBool,
     pub(super) flights: Flights,
     pub(super) received: AtomicU64,
     turn: AtomicUsize,
-    /// Places for SETs that wait for their ack; callers pause when there is none.
-    room: Arc<Semaphore>,
+    /// Places for SETs that wait for their ack; callers pause when there is none, and end when it is closed. A new one for each
+    /// run.
+    room: Mutex<Arc<Semaphore>>,
     /// What went wrong first.
     pub(super) fault: Mutex<Option<String>>,
 }
@@ -48,7 +49,7 @@ impl Load {
     pub(super) fn new(
         transceiver: Transceiver,
         peers: Vec<String>,
-        draft: Draft,
+        draft: Arc<Draft>,
         folder: &Path,
     ) -> Result<Self, Error> {
         Ok(Self {
@@ -60,7 +61,7 @@ impl Load {
             flights: Flights::new(folder)?,
             received: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
-            room: Arc::new(Semaphore::new(0)),
+            room: Mutex::new(Arc::new(Semaphore::new(0))),
             fault: Mutex::default(),
         })
     }
@@ -82,26 +83,23 @@ impl Load {
     }
 
     /// Closed loop: each caller goes on when its SET is durable and there is room for another one under way.
-    async fn callers(self: Arc<Self>, callers: usize, unsettled: usize, stop: watch::Receiver<bool>) {
-        let before = self.room.available_permits();
-        self.room.forget_permits(before);
-        self.room.add_permits(unsettled);
+    async fn callers(self: Arc<Self>, callers: usize, unsettled: usize, mut stop: watch::Receiver<bool>) {
+        let room = Arc::new(Semaphore::new(unsettled));
+        *lock(&self.room) = Arc::clone(&room);
         let mut tasks = JoinSet::new();
         for _ in 0..callers {
-            let (load, mut stop) = (Arc::clone(&self), stop.clone());
+            let (load, room) = (Arc::clone(&self), Arc::clone(&room));
             tasks.spawn(cpu::throughout(Stage::Load, async move {
-                while !*stop.borrow() {
-                    let room = tokio::select! {
-                        room = load.room.acquire() => room,
-                        _ = stop.wait_for(|stop| *stop) => return,
-                    };
-                    room.map(tokio::sync::SemaphorePermit::forget).ok();
+                while let Ok(place) = room.acquire().await {
+                    place.forget();
                     if !load.one(Instant::now()).await {
                         return;
                     }
                 }
             }));
         }
+        let _ = stop.wait_for(|stop| *stop).await;
+        room.close();
         while tasks.join_next().await.is_some() {}
     }
 
@@ -136,7 +134,7 @@ impl Load {
     /// Sends one; false when there is nothing more to send.
     async fn one(&self, begun: Instant) -> bool {
         let event = match &self.stock {
-            None => Event::Draft(self.draft.clone()),
+            None => Event::Shared(Arc::clone(&self.draft)),
             Some(stock) => match lock(stock).pop_front() {
                 Some(set) => Event::Signed(set),
                 None => {
@@ -167,7 +165,7 @@ impl Load {
                     if !self.note(self.flights.settled(&settled, Instant::now(), timed)) {
                         return;
                     }
-                    self.room.add_permits(settled.len());
+                    lock(&self.room).add_permits(settled.len());
                 }
                 Err(crate::transceiver::Unfollowed::Stopped) => return,
                 Err(missed) => return self.fail(missed.to_string()),

@@ -127,7 +127,7 @@ impl Side {
             .start()
             .await
             .map_err(|error| failed("its Transceiver", &error))?;
-        let load = Load::new(transceiver, Vec::new(), load::draft(plan.payload)?, &plan.dir)?;
+        let load = Load::new(transceiver, Vec::new(), Arc::new(load::draft(plan.payload)?), &plan.dir)?;
         let side = Self { plan, store, metrics, load: Arc::new(load), followers: Vec::new(), dials: true };
         Ok((side, Opened { address, pin, rss: resident() }))
     }
@@ -228,9 +228,9 @@ impl Side {
             accept: Filter::all(),
         };
         transceiver.add_peer(peer).await.map_err(|error| failed(&error))?;
-        let draft = Draft { event_type: target::EVENT.to_owned(), ..self.load.draft.clone() };
+        let draft = Arc::new(Draft { event_type: target::EVENT.to_owned(), ..(*self.load.draft).clone() });
         let mut settlements = transceiver.settlements(PARTNER).await.map_err(|error| failed(&error))?;
-        transceiver.send(PARTNER, Event::Draft(draft.clone())).await.map_err(|error| failed(&error))?;
+        transceiver.send(PARTNER, Event::Shared(Arc::clone(&draft))).await.map_err(|error| failed(&error))?;
         let started = Instant::now();
         loop {
             match tokio::time::timeout(LOOK_EVERY, settlements.next()).await {
