@@ -26,7 +26,7 @@ pub struct Inbox {
 #[derive(Clone)]
 pub struct Received {
     transceiver: Transceiver,
-    consumer: String,
+    consumer: Arc<str>,
     /// Its place in the inbox, over all peers: rises, may skip.
     pub seq: u64,
     /// Who sent it.
@@ -73,8 +73,7 @@ impl Inbox {
     ) -> Result<Vec<Received>, store::Error> {
         let read = self.engine.read(after, max, wait).await;
         let rows = read.inspect_err(|error| self.transceiver.0.supervisor.note_failure(error))?;
-        let consumer = self.engine.consumer();
-        Ok(rows.into_iter().map(|row| Received::new(&self.transceiver, consumer, row)).collect())
+        Ok(self.transceiver.received(self.engine.consumer(), rows))
     }
 
     /// Everything up to and including `seq` has been dealt with. Durable when it returns.
@@ -94,21 +93,8 @@ impl Received {
     /// This SET, and every one before it, has been dealt with: none of them comes again. Durable when it returns.
     pub async fn confirm(&self) -> Result<(), store::Error> {
         let inner = &self.transceiver.0;
-        let confirmed = inner.journal.confirm(self.consumer.clone(), self.seq).await;
+        let confirmed = inner.journal.confirm(self.consumer.to_string(), self.seq).await;
         confirmed.inspect_err(|error| inner.supervisor.note_failure(error))
-    }
-
-    fn new(transceiver: &Transceiver, consumer: &str, handed: Handed) -> Self {
-        Self {
-            transceiver: transceiver.clone(),
-            consumer: consumer.to_owned(),
-            seq: handed.seq,
-            peer: transceiver.0.name_of(handed.peer),
-            jti: handed.row.jti,
-            set: handed.row.compact,
-            received_at: handed.row.received_at,
-            redelivered: handed.redelivered,
-        }
     }
 }
 
@@ -118,7 +104,29 @@ impl Transceiver {
     pub async fn peek(&self, after: Option<u64>, max: usize, wait: Duration) -> Result<Vec<Received>, store::Error> {
         let read = self.0.supervisor.peek(after, max, wait).await;
         let rows = read.inspect_err(|error| self.0.supervisor.note_failure(error))?;
-        Ok(rows.into_iter().map(|row| Received::new(self, "", row)).collect())
+        Ok(self.received("", rows))
+    }
+
+    fn received(&self, consumer: &str, rows: Vec<Handed>) -> Vec<Received> {
+        let consumer: Arc<str> = consumer.into();
+        // Those that follow each other are mostly of one peer.
+        let mut last: Option<(PeerId, Arc<str>)> = None;
+        let received = rows.into_iter().map(|Handed { seq, peer, row, redelivered }| {
+            let known = last.take().filter(|(id, _)| *id == peer);
+            let (_, name) = known.unwrap_or_else(|| (peer, self.0.name_of(peer)));
+            last = Some((peer, Arc::clone(&name)));
+            Received {
+                transceiver: self.clone(),
+                consumer: Arc::clone(&consumer),
+                seq,
+                peer: name,
+                jti: row.jti,
+                set: row.compact,
+                received_at: row.received_at,
+                redelivered,
+            }
+        });
+        received.collect()
     }
 
     /// Forgets a consumer, so that it keeps no more rows. False if there is none of that name.
