@@ -15,7 +15,7 @@ use super::place::Giver;
 use super::redrive::{Answer, Call, Redriving};
 use super::restraint::Restraint;
 use super::settled::{Followers, Settled};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::codes::Code;
 use crate::peer::{
     Act, Audit, Direction, Ending, Fate, Finding, Input, Inspected, Outcome, Output, Page, Peer, PeerId, SlotId,
@@ -90,6 +90,8 @@ pub(super) struct Actor {
     /// The read of the outbox that is under way.
     pub(super) reading: Option<BoxFuture<'static, Result<Page, store::Error>>>,
     pub(super) wake: Option<Duration>,
+    /// The time of what is being taken in. Callers of `send` come by the hundred, and share one reading of the clocks.
+    pub(super) now: Timestamp,
     pub(super) restraints: Restraints,
     pub(super) counting: Counting,
 }
@@ -153,11 +155,13 @@ impl Actor {
             biased;
             page = async { match reading { Some(reading) => reading.await, None => std::future::pending().await } } => {
                 self.reading = None;
-                self.peer.handle_input(Input::OutboxRows(page?), self.clock.now());
+                self.now = self.clock.now();
+                self.peer.handle_input(Input::OutboxRows(page?), self.now);
             }
             message = self.mailbox.recv() => match message {
                 Some(message) => {
                     taken += message.weight();
+                    self.now = self.clock.now();
                     self.take(message).await?;
                 }
                 None => return Ok(Gathered::Closed),
@@ -224,7 +228,8 @@ impl Actor {
             }
             Message::Drain => Input::Drain,
         };
-        self.peer.handle_input(input, self.clock.now());
+        self.now = self.clock.now();
+        self.peer.handle_input(input, self.now);
         Ok(())
     }
 
@@ -240,38 +245,55 @@ impl Actor {
             let _ = reply.send(Err(SendError::StorageFull));
             return Ok(());
         }
-        let known = if fresh || planted::is(Bug::UnknownCommitTakenAsFailed) {
-            vec![None; sets.len()]
-        } else {
-            let jtis = sets.iter().map(|set| set.jti.clone()).collect();
-            self.journal.known(self.id, Direction::Out, jtis).await?
-        };
-        let mut accepted: Vec<SignedSet> = Vec::with_capacity(sets.len());
-        let mut accepting: HashMap<Jti, Digest> = HashMap::new();
-        for (set, known) in sets.into_iter().zip(known) {
-            let before = known.map(|known| known.digest);
-            let before = before.or_else(|| self.accepting.get(&set.jti).or_else(|| accepting.get(&set.jti)).copied());
-            match before {
-                Some(digest) if digest == set.digest || planted::is(Bug::ConflictAccepted) => {}
-                Some(_) => {
-                    let _ = reply.send(Err(SendError::Conflict(set.jti)));
+        // A jti that was made for this call names nothing else, neither in the store nor in this step.
+        let accepted = match fresh {
+            true => sets,
+            false => match self.without_known(sets).await? {
+                Ok(unknown) => unknown,
+                Err(conflict) => {
+                    let _ = reply.send(Err(conflict));
                     return Ok(());
                 }
-                None => {
-                    accepting.insert(set.jti.clone(), set.digest);
-                    accepted.push(set);
-                }
-            }
-        }
+            },
+        };
         if accepted.len() as u64 > self.peer.room() {
             let _ = reply.send(Err(SendError::OutboxFull { max: self.outbox_max }));
             return Ok(());
         }
-        self.accepting.extend(accepting);
+        if !fresh {
+            self.accepting.extend(accepted.iter().map(|set| (set.jti.clone(), set.digest)));
+        }
         accepted.iter().for_each(|set| self.counting.accept(set.label));
         self.callers.push(reply);
-        self.peer.handle_input(Input::Send(accepted), self.clock.now());
+        self.peer.handle_input(Input::Send(accepted), self.now);
         Ok(())
+    }
+
+    /// Takes those out that were accepted before, unless one of them was with other content.
+    async fn without_known(&mut self, sets: Vec<SignedSet>) -> Result<Result<Vec<SignedSet>, SendError>, store::Error> {
+        let known = if planted::is(Bug::UnknownCommitTakenAsFailed) {
+            vec![None; sets.len()]
+        } else {
+            let jtis = sets.iter().map(|set| set.jti.clone()).collect();
+            let known = self.journal.known(self.id, Direction::Out, jtis).await?;
+            self.now = self.clock.now();
+            known
+        };
+        let mut unknown: Vec<SignedSet> = Vec::with_capacity(sets.len());
+        let mut here: HashMap<Jti, Digest> = HashMap::new();
+        for (set, known) in sets.into_iter().zip(known) {
+            let before = known.map(|known| known.digest);
+            let before = before.or_else(|| self.accepting.get(&set.jti).or_else(|| here.get(&set.jti)).copied());
+            match before {
+                Some(digest) if digest == set.digest || planted::is(Bug::ConflictAccepted) => {}
+                Some(_) => return Ok(Err(SendError::Conflict(set.jti))),
+                None => {
+                    here.insert(set.jti.clone(), set.digest);
+                    unknown.push(set);
+                }
+            }
+        }
+        Ok(Ok(unknown))
     }
 
     /// Adds to an arrived object what only the store knows. Asked here and not in the connection's task, because
@@ -351,8 +373,11 @@ impl Actor {
             }
             Output::Settled { jti, outcome, .. } => {
                 self.report(&jti, &outcome);
-                for watcher in self.watchers.remove(&jti).into_iter().flatten() {
-                    let _ = watcher.send(outcome.clone());
+                // Mostly there are none, and then the jti need not be hashed.
+                if !self.watchers.is_empty() {
+                    for watcher in self.watchers.remove(&jti).into_iter().flatten() {
+                        let _ = watcher.send(outcome.clone());
+                    }
                 }
                 self.followers.settled(jti, outcome);
             }
@@ -364,17 +389,16 @@ impl Actor {
     }
 
     fn report(&mut self, jti: &Jti, outcome: &Outcome) {
-        let now = self.clock.now().mono;
         match outcome {
             Outcome::Acked => debug!(peer = %self.name, direction = "out", %jti, "SET acknowledged"),
             Outcome::Refused(error) => {
-                if let Some(count) = self.restraints.settled_refused.admit(1, now) {
+                if let Some(count) = self.restraints.settled_refused.admit(1, self.clock.now().mono) {
                     let err = known(&error.err);
                     warn!(peer = %self.name, code = %Code::RefusedByPeer, direction = "out", %jti, count, err, "the partner refused a SET; it is kept as a dead letter");
                 }
             }
             Outcome::Dead(cause) => {
-                if let Some(count) = self.restraints.settled_dead.admit(1, now) {
+                if let Some(count) = self.restraints.settled_dead.admit(1, self.clock.now().mono) {
                     warn!(peer = %self.name, code = %Code::GivenUp, direction = "out", %jti, count, why = cause.as_str(), "gave up on a SET that was never answered; it is kept as a dead letter");
                 }
             }

@@ -93,7 +93,8 @@ impl Actor {
                 Ok((letter, how)) => {
                     let label = if let Redrive::Reissue(set) = &how { set.label } else { "other" };
                     let act = Act::Redrive(Box::new(letter), how);
-                    self.peer.handle_input(Input::Operator(act), self.clock.now());
+                    self.now = self.clock.now();
+                    self.peer.handle_input(Input::Operator(act), self.now);
                     answers.push((None, label));
                 }
                 Err(answer) => answers.push((Some(answer), "other")),

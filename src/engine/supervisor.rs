@@ -248,6 +248,7 @@ impl Supervisor {
             redriving: VecDeque::new(),
             reading: None,
             wake: Some(Duration::ZERO),
+            now: self.clock.now(),
             restraints: Restraints::default(),
             counting,
         });
