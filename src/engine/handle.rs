@@ -41,13 +41,15 @@ pub enum SendError {
 #[error("the conversation with this peer has stopped")]
 pub struct Stopped;
 
-/// Reaches one peer's actor. Cheap to clone.
+/// Reaches one peer's actor. Cheap to clone: every `send` does.
 #[derive(Clone)]
-pub struct Handle {
+pub struct Handle(Arc<Reach>);
+
+struct Reach {
     mailbox: mpsc::Sender<Message>,
     /// The actor's task; none if there never was one.
     task: Option<AbortHandle>,
-    slots: Arc<AtomicU64>,
+    slots: AtomicU64,
     /// Bounds the bytes of arrived objects that wait for the actor, in KiB.
     arrivals: Arc<Semaphore>,
     arrivals_max: u32,
@@ -63,25 +65,30 @@ impl Handle {
         arrivals_bytes_max: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { task: Some(task), ..Self::of(mailbox, arrivals_bytes_max, clock) }
+        Self::of(mailbox, Some(task), arrivals_bytes_max, clock)
     }
 
     /// Reaches nobody: the peer has retired.
     pub(super) fn ended_already(arrivals_bytes_max: usize, clock: Arc<dyn Clock>) -> Self {
-        Self::of(mpsc::channel(1).0, arrivals_bytes_max, clock)
+        Self::of(mpsc::channel(1).0, None, arrivals_bytes_max, clock)
     }
 
-    fn of(mailbox: mpsc::Sender<Message>, arrivals_bytes_max: usize, clock: Arc<dyn Clock>) -> Self {
+    fn of(
+        mailbox: mpsc::Sender<Message>,
+        task: Option<AbortHandle>,
+        arrivals_bytes_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let arrivals_max = u32::try_from(arrivals_bytes_max / 1024).unwrap_or(u32::MAX).max(1);
-        Self {
+        Self(Arc::new(Reach {
             mailbox,
-            task: None,
-            slots: Arc::new(AtomicU64::new(1)),
+            task,
+            slots: AtomicU64::new(1),
             arrivals: Arc::new(Semaphore::new(arrivals_max as usize)),
             arrivals_max,
             draining: watch::Sender::new(false),
             clock,
-        }
+        }))
     }
 
     /// Accepts SETs for sending: all or none. When it returns `Ok` they are durable.
@@ -91,33 +98,33 @@ impl Handle {
     /// the SETs may or may not have been accepted.
     pub async fn send(&self, sets: Vec<SignedSet>, fresh: bool) -> Result<(), SendError> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.send(Message::Send { sets, fresh, reply }).await.map_err(|_| SendError::Stopped)?;
+        self.0.mailbox.send(Message::Send { sets, fresh, reply }).await.map_err(|_| SendError::Stopped)?;
         answer.await.unwrap_or(Err(SendError::Stopped))
     }
 
     /// Offers a slot. `by` is how long it may wait before it must speak ([`SlotSpec::by`] is set from it).
     pub async fn open_slot(&self, mut spec: SlotSpec, by: Option<Duration>) -> Result<Slot, Stopped> {
-        let id = SlotId(self.slots.fetch_add(1, Ordering::Relaxed));
-        let closing = self.mailbox.clone().reserve_owned().await.map_err(|_| Stopped)?;
+        let id = SlotId(self.0.slots.fetch_add(1, Ordering::Relaxed));
+        let closing = self.0.mailbox.clone().reserve_owned().await.map_err(|_| Stopped)?;
         let (giver, objects) = place();
         // From here on a cancelled caller drops the slot, which closes it properly.
-        let slot = Slot::new(id, objects, self.mailbox.clone(), closing);
-        spec.by = by.map(|by| self.clock.now().mono + by);
-        self.mailbox.send(Message::SlotOpened(Box::new((id, spec, giver)))).await.map_err(|_| Stopped)?;
+        let slot = Slot::new(id, objects, self.0.mailbox.clone(), closing);
+        spec.by = by.map(|by| self.0.clock.now().mono + by);
+        self.0.mailbox.send(Message::SlotOpened(Box::new((id, spec, giver)))).await.map_err(|_| Stopped)?;
         Ok(slot)
     }
 
     /// Room for an arrived object of so many bytes. Waits for it, so that a reader stops reading.
     pub async fn arrival_room(&self, bytes: usize) -> Result<ArrivalRoom, Stopped> {
         let permits = self.arrival_permits(bytes);
-        let permit = Arc::clone(&self.arrivals).acquire_many_owned(permits).await.map_err(|_| Stopped)?;
+        let permit = Arc::clone(&self.0.arrivals).acquire_many_owned(permits).await.map_err(|_| Stopped)?;
         Ok(ArrivalRoom(permit))
     }
 
     /// The same without waiting; `None` means overload (503).
     pub fn try_arrival_room(&self, bytes: usize) -> Option<ArrivalRoom> {
         let permits = self.arrival_permits(bytes);
-        Arc::clone(&self.arrivals).try_acquire_many_owned(permits).ok().map(ArrivalRoom)
+        Arc::clone(&self.0.arrivals).try_acquire_many_owned(permits).ok().map(ArrivalRoom)
     }
 
     /// Brings an inspected object. `slot` is the slot that waits for its answers, or whose link brought it.
@@ -130,77 +137,77 @@ impl Handle {
         at: Duration,
     ) -> Result<(), Stopped> {
         let arrived = Arrived { slot, object, room, at };
-        self.mailbox.send(Message::Arrived(Box::new(arrived))).await.map_err(|_| Stopped)
+        self.0.mailbox.send(Message::Arrived(Box::new(arrived))).await.map_err(|_| Stopped)
     }
 
     /// Pauses or resumes sending; durable when it returns.
     pub async fn operate(&self, act: Act) -> Result<(), Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.send(Message::Operate(Box::new(act), reply)).await.map_err(|_| Stopped)?;
+        self.0.mailbox.send(Message::Operate(Box::new(act), reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Figures about the conversation.
     pub async fn stats(&self) -> Result<Stats, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.send(Message::Stats(reply)).await.map_err(|_| Stopped)?;
+        self.0.mailbox.send(Message::Stats(reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Whether the SET with this jti is under way, and its attempts; `None` if it is not in memory.
     pub async fn under_way(&self, jti: Jti) -> Result<Option<(bool, u32)>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.send(Message::UnderWay(jti, reply)).await.map_err(|_| Stopped)?;
+        self.0.mailbox.send(Message::UnderWay(jti, reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Tells the end of the SET with this jti, which is about to be sent: call it before [`Handle::send`].
     pub async fn watch(&self, jti: Jti) -> Result<oneshot::Receiver<Outcome>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.send(Message::Watch(jti, reply)).await.map_err(|_| Stopped)?;
+        self.0.mailbox.send(Message::Watch(jti, reply)).await.map_err(|_| Stopped)?;
         Ok(answer)
     }
 
     /// Tells the end of every SET from now on, as long as the actor runs. Who falls far behind misses some, and is told so.
     pub async fn follow(&self) -> Result<broadcast::Receiver<Settled>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.send(Message::Follow(reply)).await.map_err(|_| Stopped)?;
+        self.0.mailbox.send(Message::Follow(reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Stops sending new SETs; the actor ends when it owes nothing any more.
     pub async fn drain(&self) {
-        self.draining.send_replace(true);
-        let _ = self.mailbox.send(Message::Drain).await;
+        self.0.draining.send_replace(true);
+        let _ = self.0.mailbox.send(Message::Drain).await;
     }
 
     /// Waits until the conversation is to end.
     pub async fn draining(&self) {
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        let _ = self.0.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
     /// Waits until the actor has ended.
     pub async fn ended(&self) {
-        self.mailbox.closed().await;
+        self.0.mailbox.closed().await;
     }
 
     /// Ends the actor where it stands.
     pub(super) fn abort(&self) {
-        if let Some(task) = &self.task {
+        if let Some(task) = &self.0.task {
             task.abort();
         }
     }
 
     pub(super) async fn post(&self, message: Message) -> Result<(), Stopped> {
-        self.mailbox.send(message).await.map_err(|_| Stopped)
+        self.0.mailbox.send(message).await.map_err(|_| Stopped)
     }
 
     pub(super) fn is_running(&self) -> bool {
-        !self.mailbox.is_closed()
+        !self.0.mailbox.is_closed()
     }
 
     fn arrival_permits(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.arrivals_max)
+        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.0.arrivals_max)
     }
 }
 
