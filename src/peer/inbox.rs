@@ -65,6 +65,9 @@ impl Inbox {
     ) -> Tally {
         let mut tally = Tally::default();
         let mut room = inbox_room.saturating_sub(self.received);
+        // At once, since to grow by doubling would hash every jti again.
+        self.decided.reserve(arrivals.len());
+        self.verdicts.reserve(arrivals.len());
         for arrival in arrivals {
             if self.verdicts.len() >= self.config.owed_max {
                 // With nowhere to keep the answer there must be no effect either; the SET will come again.
@@ -125,6 +128,7 @@ impl Inbox {
             self.owe(jti, verdict);
         }
         self.received += tally.received as u64;
+        self.shrink();
         tally.finish()
     }
 
@@ -132,15 +136,19 @@ impl Inbox {
     pub(super) fn take(&mut self, count_max: usize, mut room: usize, at_least_one: bool) -> Vec<(Jti, Verdict)> {
         let mut taken = Vec::new();
         while let Some(jti) = self.queue.front() {
-            if let Some(verdict) = self.verdicts.get(jti) {
-                let bytes = verdict_bytes(jti, verdict);
+            if taken.len() >= count_max {
+                break;
+            }
+            if let Some((jti, verdict)) = self.verdicts.remove_entry(jti) {
+                let bytes = verdict_bytes(&jti, &verdict);
                 let must = at_least_one && taken.is_empty();
-                if taken.len() >= count_max || (bytes > room && !must) {
+                if bytes > room && !must {
+                    self.verdicts.insert(jti, verdict);
                     break;
                 }
                 room = room.saturating_sub(bytes);
                 self.bytes -= bytes;
-                taken.extend(self.verdicts.remove_entry(jti));
+                taken.push((jti, verdict));
             }
             self.queue.pop_front();
         }

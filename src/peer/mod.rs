@@ -190,6 +190,9 @@ impl Peer {
             true => object.sets.iter().map(|set| set.jti.clone()).collect(),
             false => Vec::new(),
         };
+        let answers = object.acks.len() + object.errors.len();
+        self.writes.reserve(answers + object.sets.len());
+        self.outputs.reserve(answers);
         let acks = object.acks.into_iter().map(|jti| (jti, Outcome::Acked));
         let errors = object.errors.into_iter().map(|(jti, error)| (jti, Outcome::Refused(error)));
         let (mut unknown, mut read) = (0, None);

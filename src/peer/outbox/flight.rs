@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Outbox;
-use super::entry::{Entry, Expiry, State};
+use super::entry::{Expiry, State};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
 use crate::planted::{self, Bug};
@@ -77,7 +77,7 @@ impl Outbox {
     /// The next SET whose timer is over, with the slot and time of its last transmission.
     pub(in crate::peer) fn next_expired(&self, now: Duration) -> Option<(u64, Option<(SlotId, Duration)>)> {
         let &(at, seq) = self.timers.first()?;
-        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(Entry::via)))
+        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(|entry| entry.via())))
     }
 
     /// Gives the answer more time, if one is still waited for: the exchange that carries this SET goes on.
@@ -147,19 +147,20 @@ impl Outbox {
 impl Outbox {
     /// Marks a SET as transmitted by `slot`.
     pub(super) fn launch(&mut self, seq: u64, slot: SlotId, now: Duration, retry: bool, suspect: bool) {
-        let late_at = now + self.ack_wait();
-        self.set_state(seq, State::InFlight { late_at, retry, suspect });
-        if let Some(entry) = self.entries.get_mut(&seq) {
-            match (retry, suspect) {
-                (true, _) => self.retries.no_answer += 1,
-                (false, true) => self.retries.batch_refused += 1,
-                (false, false) => self.retries.lost += u64::from(entry.sent.is_some()),
-            }
-            entry.sent = Some((slot, now));
-            entry.open = true;
-            entry.delivered = false;
-            entry.tries = entry.tries.saturating_add(1);
+        let state = State::InFlight { late_at: now + self.ack_wait(), retry, suspect };
+        let Some(entry) = self.entries.get_mut(&seq) else { return };
+        match (retry, suspect) {
+            (true, _) => self.retries.no_answer += 1,
+            (false, true) => self.retries.batch_refused += 1,
+            (false, false) => self.retries.lost += u64::from(entry.sent.is_some()),
         }
+        entry.sent = Some((slot, now));
+        entry.open = true;
+        entry.delivered = false;
+        entry.tries = entry.tries.saturating_add(1);
+        let before = std::mem::replace(&mut entry.state, state);
+        self.left(seq, before);
+        self.entered(seq, state);
     }
 
     /// How long an answer may take (R9).
@@ -239,6 +240,11 @@ impl Outbox {
         let Some(entry) = self.entries.get_mut(&seq) else { return };
         let before = std::mem::replace(&mut entry.state, state);
         self.left(seq, before);
+        self.entered(seq, state);
+    }
+
+    /// The bookkeeping of a state that this SET is in from now on.
+    fn entered(&mut self, seq: u64, state: State) {
         match state {
             State::InFlight { late_at, retry, suspect, .. } => {
                 self.in_flight += 1;

@@ -36,7 +36,8 @@ pub(super) struct Outbox {
     /// Every SET up to here is in `entries` or has ended; those behind it are on disk alone.
     read_to: u64,
     reading: Option<Reading>,
-    pub(super) entries: BTreeMap<u64, Entry>,
+    /// Each in a place of its own, since the tree moves what it holds.
+    pub(super) entries: BTreeMap<u64, Box<Entry>>,
     seqs: HashMap<Jti, u64>,
     /// Ready to leave for the first time, or again after a lost exchange. May name SETs that have ended.
     fresh: VecDeque<u64>,
@@ -264,7 +265,7 @@ impl Outbox {
     }
 
     /// Takes a SET out for good.
-    pub(super) fn remove(&mut self, seq: u64) -> Option<Entry> {
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Box<Entry>> {
         if planted::is(Bug::ResendAfterSettle) {
             return self.entries.get(&seq).cloned();
         }
@@ -350,7 +351,7 @@ impl Outbox {
         if row.attempts == 0 || !planted::is(Bug::TimerLostInCrash) {
             self.fresh.push_back(row.seq);
         }
-        self.entries.insert(row.seq, Entry::new(row));
+        self.entries.insert(row.seq, Box::new(Entry::new(row)));
     }
 
     /// Gives a retry or a suspect its token back.
@@ -374,7 +375,7 @@ impl Outbox {
     fn forget_unreadable(&mut self, asked: &[u64]) {
         for seq in asked {
             let unread = |entry: &Entry| matches!(entry.state, State::Unread | State::Suspect) && entry.token.is_none();
-            if !self.entries.get(seq).is_some_and(unread) {
+            if !self.entries.get(seq).is_some_and(|entry| unread(entry)) {
                 continue;
             }
             if let Some(entry) = self.entries.remove(seq) {
