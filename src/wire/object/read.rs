@@ -31,7 +31,7 @@ fn parse_telling(bytes: &[u8], limits: &Limits) -> Result<(Object, bool), Malfor
         return Err(too_many_bytes(bytes.len(), limits));
     }
     let reading = Reading::default();
-    let parse = Parse { reading: &reading, limits, verdicts: Cell::new(0), has_sets: Cell::new(false) };
+    let parse = Parse::new(&reading, limits, bytes);
     let object = reading.read(bytes, Whole(&parse));
     let object =
         if planted::is(Bug::PartialEffects) { object.or_else(|fault| salvage(bytes).ok_or(fault)) } else { object }?;
@@ -63,10 +63,7 @@ pub fn parse_poll(bytes: &[u8], limits: &Limits) -> Result<Poll, Malformed> {
         return Err(too_many_bytes(bytes.len(), limits));
     }
     let reading = Reading::default();
-    let poll = reading.read(
-        bytes,
-        WholePoll(&Parse { reading: &reading, limits, verdicts: Cell::new(0), has_sets: Cell::new(false) }),
-    )?;
+    let poll = reading.read(bytes, WholePoll(&Parse::new(&reading, limits, bytes)))?;
     agree(&poll.acks, &poll.errors)?;
     Ok(poll)
 }
@@ -92,12 +89,18 @@ fn agree(acks: &[Jti], errors: &[(Jti, SetErr)]) -> Result<(), Malformed> {
 struct Parse<'p> {
     reading: &'p Reading,
     limits: &'p Limits,
+    /// Of the whole input.
+    bytes: usize,
     verdicts: Cell<usize>,
     /// `sets` was there, if only with nothing in it.
     has_sets: Cell<bool>,
 }
 
-impl Parse<'_> {
+impl<'p> Parse<'p> {
+    fn new(reading: &'p Reading, limits: &'p Limits, bytes: &[u8]) -> Self {
+        Self { reading, limits, bytes: bytes.len(), verdicts: Cell::new(0), has_sets: Cell::new(false) }
+    }
+
     fn count_verdict<E: de::Error>(&self) -> Result<(), E> {
         let verdicts = self.verdicts.get() + 1;
         self.verdicts.set(verdicts);
@@ -170,7 +173,7 @@ impl<'de> Visitor<'de> for Sets<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let Parse { reading, limits, .. } = self.0;
-        let mut sets = Vec::new();
+        let mut sets: Vec<(Jti, Arc<str>)> = Vec::new();
         let mut seen = HashSet::new();
         while let Some(jti) = map.next_key_seed(JtiText(self.0, "`sets`"))? {
             if sets.len() >= limits.sets_per_object_max {
@@ -184,11 +187,22 @@ impl<'de> Visitor<'de> for Sets<'_> {
                 sets.retain(|(before, _)| *before != jti);
             }
             reading.expect("a member of `sets` must be a string, the compact form of a SET");
-            sets.push((jti, map.next_value_seed(Token)?));
+            let token = map.next_value_seed(Token)?;
+            if sets.is_empty() {
+                // They are mostly about as long as the first one. To grow step by step would hash every jti again.
+                let like_this = self.0.bytes / (jti.as_str().len() + token.len() + SET_FRAME);
+                let expected = like_this.min(limits.sets_per_object_max);
+                sets.reserve(expected);
+                seen.reserve(expected);
+            }
+            sets.push((jti, token));
         }
         Ok(sets)
     }
 }
+
+/// The quotation marks, colon and comma of a SET in an object.
+const SET_FRAME: usize = 6;
 
 /// `ack`.
 struct Acks<'p>(&'p Parse<'p>);
@@ -211,14 +225,13 @@ impl<'de> Visitor<'de> for Acks<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut acks = Vec::new();
-        let mut seen = HashSet::new();
         while let Some(jti) = seq.next_element_seed(JtiText(self.0, "`ack`"))? {
             self.0.count_verdict()?;
-            // To say the same thing twice contradicts nothing.
-            if seen.insert(jti.clone()) {
-                acks.push(jti);
-            }
+            acks.push(jti);
         }
+        // To say the same thing twice contradicts nothing.
+        let mut seen = HashSet::with_capacity(acks.len());
+        acks.retain(|jti| seen.insert(jti.clone()));
         Ok(acks)
     }
 }
