@@ -1,5 +1,6 @@
 //! Our signing keys: read or made, kept parsed, and used to sign SETs.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -120,12 +121,15 @@ impl SigningKey {
 
     /// The same for claims that are written already.
     pub(super) fn sign_text(&self, claims: &[u8]) -> Result<Arc<str>, KeyError> {
-        let room = self.header.len() + base64url::encoded_len(claims.len()) + self.signer.encoded_len();
-        let mut compact = Vec::with_capacity(room);
-        compact.extend_from_slice(self.header.as_bytes());
-        base64url::encode_into(claims, &mut compact);
-        self.signer.sign(&mut compact).map_err(|_| KeyError::Failed)?;
-        std::str::from_utf8(&compact).map(Arc::from).map_err(|_| KeyError::Failed)
+        SCRATCH.with_borrow_mut(|compact| {
+            compact.clear();
+            compact.shrink_to(SCRATCH_MAX);
+            compact.reserve(self.header.len() + base64url::encoded_len(claims.len()) + self.signer.encoded_len());
+            compact.extend_from_slice(self.header.as_bytes());
+            base64url::encode_into(claims, compact);
+            self.signer.sign(compact).map_err(|_| KeyError::Failed)?;
+            std::str::from_utf8(compact).map(Arc::from).map_err(|_| KeyError::Failed)
+        })
     }
 
     fn from_pkcs8(kid: &str, der: &[u8]) -> Result<Self, KeyError> {
@@ -141,6 +145,15 @@ impl SigningKey {
         Ok(Self { kid: kid.to_owned(), algorithm, jwk, header: encoded, signer })
     }
 }
+
+thread_local! {
+    /// Where a SET is put together before it has its place for good, which has to be made to measure: a piece of memory of this
+    /// size costs much more to get and to give back than to keep.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// So much room is kept for the next one.
+const SCRATCH_MAX: usize = 16 << 10;
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
