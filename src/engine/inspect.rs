@@ -161,6 +161,7 @@ impl Inspector {
                 if let Some(metrics) = &metrics {
                     metrics.verified(started.elapsed());
                 }
+                let digest = verified.as_ref().ok().map(VerifiedSet::digest);
                 let label = verified.as_ref().map_or("other", VerifiedSet::label);
                 let issued_at = verified.as_ref().map_or(Wall(0), VerifiedSet::issued_at);
                 let opinion = match verified {
@@ -170,7 +171,10 @@ impl Inspector {
                     Err(Fault::Key(refusal)) => Opinion::UnlessNewerKeys(refusal),
                     Err(Fault::NotNow(_)) => Opinion::Final(Finding::Undecidable),
                 };
-                Examined { opinion, issued_at, label, ..set }.digested()
+                match digest {
+                    Some(digest) => Examined { opinion, issued_at, label, digest, ..set },
+                    None => Examined { opinion, issued_at, label, ..set }.digested(),
+                }
             })
             .await;
         let failed = examined.iter().filter(|set| set.opinion.is_failure()).count();

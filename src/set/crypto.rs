@@ -2,12 +2,13 @@
 //! costs as much as the signature itself, and its traits want each signature in a vector of its own: [`KeptVerifier`] has
 //! them for whoever wraps it.
 
+use aws_lc_rs::digest::{Context, Digest as Sha256, SHA256};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RSA_PKCS1_SHA256, RsaKeyPair};
 use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::signature::Error;
 
-use super::{Algorithm, base64url};
+use super::{Algorithm, Digest, base64url};
 
 /// Makes AWS-LC the cryptography of jsonwebtoken in this process. May be called any number of times.
 pub fn install_crypto() {
@@ -18,6 +19,40 @@ pub fn install_crypto() {
 /// A verifier of jsonwebtoken's kind.
 pub(super) type BoxedVerifier = Box<dyn JwtVerifier + Send + Sync>;
 
+/// What the signature of a token covers: all of it but the end. ES256 signs a SHA-256 of it, which is then also the beginning
+/// of the token's own digest.
+pub(super) struct Covered<'t> {
+    message: &'t [u8],
+    hashing: Option<(Context, Sha256)>,
+}
+
+impl<'t> Covered<'t> {
+    pub(super) fn new(message: &'t [u8]) -> Self {
+        Self { message, hashing: None }
+    }
+
+    /// A signature by this algorithm is about to be looked at.
+    pub(super) fn prepare(&mut self, algorithm: Algorithm) {
+        if algorithm == Algorithm::Es256 {
+            let mut context = Context::new(&SHA256);
+            context.update(self.message);
+            let digest = context.clone().finish();
+            self.hashing = Some((context, digest));
+        }
+    }
+
+    /// The digest of the token that begins so.
+    pub(super) fn digest_of(self, token: &[u8]) -> Digest {
+        match (self.hashing, token.strip_prefix(self.message)) {
+            (Some((mut context, _)), Some(rest)) => {
+                context.update(rest);
+                Digest::short(&context.finish())
+            }
+            _ => Digest::of(token),
+        }
+    }
+}
+
 /// Verifies signatures of one key by one algorithm.
 pub(super) enum Verifier {
     /// Our own.
@@ -27,10 +62,12 @@ pub(super) enum Verifier {
 }
 
 impl Verifier {
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::Kept(kept) => kept.verifies(message, signature),
-            Self::Wrapped(other) => other.verify(message, &signature.to_vec()).is_ok(),
+    pub(super) fn verifies(&self, covered: &Covered<'_>, signature: &[u8]) -> bool {
+        match (self, &covered.hashing) {
+            // Of a key for another algorithm this fails.
+            (Self::Kept(kept), Some((_, digest))) => kept.key.verify_digest_sig(digest, signature).is_ok(),
+            (Self::Kept(kept), None) => kept.verifies(covered.message, signature),
+            (Self::Wrapped(other), _) => other.verify(covered.message, &signature.to_vec()).is_ok(),
         }
     }
 

@@ -51,7 +51,10 @@ pub struct Digest(pub [u8; 16]);
 impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let full = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+        Self::short(&aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes))
+    }
+
+    fn short(full: &aws_lc_rs::digest::Digest) -> Self {
         let mut short = [0; 16];
         short.copy_from_slice(&full.as_ref()[..16]);
         Self(short)

@@ -5,17 +5,19 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::crypto::Covered;
 use super::look::{Look, Object};
 use super::outline::{Outline, Part};
 use super::rules::{CLAIMS, Context, HEADER, Rule};
 use super::token::{ClaimsOctets, HeaderOctets, Segments, SignatureOctets, decode};
-use super::{Algorithm, ErrorCode, Jti, KeySet, Policy, Refusal, events};
+use super::{Algorithm, Digest, ErrorCode, Jti, KeySet, Policy, Refusal, events};
 use crate::clock::{Timestamp, Wall};
 
 /// A SET whose form, issuer, audience, event types, age and signature have been checked. Only [`verify`] makes one.
 #[derive(Clone, Debug)]
 pub struct VerifiedSet {
     compact: Arc<str>,
+    digest: Digest,
     gist: Gist,
     /// Read when they are asked for: whoever takes SETs in by the thousand never does.
     claims: OnceLock<Map<String, Value>>,
@@ -57,7 +59,7 @@ pub fn verify(
 ) -> Result<VerifiedSet, Fault> {
     let context = Context { policy, name, now };
     match examine(compact, &context, keys, &mut |_, outcome| outcome)? {
-        Some(gist) => Ok(VerifiedSet { compact: Arc::clone(compact), gist, claims: OnceLock::new() }),
+        Some((gist, digest)) => Ok(VerifiedSet { compact: Arc::clone(compact), digest, gist, claims: OnceLock::new() }),
         // The judge above lets nothing pass that failed, so `examine` has returned early.
         None => Err(Fault::NotNow("the SET could not be examined")),
     }
@@ -122,6 +124,11 @@ impl VerifiedSet {
         &self.compact
     }
 
+    /// The digest of the token.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// When it was issued, by its `iat`; at the epoch if it does not say.
     pub fn issued_at(&self) -> Wall {
         self.gist.issued_at
@@ -178,9 +185,14 @@ const SIGNATURE: Rule = Rule { name: "signature", clause: "RFC 7515 §5.2" };
 pub(super) trait Judge: FnMut(Rule, Result<(), Fault>) -> Result<(), Fault> {}
 impl<F: FnMut(Rule, Result<(), Fault>) -> Result<(), Fault>> Judge for F {}
 
-/// Asks all rules in order; returns what is wanted of the claims if they could be read. This is the only place that knows
-/// the order.
-fn examine(compact: &str, context: &Context<'_>, keys: &KeySet, judge: &mut impl Judge) -> Result<Option<Gist>, Fault> {
+/// Asks all rules in order; returns what is wanted of the claims if they could be read, and the digest of the token. This is
+/// the only place that knows the order.
+fn examine(
+    compact: &str,
+    context: &Context<'_>,
+    keys: &KeySet,
+    judge: &mut impl Judge,
+) -> Result<Option<(Gist, Digest)>, Fault> {
     judge(SIZE, size(compact, context.policy))?;
     let Some(segments) = read(judge, SERIALISATION, Segments::of(compact))? else { return Ok(None) };
     let (mut octets, mut header_octets, mut claims_octets) =
@@ -199,15 +211,17 @@ fn examine(compact: &str, context: &Context<'_>, keys: &KeySet, judge: &mut impl
             judge(*rule, check(claims, context))?;
         }
     }
+    let mut covered = Covered::new(segments.signed.as_bytes());
     if let (Some(header), Some(signature)) = (header, signature) {
-        authenticate(segments.signed.as_bytes(), header, signature, keys, judge)?;
+        authenticate(&mut covered, header, signature, keys, judge)?;
     }
-    Ok(claims.and_then(|claims| Gist::of(claims, context.name)))
+    let gist = claims.and_then(|claims| Gist::of(claims, context.name));
+    Ok(gist.map(|gist| (gist, covered.digest_of(compact.as_bytes()))))
 }
 
 /// The rules about key and signature. A header without a usable `alg` has been judged already.
 pub(super) fn authenticate(
-    signed: &[u8],
+    covered: &mut Covered<'_>,
     header: Part<'_>,
     signature: &[u8],
     keys: &KeySet,
@@ -221,7 +235,8 @@ pub(super) fn authenticate(
         Err(refusal) => return judge(KEY, Err(Fault::Key(refusal))),
     };
     judge(KEY, Ok(()))?;
-    let verified = candidates.iter().any(|candidate| candidate.verifies(signed, signature));
+    covered.prepare(algorithm);
+    let verified = candidates.iter().any(|candidate| candidate.verifies(covered, signature));
     let fault = || {
         let description = format!("the signature does not verify with the published key of {algorithm}");
         Fault::Key(Refusal::new(ErrorCode::InvalidKey, description))

