@@ -27,6 +27,7 @@ impl Transceiver {
         let jti = set.jti.clone();
         let handle = entry.partner.handle();
         let sent = tokio::select! {
+            biased;
             sent = handle.send(vec![set], fresh) => sent,
             () = inner.stuck() => Err(SendError::StorageFull),
         };

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -73,9 +72,6 @@ pub enum SubmitFault {
     #[error("shutting down")]
     Stopped,
 }
-
-/// How often a call that waits for its commit looks whether the disk is full.
-const HEALTH_EVERY: Duration = Duration::from_millis(500);
 
 /// A submission that is checked and complete, but not signed.
 pub(super) struct Checked {
@@ -185,9 +181,7 @@ impl Inner {
     /// Ends when nothing can be written. What was handed to an actor before is not lost then: it waits there for room, and
     /// whoever submitted it under a jti of its own may do so again.
     pub(super) async fn stuck(&self) {
-        while self.journal.healthy() {
-            tokio::time::sleep(HEALTH_EVERY).await;
-        }
+        self.vigil.stuck(&*self.journal).await;
     }
 
     pub(super) fn check(&self, peer: &str, event: Event) -> Result<Checked, SubmitFault> {
