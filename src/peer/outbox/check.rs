@@ -33,18 +33,18 @@ impl Outbox {
         let grouped: BTreeSet<u64> = self.groups.iter().flat_map(|group| &group.seqs).copied().collect();
         let most = self.parked_max() + 3 * self.config.window;
         assert!(self.entries.len() <= most, "{} SETs in memory", self.entries.len());
-        for (seq, entry) in &self.entries {
+        for (seq, entry) in self.entries.keys().zip(self.entries.values()) {
             let at_home = match entry.state {
-                State::Fresh => entry.token.is_some() && fresh.contains(seq),
-                State::InFlight { late_at, .. } => entry.token.is_some() && self.timers.contains(&(late_at, *seq)),
-                State::Waiting { due } => entry.token.is_none() && self.timers.contains(&(due, *seq)),
-                State::Unread => entry.token.is_none() && (self.reading.is_some() || due_unread.contains(seq)),
-                State::Due => entry.token.is_some() && due.contains(seq),
-                State::Suspect => grouped.contains(seq),
+                State::Fresh => entry.token.is_some() && fresh.contains(&seq),
+                State::InFlight { late_at, .. } => entry.token.is_some() && self.timers.contains(&(late_at, seq)),
+                State::Waiting { due } => entry.token.is_none() && self.timers.contains(&(due, seq)),
+                State::Unread => entry.token.is_none() && (self.reading.is_some() || due_unread.contains(&seq)),
+                State::Due => entry.token.is_some() && due.contains(&seq),
+                State::Suspect => grouped.contains(&seq),
             };
             assert!(at_home, "SET {seq} is lost in {:?}", entry.state);
-            assert_eq!(self.seqs.get(&entry.jti), Some(seq), "the number of a jti");
-            assert!(*seq <= self.read_to, "SET {seq} is in memory beyond {}", self.read_to);
+            assert_eq!(self.seqs.get(&entry.jti), Some(&seq), "the number of a jti");
+            assert!(seq <= self.read_to, "SET {seq} is in memory beyond {}", self.read_to);
         }
     }
 }

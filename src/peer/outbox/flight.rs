@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Outbox;
-use super::entry::{Expiry, State};
+use super::entry::{Entry, Expiry, State};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
 use crate::planted::{self, Bug};
@@ -77,7 +77,7 @@ impl Outbox {
     /// The next SET whose timer is over, with the slot and time of its last transmission.
     pub(in crate::peer) fn next_expired(&self, now: Duration) -> Option<(u64, Option<(SlotId, Duration)>)> {
         let &(at, seq) = self.timers.first()?;
-        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(|entry| entry.via())))
+        (at <= now).then(|| (seq, self.entries.get(&seq).and_then(Entry::via)))
     }
 
     /// Gives the answer more time, if one is still waited for: the exchange that carries this SET goes on.
@@ -124,12 +124,12 @@ impl Outbox {
         while self.fresh.front().is_some_and(|seq| !self.entries.contains_key(seq)) {
             self.fresh.pop_front();
         }
-        self.entries.keys().copied().take_while(|seq| self.too_old(*seq, now)).collect()
+        self.entries.keys().take_while(|seq| self.too_old(*seq, now)).collect()
     }
 
     /// When the oldest SET grows too old, if the wall clock runs on as it does.
     pub(in crate::peer) fn next_overaged(&self, now: Timestamp) -> Option<Duration> {
-        let oldest = *self.entries.keys().next()?;
+        let oldest = self.entries.keys().next()?;
         let left = self.config.age_max.saturating_sub(self.age(oldest, now));
         // Past due only while the clock is suspect: look again in a while. And a clock that stands still is no reason
         // to spin.

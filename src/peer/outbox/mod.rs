@@ -6,15 +6,17 @@ mod ages;
 mod bisect;
 #[cfg(test)]
 mod check;
+mod entries;
 mod entry;
 mod flight;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ages::Ages;
 use bisect::Group;
+use entries::Entries;
 use entry::State;
 pub(super) use entry::{Entry, Expiry};
 
@@ -36,8 +38,7 @@ pub(super) struct Outbox {
     /// Every SET up to here is in `entries` or has ended; those behind it are on disk alone.
     read_to: u64,
     reading: Option<Reading>,
-    /// Each in a place of its own, since the tree moves what it holds.
-    pub(super) entries: BTreeMap<u64, Box<Entry>>,
+    pub(super) entries: Entries,
     seqs: HashMap<Jti, u64>,
     /// Ready to leave for the first time, or again after a lost exchange. May name SETs that have ended.
     fresh: VecDeque<u64>,
@@ -83,7 +84,7 @@ impl Outbox {
             next_seq,
             read_to: if saved.counts.queued == 0 { next_seq - 1 } else { 0 },
             reading: None,
-            entries: BTreeMap::new(),
+            entries: Entries::default(),
             seqs: HashMap::new(),
             fresh: VecDeque::new(),
             due: VecDeque::new(),
@@ -265,7 +266,7 @@ impl Outbox {
     }
 
     /// Takes a SET out for good.
-    pub(super) fn remove(&mut self, seq: u64) -> Option<Box<Entry>> {
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Entry> {
         if planted::is(Bug::ResendAfterSettle) {
             return self.entries.get(&seq).cloned();
         }
@@ -351,7 +352,7 @@ impl Outbox {
         if row.attempts == 0 || !planted::is(Bug::TimerLostInCrash) {
             self.fresh.push_back(row.seq);
         }
-        self.entries.insert(row.seq, Box::new(Entry::new(row)));
+        self.entries.insert(row.seq, Entry::new(row));
     }
 
     /// Gives a retry or a suspect its token back.
@@ -375,7 +376,7 @@ impl Outbox {
     fn forget_unreadable(&mut self, asked: &[u64]) {
         for seq in asked {
             let unread = |entry: &Entry| matches!(entry.state, State::Unread | State::Suspect) && entry.token.is_none();
-            if !self.entries.get(seq).is_some_and(|entry| unread(entry)) {
+            if !self.entries.get(seq).is_some_and(unread) {
                 continue;
             }
             if let Some(entry) = self.entries.remove(seq) {
