@@ -19,8 +19,8 @@ pub fn install_crypto() {
 /// A verifier of jsonwebtoken's kind.
 pub(super) type BoxedVerifier = Box<dyn JwtVerifier + Send + Sync>;
 
-/// What the signature of a token covers: all of it but the end. ES256 signs a SHA-256 of it, which is then also the beginning
-/// of the token's own digest.
+/// What the signature of a token covers: all of it but the end. Most algorithms sign a SHA-256 of it, which is then also the
+/// beginning of the token's own digest.
 pub(super) struct Covered<'t> {
     message: &'t [u8],
     hashing: Option<(Context, Sha256)>,
@@ -33,7 +33,7 @@ impl<'t> Covered<'t> {
 
     /// A signature by this algorithm is about to be looked at.
     pub(super) fn prepare(&mut self, algorithm: Algorithm) {
-        if algorithm == Algorithm::Es256 {
+        if matches!(algorithm, Algorithm::Es256 | Algorithm::Rs256 | Algorithm::Ps256) {
             let mut context = Context::new(&SHA256);
             context.update(self.message);
             let digest = context.clone().finish();
