@@ -49,20 +49,16 @@ pub(crate) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Whether any byte of a text has to be escaped in a JSON string (RFC 8259 §7).
+/// Whether any byte of a text has to be escaped in a JSON string (RFC 8259 §7). Asked of whole blocks, of which the compiler
+/// makes a few vector instructions each: byte by byte it would take longer than all the rest of writing.
 pub(crate) fn has_escapes(text: &str) -> bool {
-    any(text.as_bytes(), is_escaped)
-}
-
-/// Whether any byte is such a one. Asked of whole blocks, of which the compiler makes a few vector instructions each: byte by
-/// byte it would take longer than all the rest of writing.
-pub(super) fn any(bytes: &[u8], such: impl Fn(u8) -> bool) -> bool {
-    let in_block = |block: &[u8]| block.iter().fold(false, |found, &byte| found | such(byte));
+    let bytes = text.as_bytes();
+    let any = |block: &[u8]| block.iter().fold(false, |found, &byte| found | is_escaped(byte));
     let (large, rest) = bytes.as_chunks::<64>();
     let (small, rest) = rest.as_chunks::<16>();
     // The last bytes are asked once more, together with some before them, if there are enough.
     let last = bytes.last_chunk::<16>().map_or(rest, |last| if rest.is_empty() { rest } else { last });
-    large.iter().any(|block| in_block(block)) || small.iter().any(|block| in_block(block)) || in_block(last)
+    large.iter().any(|block| any(block)) || small.iter().any(|block| any(block)) || any(last)
 }
 
 /// Whether JSON forbids this byte inside a string. Bytes of longer UTF-8 sequences never are.

@@ -28,10 +28,15 @@ pub(super) struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     pub(super) fn of(compact: &'a str) -> Result<Self, Refusal> {
-        let parts = compact.split_once('.').and_then(|(header, rest)| Some((header, rest.rsplit_once('.')?)));
-        // The claims are nearly all of it: to look for the end of them from their beginning would take longer.
-        let three = parts.filter(|(_, (claims, _))| !json::any(claims.as_bytes(), |byte| byte == b'.'));
-        let Some((header, (claims, signature))) = three else {
+        let mut dots = memchr::memchr_iter(b'.', compact.as_bytes());
+        let parts = match (dots.next(), dots.next(), dots.next()) {
+            (Some(first), Some(second), None) => {
+                let signed = compact.get(..second);
+                signed.zip(compact.get(..first)).zip(compact.get(first + 1..second)).zip(compact.get(second + 1..))
+            }
+            _ => None,
+        };
+        let Some((((signed, header), claims), signature)) = parts else {
             return Err(refuse(if compact.trim_start().starts_with('{') {
                 "the SET is a JWS in JSON serialisation, expected the compact one".into()
             } else {
@@ -44,7 +49,6 @@ impl<'a> Segments<'a> {
         if header.is_empty() || claims.is_empty() {
             return Err(refuse("the header or the claims of the SET are empty".into()));
         }
-        let signed = compact.get(..header.len() + 1 + claims.len()).unwrap_or_default();
         Ok(Self { signed, header, claims, signature })
     }
 
