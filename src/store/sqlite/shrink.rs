@@ -18,9 +18,13 @@ const PAGES: i64 = 2;
 /// What `PRAGMA auto_vacuum` says of a file whose pages can be moved. Those of older versions are not such.
 const INCREMENTAL: i64 = 2;
 
-/// Makes a new file one whose pages can be moved. To be called before anything is in it.
+/// Makes a new file one whose pages can be moved. One in which something is says itself what it is, and to be told again it
+/// would write: on a full disk it could not be opened any more, and a damaged one would be changed before it is looked through.
 pub(super) fn enable(conn: &Connection) -> Result<(), Error> {
-    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    let pages: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     Ok(())
 }
 
@@ -107,6 +111,24 @@ mod tests {
         assert_eq!(length, pages.unsigned_abs() * file::PAGE_SIZE.unsigned_abs());
         let check: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!((sum(&conn), check), (before, "ok".to_owned()));
+    }
+
+    #[test]
+    fn to_open_a_file_again_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _lock) = file::claim(&folder.path().join("again.db")).unwrap();
+        let open = || {
+            let conn = file::connect(&path, Use::Write).unwrap();
+            file::harden(&conn).unwrap();
+            conn
+        };
+        let first = open();
+        first.execute_batch("CREATE TABLE piece (bytes BLOB)").unwrap();
+        let length = || std::fs::metadata(folder.path().join("again.db-wal")).unwrap().len();
+        let before = length();
+        let others = [open(), open()];
+        assert!(before > 0 && length() == before, "{before}, and then {}", length());
+        assert_eq!(others.map(|conn| size(&conn, "auto_vacuum")), [INCREMENTAL; 2]);
     }
 
     #[test]
