@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -25,15 +26,19 @@ struct Shared {
     kept: AtomicBool,
     /// That those who wait look themselves.
     look: Notify,
+    /// That of the Transceiver: the one of whoever calls may end before it.
+    runtime: Handle,
 }
 
 impl Vigil {
+    /// To be called within a runtime.
     pub(super) fn new(journal: &Arc<dyn Journal>) -> Self {
         Self(Arc::new(Shared {
             journal: Arc::downgrade(journal),
             asked: AtomicBool::new(false),
             kept: AtomicBool::new(false),
             look: Notify::new(),
+            runtime: Handle::current(),
         }))
     }
 
@@ -67,7 +72,7 @@ impl Shared {
     fn keep(self: &Arc<Self>) {
         if !self.kept.load(Ordering::SeqCst) && !self.kept.swap(true, Ordering::SeqCst) {
             let this = Arc::clone(self);
-            tokio::spawn(async move { this.run().await });
+            self.runtime.spawn(async move { this.run().await });
         }
     }
 
@@ -151,5 +156,18 @@ mod tests {
         store.full.store(true, Ordering::Relaxed);
         waiting.await;
         vigil.stuck(&*store).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_whose_runtime_ends_does_not_take_the_watch_along() {
+        let (store, _journal, vigil) = vigil();
+        let first = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let scope = |store: &Troubled| assert!(first.block_on(async { vigil.stuck(store).now_or_never() }).is_none());
+        std::thread::scope(|threads| threads.spawn(|| scope(&store)).join().unwrap());
+        std::thread::scope(|threads| threads.spawn(|| drop(first)).join().unwrap());
+        let mut waiting = std::pin::pin!(vigil.stuck(&*store));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        store.full.store(true, Ordering::Relaxed);
+        tokio::time::timeout(4 * LOOK_EVERY, waiting).await.unwrap();
     }
 }
