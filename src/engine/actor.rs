@@ -166,7 +166,9 @@ impl Actor {
                 }
                 None => return Ok(Gathered::Closed),
             },
-            () = async { match pause { Some(pause) => tokio::time::sleep(pause).await, None => std::future::pending().await } } => {}
+            () = async { match pause { Some(pause) => tokio::time::sleep(pause).await, None => std::future::pending().await } } => {
+                self.now = self.clock.now();
+            }
         }
         while taken < STEP_MAX
             && let Ok(message) = self.mailbox.try_recv()
