@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::time::Instant;
 
 use super::shrink;
 use crate::codes::Code;
@@ -23,7 +24,8 @@ const SYNCHRONOUS_FULL: i64 = 2;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A log that is longer when the store is opened is moved into the database first. As much gathers while nobody is in a hurry.
 const LOG_LONG: u64 = 16 << 20;
-/// How long the start may take looking for damage: enough for some hundred MiB.
+/// How long the start may take looking for damage in all of the file, which is enough for some hundred MiB; and then in the most
+/// important of it.
 const LOOK_THROUGH: Duration = Duration::from_secs(1);
 
 /// What a connection is for.
@@ -147,7 +149,13 @@ pub(super) fn look_through_within(conn: &Connection, whole: Duration, first: Dur
         return Ok(());
     }
     let some = || {
+        // An interruption that comes between two of them is heard by none.
+        let end = Instant::now() + first;
         for table in FIRST {
+            if Instant::now() >= end {
+                let interrupted = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
+                return Err(rusqlite::Error::SqliteFailure(interrupted, None));
+            }
             // Older files do not have all of them.
             let is_there = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = ?1";
             if conn.query_row(is_there, [table], |row| row.get(0))? {
