@@ -1,5 +1,6 @@
 //! Large bundles of the outbox lie beside their rows, which are empty then: from the queue into the archive a bundle does not
-//! move, and is written once. Whoever has the row has the body, and there is one of a key at most.
+//! move, and is written once. Whoever has the row has the body, and there is one of a key at most. Where a row of the archive is
+//! damaged its body stays, since nobody knows any more which it is.
 
 use rusqlite::{Connection, OptionalExtension as _};
 
