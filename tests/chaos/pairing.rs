@@ -72,6 +72,20 @@ pub(crate) fn free_address() -> String {
     }
 }
 
+/// Listens at an address that was free. A child that is being started has a copy of the listener that found it so, for a moment.
+pub(crate) async fn listen(address: &str) -> tokio::net::TcpListener {
+    let since = tokio::time::Instant::now();
+    loop {
+        match tokio::net::TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && since.elapsed().as_secs() < 5 => {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("cannot listen at {address}: {error}"),
+        }
+    }
+}
+
 /// This program: the one that was built with the tests, or the one that the environment names.
 pub(crate) fn program_path() -> PathBuf {
     match std::env::var_os("PUSHPULL_CHAOS_BINARY") {

@@ -11,7 +11,6 @@ use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// By jti, every token that came under it.
@@ -37,7 +36,7 @@ impl Partner {
     async fn start(address: &str, acks: bool) -> Self {
         let received = Arc::<Mutex<Received>>::default();
         let app = Router::new().route("/pushpull", post(take)).with_state((Arc::clone(&received), acks));
-        let listener = TcpListener::bind(address).await.expect("the address is free");
+        let listener = crate::pairing::listen(address).await;
         let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
         Self { received, task }
     }

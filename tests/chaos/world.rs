@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::Link;
 use crate::events::Events;
 use crate::organisation::Organisation;
-use crate::pairing::{Road, free_address, pair};
+use crate::pairing::{Road, free_address, listen, pair};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
 use crate::sidings::{self, Sidings};
@@ -54,7 +53,7 @@ impl World {
         let mut proxy = None;
         if plan.link == Link::Blockade {
             let address = free_address();
-            let listener = TcpListener::bind(&address).await.expect("the address is free");
+            let listener = listen(&address).await;
             proxy = Some(Proxy::start(listener, road.listens[1].clone()));
             road.through[1] = Some(address);
         }

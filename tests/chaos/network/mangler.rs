@@ -59,7 +59,7 @@ impl Mangler {
             request_passed: Notify::new(),
             shut: AtomicBool::new(false),
         });
-        let listener = TcpListener::bind(listen).await.expect("the address is free");
+        let listener = crate::pairing::listen(listen).await;
         let address = listener.local_addr().expect("it is bound");
         let mut tasks = JoinSet::new();
         let random = Random::new(seed, &format!("mangler {name}"));
