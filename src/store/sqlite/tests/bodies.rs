@@ -11,10 +11,6 @@ fn enqueue(seqs: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Write> {
     seqs.into_iter().map(|seq| Write::Enqueue(row(seq, SIZE)))
 }
 
-fn acked(seqs: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Write> {
-    seqs.into_iter().map(|seq| settle(seq, Outcome::Acked))
-}
-
 async fn leaf(store: &Sqlite) -> Leaf {
     store.read_settled(A, Wall(0), Bookmark::default(), 1_000).await.unwrap()
 }

@@ -9,10 +9,6 @@ fn enqueue(seqs: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Write> {
     seqs.into_iter().map(|seq| Write::Enqueue(row(seq, 100)))
 }
 
-fn acked(seqs: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Write> {
-    seqs.into_iter().map(|seq| settle(seq, Outcome::Acked))
-}
-
 async fn damaged_letters(store: &Sqlite) -> (Vec<u64>, Vec<u64>) {
     let all = Stretch { after: Place::default(), up_to: Place::LAST, rows_max: 1_000, bytes_max: usize::MAX };
     let page = store.read_dead_letters(all).await.unwrap();

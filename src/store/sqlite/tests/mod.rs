@@ -95,6 +95,10 @@ fn settle(seq: u64, outcome: Outcome) -> Write {
     Write::Settle { seq, jti, digest, accepted_at, outcome, at: Wall(99), attempts: 3, story: Story::default() }
 }
 
+fn acked(seqs: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Write> {
+    seqs.into_iter().map(|seq| settle(seq, Outcome::Acked))
+}
+
 async fn commit(store: &Sqlite, writes: impl IntoIterator<Item = Write>) -> Result<(), Error> {
     store.commit(A, Epoch(1), Arc::new(writes.into_iter().collect())).await
 }
