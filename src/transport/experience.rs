@@ -10,11 +10,18 @@ use crate::wire::net::Backoff;
 pub enum Exchange {
     /// It went well.
     Done,
-    /// The partner minds the batch; go on with smaller ones, soon.
+    /// The partner minds what was sent, and it does not leave again in parts.
     Rejected {
         /// What it says.
         why: String,
         /// The partner's `Retry-After`, where it is not for the one SET alone that was refused.
+        retry_after: Duration,
+    },
+    /// The partner minds a batch of several SETs; they leave again in parts, soon.
+    Parted {
+        /// What it says.
+        why: String,
+        /// The partner's `Retry-After`.
         retry_after: Duration,
     },
     /// The answer to a request for so many SETs was too large; ask for fewer.
@@ -51,6 +58,9 @@ pub struct Experience {
     not_before: Duration,
     /// Pauses after exchanges that were in vain although the partner is there.
     rejections: Backoff,
+    /// Pauses between the parts of a batch that was refused. They stay short however many are refused in a row: a batch has
+    /// only so many halves, and all that waits behind them is good but for the SET that is looked for.
+    partings: Backoff,
     wanted: Wanted,
 }
 
@@ -62,6 +72,7 @@ impl Experience {
             last_failed: false,
             not_before: Duration::ZERO,
             rejections: Backoff::new(Duration::from_millis(20), Duration::from_secs(60), seed),
+            partings: Backoff::new(Duration::from_millis(20), Duration::from_millis(100), seed),
             wanted: Wanted::new(sets_max),
         }
     }
@@ -93,6 +104,7 @@ impl Experience {
     pub(super) fn confirm(&mut self, exchange: &Exchange, at: Duration) {
         if let Exchange::Failed { retry_after, .. }
         | Exchange::Oversized { retry_after, .. }
+        | Exchange::Parted { retry_after, .. }
         | Exchange::Rejected { retry_after, .. } = exchange
         {
             self.not_before = self.not_before.max(at + *retry_after);
@@ -109,6 +121,7 @@ impl Experience {
             Exchange::Done => {
                 self.reset();
                 self.rejections.reset();
+                self.partings.reset();
                 return None;
             }
             // One SET that is too large alone is for an operator to allow, and no reason to hurry.
@@ -117,6 +130,7 @@ impl Experience {
                 self.failures.pause().max(*retry_after)
             }
             Exchange::Rejected { retry_after, .. } => self.rejections.pause().max(*retry_after),
+            Exchange::Parted { retry_after, .. } => self.partings.pause().max(*retry_after),
             Exchange::Oversized { .. } => self.rejections.pause(),
         };
         self.not_before = self.not_before.max(at + pause);
@@ -181,6 +195,27 @@ mod tests {
         experience.learn(&exchange, AT);
         assert_eq!(experience.pause(AT + patience / 3), Some(patience - patience / 3));
         assert_eq!(experience.pause(AT + patience * 100), None, "it was learned of days later");
+    }
+
+    #[test]
+    fn the_parts_of_a_batch_follow_each_other_soon_and_what_is_refused_alone_does_not() {
+        let parted = Exchange::Parted { why: String::new(), retry_after: Duration::ZERO };
+        let rejected = Exchange::Rejected { why: String::new(), retry_after: Duration::ZERO };
+        for seed in 0..100 {
+            let (mut experience, mut at) = (Experience::new(seed, 100), AT);
+            // A thousand halves, all of them refused.
+            for _ in 0..10 {
+                at += experience.learn(&parted, at).expect("a pause");
+            }
+            assert!(at - AT <= Duration::from_secs(1), "seed {seed}: it took {:?}", at - AT);
+            assert!(at - AT >= Duration::from_millis(200), "seed {seed}: it took {:?}", at - AT);
+            // A partner that refuses everything is not hurried for ever.
+            let pauses: Vec<_> = (0..40).filter_map(|_| experience.learn(&rejected, at)).collect();
+            assert!(pauses[20..].iter().all(|pause| *pause >= Duration::from_secs(1)), "seed {seed}: {pauses:?}");
+        }
+        let patience = Duration::from_secs(600);
+        let asked = Exchange::Parted { why: String::new(), retry_after: patience };
+        assert_eq!(Experience::new(1, 100).learn(&asked, AT), Some(patience), "as the partner asks for");
     }
 
     #[test]

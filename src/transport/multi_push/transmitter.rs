@@ -94,7 +94,10 @@ impl Batches {
                 }
                 self.caller.failed(why);
             }
-            Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+            Exchange::Rejected { why, .. }
+            | Exchange::Parted { why, .. }
+            | Exchange::Oversized { why, .. }
+            | Exchange::Failed { why, .. } => {
                 self.caller.failed(why);
             }
             Exchange::Untold => {}
@@ -137,10 +140,13 @@ impl Batches {
                     // Nothing is wrong with any of them: they leave again, fewer at a time.
                     self.fitting.too_large(self.caller.partner.now(), sets);
                     slot.close(Ending::Lost { retry_after: Duration::ZERO });
-                    return Exchange::Rejected { why, retry_after: pause };
+                    return Exchange::Parted { why, retry_after: pause };
                 }
                 slot.close(Ending::Rejected { retry_after: pause, too_large });
-                Exchange::Rejected { why, retry_after: pause }
+                match sets {
+                    ..=1 => Exchange::Rejected { why, retry_after: pause },
+                    _ => Exchange::Parted { why, retry_after: pause },
+                }
             }
             status => lose(slot, self.caller.explain(status), pause),
         }

@@ -125,7 +125,10 @@ impl Polling {
                 self.held = 0;
                 self.caller.recovered();
             }
-            Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+            Exchange::Rejected { why, .. }
+            | Exchange::Parted { why, .. }
+            | Exchange::Oversized { why, .. }
+            | Exchange::Failed { why, .. } => {
                 self.next = Duration::ZERO;
                 self.caller.failed(why);
             }

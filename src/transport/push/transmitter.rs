@@ -151,7 +151,9 @@ impl Pushing {
                     *retry_after = Duration::ZERO;
                 }
             }
-            Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => self.caller.failed(why),
+            Exchange::Parted { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
+                self.caller.failed(why);
+            }
             Exchange::Untold => return,
         }
         let now = self.caller.partner.now();

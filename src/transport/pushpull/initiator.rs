@@ -76,9 +76,10 @@ impl Initiator {
     pub(super) fn conclude(&self, exchange: &Exchange, experience: &mut Experience) -> Option<Duration> {
         match exchange {
             Exchange::Done => self.0.recovered(),
-            Exchange::Rejected { why, .. } | Exchange::Oversized { why, .. } | Exchange::Failed { why, .. } => {
-                self.0.failed(why)
-            }
+            Exchange::Rejected { why, .. }
+            | Exchange::Parted { why, .. }
+            | Exchange::Oversized { why, .. }
+            | Exchange::Failed { why, .. } => self.0.failed(why),
             Exchange::Untold => {}
         }
         experience.learn(exchange, self.0.partner.now())
@@ -129,9 +130,12 @@ impl Initiator {
                 }
                 let too_large = response.status == StatusCode::PAYLOAD_TOO_LARGE;
                 slot.close(Ending::Rejected { retry_after: pause, too_large });
-                // One SET alone waits for so long, and whatever else there is to say does not.
-                let retry_after = if object.sets.len() == 1 { Duration::ZERO } else { pause };
-                Exchange::Rejected { why, retry_after }
+                match object.sets.len() {
+                    0 => Exchange::Rejected { why, retry_after: pause },
+                    // It alone waits for so long, and whatever else there is to say does not.
+                    1 => Exchange::Rejected { why, retry_after: Duration::ZERO },
+                    _ => Exchange::Parted { why, retry_after: pause },
+                }
             }
             status => lose(slot, self.0.explain(status), pause),
         }
