@@ -1,16 +1,19 @@
 //! Signatures on all cores, beside the actors: in chunks, each kind of work in a bounded queue of its own.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 /// Runs costly work off the runtime's own threads. One shared queue would let a burst of signing starve verification.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    signing: Arc<Semaphore>,
-    verifying: Arc<Semaphore>,
-    reading: Arc<Semaphore>,
+    signing: Arc<Line>,
+    verifying: Arc<Line>,
+    reading: Arc<Line>,
     cores: usize,
     inline: bool,
 }
@@ -26,7 +29,28 @@ pub enum Queue {
     Reading,
 }
 
-/// Items in one hand-over to a thread: the hand-over costs some microseconds, an item tens of them.
+/// One queue, and the threads that work it off. A thread that has finished a job takes the next one itself: handed over by the
+/// runtime, it would leave the core idle until a worker, which may have much else to do, comes to it.
+#[derive(Default)]
+struct Line(Mutex<Jobs>);
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    /// Threads at work.
+    threads: usize,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread, or one that is about to be: it counts until it is dropped.
+struct Hand {
+    line: Arc<Line>,
+    first: Option<Job>,
+    has_left: bool,
+}
+
+/// Items in one job: to queue it and to answer costs some microseconds, an item tens of them.
 const CHUNK: usize = 32;
 
 /// So few items are done on the spot.
@@ -45,7 +69,7 @@ impl Pool {
     }
 
     fn of(cores: usize) -> Self {
-        let [signing, verifying, reading] = std::array::from_fn(|_| Arc::new(Semaphore::new(cores)));
+        let [signing, verifying, reading] = std::array::from_fn(|_| Arc::default());
         Self { signing, verifying, reading, cores, inline: false }
     }
 
@@ -82,25 +106,76 @@ impl Pool {
         if self.inline {
             return work();
         }
-        let semaphore = match queue {
+        let line = match queue {
             Queue::Signing => &self.signing,
             Queue::Verifying => &self.verifying,
             Queue::Reading => &self.reading,
         };
-        // The semaphore is never closed; without a permit the work would merely run unbounded.
-        let permit = Arc::clone(semaphore).acquire_owned().await;
-        let done = tokio::task::spawn_blocking(move || {
-            // Whoever asked may have gone; the thread is busy all the same.
-            let _permit = permit;
-            work()
+        let (reply, done) = oneshot::channel();
+        line.add(self.cores, move || {
+            // Whoever asked may have gone.
+            if !reply.is_closed() {
+                let _ = reply.send(catch_unwind(AssertUnwindSafe(work)));
+            }
         });
         match done.await {
-            Ok(result) => result,
-            Err(broken) => match broken.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is going down, and this task with it.
-                Err(_) => std::future::pending().await,
-            },
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => resume_unwind(panic),
+            // The runtime is going down, and this task with it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Line {
+    /// Has a job done when it is its turn, by one of so many threads.
+    fn add(self: &Arc<Self>, threads_max: usize, job: impl FnOnce() + Send + 'static) {
+        let mut jobs = self.lock();
+        if jobs.threads >= threads_max {
+            return jobs.waiting.push_back(Box::new(job));
+        }
+        jobs.threads += 1;
+        drop(jobs);
+        let hand = Hand { line: Arc::clone(self), first: Some(Box::new(job)), has_left: false };
+        tokio::task::spawn_blocking(move || hand.work());
+    }
+
+    /// The next job; without one the thread that asks counts no more.
+    fn next(&self) -> Option<Job> {
+        let mut jobs = self.lock();
+        let job = jobs.waiting.pop_front();
+        jobs.threads -= usize::from(job.is_none());
+        job
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let jobs = self.lock();
+        f.debug_struct("Line").field("waiting", &jobs.waiting.len()).field("threads", &jobs.threads).finish()
+    }
+}
+
+impl Hand {
+    fn work(mut self) {
+        let mut job = self.first.take();
+        while let Some(work) = job {
+            work();
+            job = self.line.next();
+        }
+        self.has_left = true;
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        // The runtime did not take it, since it is going down.
+        if !self.has_left {
+            self.line.lock().threads -= 1;
         }
     }
 }
@@ -133,6 +208,72 @@ mod tests {
         let on = pool.map(Queue::Verifying, vec![(); 3 * CHUNK], |()| std::thread::current().id()).now_or_never();
         assert_eq!(on, Some(vec![here; 3 * CHUNK]));
         assert_eq!(pool.run(Queue::Reading, || std::thread::current().id()).now_or_never(), Some(here));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_more_threads_than_cores_work_on_one_queue_and_each_job_is_done_once() {
+        let pool = Pool::of(2);
+        let (at_work, most, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let counts = Arc::new((at_work, most, done));
+        for round in 1..=50 {
+            let jobs = (0..20).map(|_| {
+                let counts = Arc::clone(&counts);
+                pool.run(Queue::Signing, move || {
+                    let (at_work, most, done) = &*counts;
+                    most.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    at_work.fetch_sub(1, Ordering::SeqCst);
+                    done.fetch_add(1, Ordering::SeqCst);
+                })
+            });
+            // Also a job that comes just as the last thread leaves is taken up.
+            futures_util::future::join_all(jobs).await;
+            assert_eq!(counts.2.load(Ordering::SeqCst), round * 20);
+        }
+        assert!(counts.1.load(Ordering::SeqCst) <= 2);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_that_of_whoever_asked_and_the_queue_goes_on() {
+        let pool = Pool::of(1);
+        let asking = |n: usize| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.run(Queue::Reading, move || assert_ne!(n, 1, "it is one")).await })
+        };
+        let asked = [0, 1, 2].map(asking);
+        for (n, asked) in asked.into_iter().enumerate() {
+            let panic = asked.await.err().map(|error| *error.into_panic().downcast::<String>().unwrap());
+            assert_eq!(panic.is_some_and(|panic| panic.contains("it is one")), n == 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_done() {
+        let pool = Pool::of(1);
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let first = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.run(Queue::Reading, move || gate.recv().unwrap()).await }
+        });
+        tokio::task::yield_now().await;
+        let mut left = Box::pin(pool.run(Queue::Reading, || panic!("nobody waits for this")));
+        assert!(left.as_mut().now_or_never().is_none());
+        drop(left);
+        go.send(()).unwrap();
+        first.await.unwrap();
+        assert_eq!(pool.run(Queue::Reading, || 7).await, 7);
+    }
+
+    #[test]
+    fn a_pool_outlives_a_runtime_that_did_not_take_its_work() {
+        let (pool, runtime) = (Pool::of(1), || tokio::runtime::Builder::new_current_thread().build().unwrap());
+        let ended = runtime();
+        let handle = ended.handle().clone();
+        drop(ended);
+        let entered = handle.enter();
+        assert!(pool.run(Queue::Reading, || 1).now_or_never().is_none(), "it is never answered");
+        drop(entered);
+        assert_eq!(runtime().block_on(pool.run(Queue::Reading, || 2)), 2);
     }
 
     #[tokio::test]
