@@ -49,6 +49,9 @@ pub use written::Written;
 pub struct Digest(pub [u8; 16]);
 
 impl Digest {
+    /// Of a request that named no jti: no other has the same content, which has the jti that was made for it.
+    pub const NONE: Self = Self([0; 16]);
+
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self::short(&aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes))

@@ -33,7 +33,7 @@ impl Written {
         let asked = Asked::new(draft, &event_type).map_err(unwritten)?;
         let this = Self {
             claims: asked.complete(draft, &jti, defaults).map_err(unwritten)?,
-            digest: Digest::of(&asked.text),
+            digest: if draft.jti.is_some() { Digest::of(&asked.text) } else { Digest::NONE },
             label,
             jti,
         };
@@ -45,7 +45,8 @@ impl Written {
         &self.jti
     }
 
-    /// Of what was asked for, not of what is signed: the same request an hour later is still the same.
+    /// Of what was asked for, not of what is signed: the same request an hour later is still the same. None where the jti was
+    /// made here, since nobody can ask for the same again.
     pub fn digest(&self) -> Digest {
         self.digest
     }

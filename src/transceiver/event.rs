@@ -31,7 +31,8 @@ impl Event {
 /// Claims before what is missing is filled in.
 pub(super) struct Unsigned {
     pub(super) claims: Map<String, Value>,
-    /// Of what was asked for, not of what will be signed: the same request an hour later is still the same.
+    /// Of what was asked for, not of what will be signed: the same request an hour later is still the same. None where the jti
+    /// is made here.
     pub(super) digest: Digest,
     /// The caller chose the jti, so it may have been used before.
     pub(super) named: bool,
@@ -42,7 +43,7 @@ impl Unsigned {
         let named = claims.contains_key("jti");
         let whole = Value::Object(claims);
         // serde_json's maps are sorted, so equal claims have equal text.
-        let digest = Digest::of(whole.to_string().as_bytes());
+        let digest = if named { Digest::of(whole.to_string().as_bytes()) } else { Digest::NONE };
         let claims = if let Value::Object(claims) = whole { claims } else { Map::new() };
         Self { claims, digest, named }
     }
