@@ -49,7 +49,7 @@ use kept::{Kept, Position, added};
 use pace::Pace;
 use reader::Readers;
 use schema::{Meta, State};
-use seen::Seen;
+use seen::{Salt, Seen};
 use shared::{Directory, Shared};
 use writer::{Call, Order, Writer};
 
@@ -189,7 +189,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         State::Ours => {}
     }
     queue::check(&conn)?;
-    let salt = schema::load_meta(&conn, Meta::Salt)?.and_then(|salt| salt.try_into().ok());
+    let salt = schema::load_meta(&conn, Meta::Salt)?.and_then(|salt| Salt::read(&salt));
     let salt = salt.ok_or_else(|| Error::Fatal("the salt of the memory is missing: restore a backup".to_owned()))?;
     let (seen, upkeep) = Seen::load(&conn, salt, options.memory_tail.max(1))?;
     let kept = Kept::load(&conn, options.archive)?;

@@ -6,7 +6,7 @@ use super::rows::{Table, seal, unseal};
 use crate::store::Error;
 
 /// What this program writes, and reads. Older files are brought up to it when they are opened (`migrate.rs`).
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 /// "PuPu": lets `file` and us tell our databases from others.
 pub(super) const APPLICATION_ID: i64 = 0x5075_5075;
 
@@ -51,7 +51,7 @@ pub(super) const ARCHIVE: &str = "
 /// Single values that the store keeps.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meta {
-    /// Thirty-two random bytes that key the hashes of jtis.
+    /// Random bytes that key the hashes of jtis: sixteen, or thirty-two in files made by schema 5 and before.
     Salt = 1,
     /// Where the inbox ends and what was purged of it, as of the last purge.
     Inbox = 2,
@@ -112,7 +112,7 @@ pub(super) fn check(conn: &Connection) -> Result<State, Error> {
 
 /// Makes the tables, all or none.
 pub(super) fn create(conn: &Connection) -> Result<(), Error> {
-    let mut salt = [0; 32];
+    let mut salt = [0; 16];
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| Error::Fatal("the system gives no random numbers".to_owned()))?;
     let transaction = conn.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;

@@ -3,6 +3,7 @@
 
 mod entry;
 mod filter;
+mod salt;
 mod segment;
 mod tail;
 #[cfg(test)]
@@ -13,7 +14,6 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, OptionalExtension};
-use smallvec::SmallVec;
 
 use super::rows::{Table, unseal};
 use crate::clock::Wall;
@@ -21,6 +21,7 @@ use crate::peer::{Direction, PeerId, Remembered};
 use crate::planted::{self, Bug};
 use crate::set::Jti;
 use crate::store::Error;
+pub(super) use salt::Salt;
 use segment::Segment;
 pub(super) use tail::Tail;
 pub(super) use upkeep::Upkeep;
@@ -72,7 +73,7 @@ impl Key {
 /// All that is remembered, as far as it is durable. Written by the writer alone, read by everybody.
 #[derive(Debug)]
 pub(super) struct Seen {
-    salt: [u8; 32],
+    salt: Salt,
     entries_max: usize,
     layers: RwLock<Layers>,
 }
@@ -117,7 +118,7 @@ impl Look {
 
 impl Seen {
     /// Loads what the file holds. Each tail of `entries_max` becomes a segment.
-    pub(super) fn load(conn: &Connection, salt: [u8; 32], entries_max: usize) -> Result<(Self, Upkeep), Error> {
+    pub(super) fn load(conn: &Connection, salt: Salt, entries_max: usize) -> Result<(Self, Upkeep), Error> {
         let segments = Segment::load_all(conn)?;
         let covered = segments.iter().map(|segment| segment.log_upto).max();
         let (tail, log_last) = load_log(conn, covered.unwrap_or(0), entries_max)?;
@@ -130,19 +131,7 @@ impl Seen {
 
     /// The key of this jti.
     pub(super) fn key(&self, peer: PeerId, direction: Direction, jti: &Jti) -> Key {
-        let way = match direction {
-            Direction::Out => 0,
-            Direction::In => 1,
-        };
-        // On the stack for any jti of a sane length, and hashed in one go: a context takes three allocations.
-        let mut text = SmallVec::<[u8; 256]>::from_slice(&self.salt);
-        text.extend_from_slice(&peer.0.to_le_bytes());
-        text.push(way);
-        text.extend_from_slice(jti.as_str().as_bytes());
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
-        let mut key = [0; 16];
-        key.copy_from_slice(&hash.as_ref()[..16]);
-        Key(key)
+        self.salt.key(peer, direction, jti)
     }
 
     /// What RAM knows of these keys, in their order. Never blocks on the disk.

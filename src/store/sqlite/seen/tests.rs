@@ -7,7 +7,7 @@ use crate::peer::{Fate, Story, Verdict};
 use crate::set::Digest;
 use crate::store::sqlite::schema;
 
-const SALT: [u8; 32] = [7; 32];
+const SALT: Salt = Salt::Sip([7; 16]);
 const A: PeerId = PeerId(1);
 
 fn database() -> Connection {
@@ -172,7 +172,7 @@ fn whole_segments_are_dropped_and_a_reader_under_way_finds_nothing_missing() {
 fn a_key_depends_on_peer_direction_jti_and_file() {
     let conn = database();
     let (seen, _) = load(&conn);
-    let (other, _) = Seen::load(&conn, [8; 32], 64).unwrap();
+    let (other, _) = Seen::load(&conn, Salt::Sip([8; 16]), 64).unwrap();
     let keys = [
         seen.key(A, Direction::In, &"j".into()),
         seen.key(A, Direction::Out, &"j".into()),

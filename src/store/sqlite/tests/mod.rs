@@ -141,10 +141,10 @@ async fn a_second_process_is_refused_until_the_first_is_gone() {
 async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let folder = Folder::new();
     folder.open().await.close().await;
-    folder.execute("UPDATE schema SET version = 6");
+    folder.execute("UPDATE schema SET version = 7");
     let refusal = folder.refusal();
-    assert!(refusal.contains("schema has version 6, this program knows version 5"), "{refusal}");
-    folder.execute("UPDATE schema SET version = 5; PRAGMA application_id = 7");
+    assert!(refusal.contains("schema has version 7, this program knows version 6"), "{refusal}");
+    folder.execute("UPDATE schema SET version = 6; PRAGMA application_id = 7");
     assert!(folder.refusal().contains("database of another program"));
 
     let folder = Folder::new();
@@ -154,6 +154,33 @@ async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert!(folder.refusal().contains("not a SQLite database"));
     assert_eq!(std::fs::read_to_string(folder.path()).unwrap(), text);
+}
+
+/// A file of version 5, which hashes jtis by SHA-256: what it remembers is under those hashes, and goes on under them.
+#[tokio::test]
+async fn a_file_of_version_5_knows_its_jtis_and_goes_on_with_its_own_hashes() {
+    let folder = Folder::new();
+    folder.open().await.close().await;
+    let salted = |salt: &[u8]| {
+        schema::save_meta(&Connection::open(folder.path()).unwrap(), Meta::Salt, salt).unwrap();
+    };
+    salted(&[9; 32]);
+    let jtis = || (1..=40).map(|number| Jti::from(format!("in-{number}"))).collect();
+    for upto in [20, 40] {
+        folder.execute("UPDATE schema SET version = 5");
+        let store = folder.open().await;
+        for number in 1..=upto {
+            commit(&store, [receive(number)]).await.unwrap();
+        }
+        let known = store.known(A, Direction::In, jtis()).await.unwrap();
+        assert_eq!(known.iter().flatten().count() as u64, upto);
+        assert_eq!(store.recover(A).await.unwrap().counts.received, upto, "each once");
+        store.close().await;
+    }
+    // Under the other hash none of them would be found.
+    salted(&[9; 16]);
+    let known = folder.open().await.known(A, Direction::In, jtis()).await.unwrap();
+    assert!(known.iter().all(Option::is_none));
 }
 
 #[cfg(unix)]
