@@ -29,6 +29,7 @@ mod shrink;
 mod story;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod writer;
 
 use std::path::Path;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::batch::{Batch, Effects};
 use super::checkpoint::Checkpoints;
@@ -13,6 +14,7 @@ use super::kept::Kept;
 use super::pace::Pace;
 use super::seen::Upkeep;
 use super::shared::Shared;
+use super::turn::Turn;
 use crate::cpu::{self, Stage};
 use crate::metrics::Metrics;
 use crate::store::Error;
@@ -90,15 +92,17 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until the orders end, or one of them is to close.
     pub(super) fn run(mut self) {
-        let mut closed = None;
+        let (mut closed, mut turn) = (None, Turn::default());
         while closed.is_none() {
             let Some(order) = self.next_order() else { break };
+            std::thread::sleep(turn.pause(Instant::now()));
             let (tasks, writes);
             (tasks, writes, closed) = self.gather(order);
             cpu::within(Stage::Store, || {
-                let started = tokio::time::Instant::now();
+                let started = Instant::now();
                 self.group(tasks);
                 self.metrics.committed(started.elapsed(), writes);
+                turn.took(started, writes);
                 self.checkpoint_if_due();
             });
         }
@@ -134,7 +138,8 @@ impl Writer {
         }
     }
 
-    /// Takes in whatever else is waiting. While a transaction runs the next gathers by itself, so nothing lingers.
+    /// Takes in whatever else is waiting. While a transaction runs the next gathers by itself, so nothing lingers but under
+    /// load (`turn.rs`).
     fn gather(&mut self, first: Order) -> Gathered {
         let (mut tasks, mut writes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(order) = next {
