@@ -29,7 +29,6 @@ mod shrink;
 mod story;
 #[cfg(test)]
 mod tests;
-mod turn;
 mod writer;
 
 use std::path::Path;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use super::batch::{Batch, Effects};
 use super::checkpoint::Checkpoints;
@@ -14,7 +13,6 @@ use super::kept::Kept;
 use super::pace::Pace;
 use super::seen::Upkeep;
 use super::shared::Shared;
-use super::turn::Turn;
 use crate::cpu::{self, Stage};
 use crate::metrics::Metrics;
 use crate::store::Error;
@@ -92,17 +90,15 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until the orders end, or one of them is to close.
     pub(super) fn run(mut self) {
-        let (mut closed, mut turn) = (None, Turn::default());
+        let mut closed = None;
         while closed.is_none() {
             let Some(order) = self.next_order() else { break };
-            std::thread::sleep(turn.pause(Instant::now()));
             let (tasks, writes);
             (tasks, writes, closed) = self.gather(order);
             cpu::within(Stage::Store, || {
-                let started = Instant::now();
+                let started = tokio::time::Instant::now();
                 self.group(tasks);
                 self.metrics.committed(started.elapsed(), writes);
-                turn.took(started, writes);
                 self.checkpoint_if_due();
             });
         }
@@ -138,8 +134,7 @@ impl Writer {
         }
     }
 
-    /// Takes in whatever else is waiting. While a transaction runs the next gathers by itself, so nothing lingers but under
-    /// load (`turn.rs`).
+    /// Takes in whatever else is waiting. While a transaction runs the next gathers by itself, so nothing lingers.
     fn gather(&mut self, first: Order) -> Gathered {
         let (mut tasks, mut writes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(order) = next {
