@@ -173,10 +173,16 @@ impl Hand {
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        // The runtime did not take it, since it is going down.
-        if !self.has_left {
-            self.line.lock().threads -= 1;
+        if self.has_left {
+            return;
         }
+        // The runtime did not take it, since it is going down: nobody else may come to do what waits.
+        let mut jobs = self.line.lock();
+        jobs.threads -= 1;
+        let left = if jobs.threads == 0 { std::mem::take(&mut jobs.waiting) } else { VecDeque::new() };
+        // What a job owns may ask for another when it goes.
+        drop(jobs);
+        drop(left);
     }
 }
 

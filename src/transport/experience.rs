@@ -203,7 +203,7 @@ mod tests {
         let rejected = Exchange::Rejected { why: String::new(), retry_after: Duration::ZERO };
         for seed in 0..100 {
             let (mut experience, mut at) = (Experience::new(seed, 100), AT);
-            // A thousand halves, all of them refused.
+            // As of a batch of a thousand whose first SET is minded: each first half is refused.
             for _ in 0..10 {
                 at += experience.learn(&parted, at).expect("a pause");
             }

@@ -98,3 +98,33 @@ async fn one_poison_set_in_a_thousand_costs_few_requests_and_no_other_sets_deliv
 async fn one_poison_set_in_a_thousand_costs_few_requests_and_no_other_sets_delivery_over_http() {
     tokio::join!(it_is_found("http", 200, 0), it_is_found("http", 200, 637), it_is_found("http", 200, 999));
 }
+
+async fn its_halves_wait_as_the_partner_asks(transport: &str, taken: u16) {
+    let (mut responder, _, daemon) = dialling(transport, UNHURRIED).await;
+    if transport == "http" {
+        ack(responder.request().await, taken);
+    }
+    daemon.admin("POST", "/api/v1/peers/globex/pause", None).await;
+    let jtis = ["one", "other"].map(str::to_owned);
+    daemon.send_all("globex", &jtis).await;
+    daemon.admin("POST", "/api/v1/peers/globex/resume", None).await;
+    let whole = responder.request().await;
+    assert_eq!(whole.jtis(), jtis, "{transport}");
+    let asked = tokio::time::Instant::now();
+    whole.answer(400, &[("Retry-After", "2")], r#"{"err":"invalid_request","description":"cannot parse"}"#);
+    for jti in &jtis {
+        let half = responder.request().await;
+        assert!(half.at - asked >= Duration::from_millis(1900), "{transport}: {jti} after {:?}", half.at - asked);
+        assert_eq!(half.jtis(), [jti.as_str()], "{transport}");
+        ack(half, taken);
+        daemon.settled("globex", jti, "acked").await;
+    }
+}
+
+#[tokio::test]
+async fn the_halves_of_a_refused_batch_wait_as_the_partner_asks() {
+    tokio::join!(
+        its_halves_wait_as_the_partner_asks("http", 200),
+        its_halves_wait_as_the_partner_asks("multi-push", 202)
+    );
+}
