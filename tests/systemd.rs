@@ -67,6 +67,28 @@ fn signal(daemon: &Daemon, signal: &str) {
     assert!(Command::new("kill").args([signal, &daemon.0.id().to_string()]).status().unwrap().success());
 }
 
+/// The signal stops nothing before the thread that it was given to has returned to itself, which may be writing to a slow disk
+/// meanwhile.
+fn until_it_stands_still(daemon: &Daemon) {
+    let threads = format!("/proc/{}/task", daemon.0.id());
+    if !Path::new(&threads).exists() {
+        // Elsewhere than on Linux: some time has to do.
+        return std::thread::sleep(Duration::from_secs(1));
+    }
+    let stands = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // Behind the name, which may hold anything.
+        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
+    };
+    for _ in 0..6_000 {
+        if std::fs::read_dir(&threads).unwrap().all(|thread| stands(thread.unwrap())) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("it does not stop");
+}
+
 #[test]
 fn it_is_ready_when_it_serves_says_how_it_stands_and_stops_in_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -89,6 +111,7 @@ fn the_watchdog_is_fed_while_the_process_turns_and_not_while_it_stands_still() {
         manager.hears("WATCHDOG=1");
     }
     signal(&daemon, "-STOP");
+    until_it_stands_still(&daemon);
     // What it had sent before it was stopped.
     manager.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut bytes = [0; 4096];
