@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::initiator::dialling;
-use crate::common::responder::Request;
+use crate::common::daemon::Daemon;
+use crate::common::responder::{Request, Responder};
 use crate::common::{soon, until};
 
 /// SETs in the batch.
@@ -29,18 +30,24 @@ fn refuse(request: Request) {
     request.answer(400, &[], r#"{"err":"invalid_request","description":"cannot parse"}"#);
 }
 
-/// Acks with this status whatever does not hold the SET at this place.
-async fn it_is_found(transport: &str, taken: u16, place: usize) {
+/// A partner that is about to get these SETs in one request.
+async fn about_to_get(jtis: &[String], transport: &str, taken: u16) -> (Responder, Daemon) {
     let (mut responder, _, daemon) = dialling(transport, UNHURRIED).await;
-    let what = format!("{transport}, the SET at {place}");
     // The first question of an Initiator, which has nothing to say yet.
     if transport == "http" {
         ack(responder.request().await, taken);
     }
     daemon.admin("POST", "/api/v1/peers/globex/pause", None).await;
-    let jtis: Vec<String> = (0..SETS).map(|number| format!("event-{number:03}")).collect();
-    daemon.send_all("globex", &jtis).await;
+    daemon.send_all("globex", jtis).await;
     daemon.admin("POST", "/api/v1/peers/globex/resume", None).await;
+    (responder, daemon)
+}
+
+/// Acks with this status whatever does not hold the SET at this place.
+async fn it_is_found(transport: &str, taken: u16, place: usize) {
+    let what = format!("{transport}, the SET at {place}");
+    let jtis: Vec<String> = (0..SETS).map(|number| format!("event-{number:03}")).collect();
+    let (mut responder, daemon) = about_to_get(&jtis, transport, taken).await;
     let poison = &jtis[place];
     let (mut sizes, mut arrived, mut alone) = (Vec::new(), BTreeSet::new(), false);
     let finding = async {
@@ -100,14 +107,8 @@ async fn one_poison_set_in_a_thousand_costs_few_requests_and_no_other_sets_deliv
 }
 
 async fn its_halves_wait_as_the_partner_asks(transport: &str, taken: u16) {
-    let (mut responder, _, daemon) = dialling(transport, UNHURRIED).await;
-    if transport == "http" {
-        ack(responder.request().await, taken);
-    }
-    daemon.admin("POST", "/api/v1/peers/globex/pause", None).await;
     let jtis = ["one", "other"].map(str::to_owned);
-    daemon.send_all("globex", &jtis).await;
-    daemon.admin("POST", "/api/v1/peers/globex/resume", None).await;
+    let (mut responder, daemon) = about_to_get(&jtis, transport, taken).await;
     let whole = responder.request().await;
     assert_eq!(whole.jtis(), jtis, "{transport}");
     let asked = tokio::time::Instant::now();
