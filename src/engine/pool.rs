@@ -43,7 +43,7 @@ struct Jobs {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread, or one that is about to be: it counts until it is dropped.
+/// A thread, or one that is about to be. It counts until it finds no job, or is dropped without having worked.
 struct Hand {
     line: Arc<Line>,
     first: Option<Job>,
@@ -262,12 +262,17 @@ mod tests {
             async move { pool.run(Queue::Reading, move || gate.recv().unwrap()).await }
         });
         tokio::task::yield_now().await;
-        let mut left = Box::pin(pool.run(Queue::Reading, || panic!("nobody waits for this")));
+        let done = Arc::new(AtomicUsize::new(0));
+        let note = |done: &Arc<AtomicUsize>| {
+            let done = Arc::clone(done);
+            move || done.fetch_add(1, Ordering::SeqCst)
+        };
+        let mut left = Box::pin(pool.run(Queue::Reading, note(&done)));
         assert!(left.as_mut().now_or_never().is_none());
         drop(left);
         go.send(()).unwrap();
         first.await.unwrap();
-        assert_eq!(pool.run(Queue::Reading, || 7).await, 7);
+        assert_eq!(pool.run(Queue::Reading, note(&done)).await, 0, "the one before it was done too");
     }
 
     #[test]
