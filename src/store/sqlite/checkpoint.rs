@@ -3,10 +3,12 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 
 use super::file::{self, Use};
 use crate::cpu::{self, Stage};
@@ -36,17 +38,57 @@ pub(super) struct Checkpoints {
     is_wanted: bool,
     /// [`BEHIND_MAX`], but in tests.
     behind_max: i64,
+    /// Pages that the log has had since it began anew, moved or not, as of the last commit: SQLite tells it for nothing.
+    length: Arc<AtomicI64>,
+    /// What was found when it was last asked, which costs as much as a small transaction.
+    found: Option<Found>,
     beside: Beside,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// [`Checkpoints::length`] then.
+    length: i64,
+    /// Pages in the log that were not in the database.
+    in_log: i64,
+    /// Those of the database.
+    pages: i64,
+}
+
+impl Found {
+    /// The same when the log has this length: one that is shorter began anew.
+    fn at_length(self, length: i64) -> Self {
+        if length < self.length { Self { length: 0, in_log: 0, ..self } } else { self }
+    }
+
+    /// How many pages there may be in the log by now that are not in the database.
+    fn at_most(self, length: i64) -> i64 {
+        self.in_log + (length - self.length)
+    }
+}
+
 impl Checkpoints {
-    /// Starts the thread. `moving` is locked while it is at work; `file` is the database.
-    pub(super) fn start(database: &Path, file: Arc<File>, moving: Arc<Mutex<()>>) -> Result<Self, Error> {
+    /// Starts the thread. `conn` is the one that writes, `moving` is locked while the log is moved; `file` is the database.
+    /// To be called behind [`file::harden`], which takes away what tells the length of the log.
+    pub(super) fn start(
+        conn: &mut Connection,
+        database: &Path,
+        file: Arc<File>,
+        moving: Arc<Mutex<()>>,
+    ) -> Result<Self, Error> {
+        let length = Arc::new(AtomicI64::new(0));
+        let told = Arc::clone(&length);
+        conn.wal_hook(Some(move |_: &mut Wal, pages: i32| {
+            told.store(pages.into(), Ordering::Relaxed);
+            Ok(())
+        }))?;
         Ok(Self {
             left: 0,
             retry_at: None,
             is_wanted: false,
             behind_max: BEHIND_MAX,
+            length,
+            found: None,
             beside: Beside::start(database, file, moving)?,
         })
     }
@@ -64,12 +106,16 @@ impl Checkpoints {
     /// Does what is due, between two transactions of `conn`. `is_busy`: somebody waits already. On a full disk it is always
     /// worth a try, as an emptied log is written anew from its beginning.
     pub(super) fn if_due(&mut self, conn: &Connection, is_healthy: bool, is_busy: bool) -> Result<(), Error> {
-        let in_log = checkpoint(conn, "NOOP")?;
         let limit = if is_busy { BUSY } else { IDLE };
-        let due = match self.retry_at {
-            Some(pages) => pages,
-            None if self.is_wanted => 1,
-            None => self.left + (OF_DATABASE * pages(conn)).clamp(LEAST, limit),
+        let allowed = if self.beside.is_running { self.behind_max } else { 0 };
+        let length = self.length.load(Ordering::Relaxed);
+        self.found = self.found.map(|found| found.at_length(length));
+        let (in_log, due) = match self.found.map(|found| (found.at_most(length), self.due(found, limit))) {
+            Some((at_most, due)) if is_healthy && at_most < due + allowed => (at_most, due),
+            _ => {
+                let found = self.look(conn)?;
+                (found.in_log, self.due(found, limit))
+            }
         };
         let is_needed = in_log > 0 && !is_healthy;
         let done = if self.beside.is_running && (is_needed || in_log >= due + self.behind_max) {
@@ -79,7 +125,7 @@ impl Checkpoints {
         };
         match done {
             Some(Err(error)) => {
-                self.retry_at = Some(in_log + RETRY);
+                self.retry_at = Some(self.look(conn)?.in_log + RETRY);
                 return Err(error);
             }
             // What has come meanwhile is moved at once, else the log would never begin anew.
@@ -92,14 +138,34 @@ impl Checkpoints {
             }
             None => return Ok(()),
         }
+        // The next commit may begin the log anew.
+        self.found = None;
         match checkpoint(conn, "PASSIVE") {
             Ok(left) => (self.left, self.retry_at) = (left, None),
             Err(error) => {
-                self.retry_at = Some(in_log + RETRY);
+                self.retry_at = Some(self.look(conn)?.in_log + RETRY);
                 return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// With how many pages in the log it is due.
+    fn due(&self, found: Found, limit: i64) -> i64 {
+        match self.retry_at {
+            Some(pages) => pages,
+            None if self.is_wanted => 1,
+            None => self.left + (OF_DATABASE * found.pages).clamp(LEAST, limit),
+        }
+    }
+
+    fn look(&mut self, conn: &Connection) -> Result<Found, Error> {
+        let length = self.length.load(Ordering::Relaxed);
+        let (in_log, pages) = (checkpoint(conn, "NOOP")?, pages(conn));
+        // With nothing in it the next commit may begin it anew.
+        let found = Found { length: if in_log == 0 { 0 } else { length }, in_log, pages };
+        self.found = Some(found);
+        Ok(found)
     }
 
     /// Ends the thread, then moves all that is left and empties the log.
@@ -119,7 +185,7 @@ fn gone() -> Error {
 fn pages(conn: &Connection) -> i64 {
     let pages =
         conn.prepare_cached("PRAGMA page_count").and_then(|mut statement| statement.query_row([], |row| row.get(0)));
-    // Should it not be known, the next commit tells more.
+    // Should it not be known, the next look tells more.
     pages.unwrap_or(0)
 }
 
@@ -202,23 +268,86 @@ impl Drop for Beside {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Wall;
+    use crate::peer::{InboxRow, Write};
+    use crate::set::Digest;
+    use crate::store::{Epoch, Journal, Options, Registry, Sqlite};
 
     fn database(folder: &Path) -> (Connection, Checkpoints) {
         let (path, _lock) = file::claim(&folder.join("log.db")).unwrap();
-        let conn = file::connect(&path, Use::Write).unwrap();
+        let mut conn = file::connect(&path, Use::Write).unwrap();
         file::harden(&conn).unwrap();
         conn.execute_batch("CREATE TABLE piece (id INTEGER PRIMARY KEY, bytes BLOB)").unwrap();
-        (conn, start(&path, Arc::default()))
+        let checkpoints = start(&mut conn, &path, Arc::default());
+        (conn, checkpoints)
     }
 
-    fn start(path: &Path, moving: Arc<Mutex<()>>) -> Checkpoints {
-        Checkpoints::start(path, Arc::new(File::open(path).unwrap()), moving).unwrap()
+    fn start(conn: &mut Connection, path: &Path, moving: Arc<Mutex<()>>) -> Checkpoints {
+        Checkpoints::start(conn, path, Arc::new(File::open(path).unwrap()), moving).unwrap()
     }
 
     fn write(conn: &Connection, pages: i64) {
         let bytes = vec![7; usize::try_from(pages * file::PAGE_SIZE).unwrap()];
         conn.execute("INSERT OR REPLACE INTO piece (id, bytes) VALUES (1, ?1)", [bytes]).unwrap();
+    }
+
+    #[test]
+    fn how_much_there_may_be_in_the_log_is_known_without_asking() {
+        let found = Found { length: 100, in_log: 30, pages: 1 };
+        assert_eq!([100, 107].map(|length| found.at_length(length).at_most(length)), [30, 37]);
+        let anew = found.at_length(9);
+        assert_eq!([9, 99, 150].map(|length| anew.at_length(length).at_most(length)), [9, 99, 150]);
+        let folder = tempfile::tempdir().unwrap();
+        let (conn, mut checkpoints) = database(folder.path());
+        let (mut asked, mut moved) = (0, 0);
+        for round in 1..=2_000 {
+            // A transaction need not write anything.
+            if round % 11 > 0 {
+                write(&conn, 1 + round % 7);
+            }
+            let before = checkpoints.found.map(|found| (found.length, found.in_log));
+            let was_running = checkpoints.beside.is_running;
+            checkpoints.if_due(&conn, true, round % 3 > 0).unwrap();
+            moved += i32::from(!was_running && checkpoints.beside.is_running);
+            if let Some(found) = checkpoints.found {
+                asked += i32::from(before != Some((found.length, found.in_log)));
+                let (length, really) = (checkpoints.length.load(Ordering::Relaxed), checkpoint(&conn, "NOOP").unwrap());
+                assert!(found.at_most(length) >= really, "round {round}: {found:?}, {length}, {really}");
+            }
+        }
+        assert!(moved >= 5, "{moved} times due");
+        assert!(asked < 100 + 3 * moved, "{asked} times asked");
+    }
+
+    #[tokio::test]
+    async fn the_log_of_an_open_store_is_moved_while_it_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let store = Sqlite::open(&path, Options::default()).unwrap();
+        let peer = store.peer_id("a".to_owned()).await.unwrap();
+        let (length, compact) = (|| std::fs::metadata(&path).unwrap().len(), "x".repeat(60_000));
+        let before = length();
+        for number in 1..=200_u64 {
+            let row = InboxRow {
+                jti: number.to_string().into(),
+                compact: compact.as_str().into(),
+                digest: Digest::default(),
+                received_at: Wall(1),
+            };
+            store.commit(peer, Epoch(1), Arc::new(vec![Write::Receive(row)])).await.unwrap();
+        }
+        // Beside the commits, so that it may be on its way still.
+        let moved = async {
+            while length() < before + (2 << 20) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                store.purge(Wall(0)).await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), moved).await.expect("it is due soon");
+        store.close().await;
     }
 
     #[test]
@@ -254,9 +383,9 @@ mod tests {
     #[test]
     fn commits_wait_when_the_log_outgrows_those_who_move_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (conn, _) = database(folder.path());
+        let (mut conn, _) = database(folder.path());
         let moving = Arc::new(Mutex::new(()));
-        let mut checkpoints = start(&folder.path().join("log.db"), Arc::clone(&moving));
+        let mut checkpoints = start(&mut conn, &folder.path().join("log.db"), Arc::clone(&moving));
         checkpoints.behind_max = 1_000;
         let stuck = moving.lock().unwrap();
         write(&conn, 100);
@@ -270,7 +399,7 @@ mod tests {
             checkpoints.if_due(&conn, true, true).unwrap();
             checkpoint(&conn, "NOOP").unwrap()
         });
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
         assert!(!waiting.is_finished());
         drop(stuck);
         assert_eq!(waiting.join().unwrap(), 0);

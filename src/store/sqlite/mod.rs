@@ -178,7 +178,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     log::check_company(path)?;
     let (path, lock) = file::claim(path)?;
     log::check(&path)?;
-    let conn = file::connect(&path, Use::Write)?;
+    let mut conn = file::connect(&path, Use::Write)?;
     let state = schema::check(&conn)?;
     file::harden(&conn)?;
     file::look_through(&conn)?;
@@ -207,13 +207,14 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let file = file.map_err(|error| Error::Fatal(format!("cannot open the database: {error}")))?;
     *shared.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&file));
     let (orders, receiver) = mpsc::channel(options.queue.max(1));
+    let checkpoints = Checkpoints::start(&mut conn, &shared.path, file, Arc::clone(&shared.moving))?;
     let writer = Writer {
         conn,
         shared: Arc::clone(&shared),
         kept,
         upkeep,
         orders: receiver,
-        checkpoints: Checkpoints::start(&shared.path, file, Arc::clone(&shared.moving))?,
+        checkpoints,
         metrics: options.metrics.clone(),
         commit_delay: options.commit_delay,
         pace: Pace::watch(shared.path.clone(), Arc::clone(&shared.slow_lines))?,
