@@ -116,7 +116,8 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Up to `rows_max` received SETs of all peers behind `after` (default: behind what the consumer has confirmed, and
     /// never before that). Makes the consumer, at the oldest row kept, if there is none of that name. What is returned
-    /// is marked handed out, durably, before it is returned; after a crash rows a little further on may be marked too.
+    /// is marked handed out, durably, before it is returned; after a restart rows a little further on, or what came while
+    /// it waited, may be marked too.
     ///
     /// There are fewer when they are large ([`INBOX_PAGE_BYTES_MAX`]). A damaged row is left out and logged.
     fn read_inbox(&self, consumer: String, after: Option<u64>, rows_max: usize) -> Pending<'_, Vec<Handed>>;

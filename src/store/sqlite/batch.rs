@@ -22,7 +22,7 @@ use crate::store::{Error, remember};
 pub(super) struct Batch<'w> {
     pub(super) conn: &'w Connection,
     pub(super) shared: &'w Shared,
-    kept: &'w Kept,
+    pub(super) kept: &'w Kept,
     pub(super) effects: Effects,
     queue: Queue,
     /// Received, and in no row yet.
@@ -121,6 +121,7 @@ impl<'w> Batch<'w> {
     pub(super) fn finish(mut self, upkeep: &mut Upkeep) -> Result<(Effects, usize), Error> {
         self.queue.save(self.conn)?;
         self.store_arrived()?;
+        self.mark_ahead();
         let Self { conn, effects, fresh, .. } = self;
         for (id, peer) in &effects.peers {
             peer.save(conn, *id)?;

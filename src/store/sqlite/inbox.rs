@@ -25,7 +25,12 @@ impl Sqlite {
             let confirmed = self.confirmed(&consumer).await?;
             let from = after.map_or(confirmed, |after| after.max(confirmed));
             let rows = self.read_behind(from, rows_max).await?;
-            let Some(last) = rows.last().map(|(seq, ..)| *seq) else { return Ok(Vec::new()) };
+            let Some(last) = rows.last().map(|(seq, ..)| *seq) else {
+                if let Some(known) = self.shared.consumers().get_mut(&consumer) {
+                    known.waits = true;
+                }
+                return Ok(Vec::new());
+            };
             if self.mark(&consumer, last).await?
                 && let Some(handed) = give(&self.shared, &consumer, rows, last)
                 && !handed.is_empty()
@@ -46,6 +51,10 @@ impl Sqlite {
     /// Good rows behind this one, of those that are not purged.
     async fn read_behind(&self, after: u64, rows_max: usize) -> Result<Read, Error> {
         self.shared.check()?;
+        // Whoever waits for the next one asks for it before it is there: that needs no thread.
+        if after >= *self.shared.inbox_tail.borrow() {
+            return Ok(Vec::new());
+        }
         match self.shared.newest.behind(after.max(self.shared.purged()), rows_max) {
             Some(rows) => Ok(rows),
             None => reader::read(&self.shared, move |conn, shared| reader::inbox(conn, shared, after, rows_max)).await,
@@ -85,6 +94,7 @@ fn give(shared: &Arc<Shared>, consumer: &str, rows: Read, last: u64) -> Option<V
     let known = consumers.get_mut(consumer).filter(|known| known.durable.handed >= last)?;
     let (given, confirmed) = (known.given, known.durable.confirmed);
     known.given = given.max(last);
+    known.waits = false;
     drop(consumers);
     let handed = rows
         .into_iter()
@@ -113,6 +123,26 @@ impl Batch<'_> {
             self.effects.consumers.insert(name.to_owned(), Some(position));
         }
         true
+    }
+
+    /// Marks what came in this transaction for the consumers that wait for it: they are about to read it, and need no
+    /// transaction of their own for the mark then.
+    pub(super) fn mark_ahead(&mut self) {
+        let (before, tail) = (self.kept.ends.tail, self.effects.ends.tail);
+        if before == tail {
+            return;
+        }
+        for (name, consumer) in
+            self.shared.consumers().iter().filter(|(_, consumer)| consumer.waits && consumer.given >= before)
+        {
+            let position = self.effects.consumers.get(name).copied().unwrap_or(Some(consumer.durable));
+            let handed = tail.min(consumer.given.saturating_add(self.shared.hand_ahead));
+            if let Some(position) = position
+                && position.handed < handed
+            {
+                self.effects.consumers.insert(name.clone(), Some(Position { handed, ..position }));
+            }
+        }
     }
 
     /// See [`crate::store::Journal::confirm`].
@@ -186,5 +216,49 @@ mod tests {
         let handed = give(&store.shared, "app", rows.clone(), 3).unwrap();
         assert_eq!(handed.iter().map(|handed| (handed.seq, handed.redelivered)).collect::<Vec<_>>(), [(3, false)]);
         assert!(give(&store.shared, "app", rows, 3).unwrap()[0].redelivered, "another reader was quicker");
+    }
+
+    #[tokio::test]
+    async fn who_waits_needs_no_transaction_for_what_comes_then_but_is_marked_no_further_ahead_than_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let options = Options { hand_ahead: 3, ..Options::default() };
+            Sqlite::open(folder.path().join("store.db"), options).unwrap()
+        };
+        let receive = |number: u64| {
+            let (jti, compact) = (number.to_string().into(), "token".into());
+            Write::Receive(InboxRow { jti, compact, digest: Digest::default(), received_at: Wall(1) })
+        };
+        let marks = |rows: Vec<Handed>| rows.iter().map(|row| (row.seq, row.redelivered)).collect::<Vec<_>>();
+        let store = open();
+        let peer = store.peer_id("a".to_owned()).await.unwrap();
+        let commit = async |seqs: std::ops::RangeInclusive<u64>| {
+            store.commit(peer, Epoch(1), Arc::new(seqs.map(receive).collect())).await.unwrap();
+        };
+        let read = async |name: &str| marks(store.read_inbox(name.to_owned(), None, 99).await.unwrap());
+        assert!(read("waits").await.is_empty() && read("forgotten").await.is_empty());
+        // In the transaction that receives, or in one before it.
+        let (forgotten, ()) = tokio::join!(store.forget_consumer("forgotten".to_owned()), commit(1..=2));
+        assert!(forgotten.unwrap() && !store.shared.consumers().contains_key("forgotten"));
+        let before = store.transactions();
+        assert_eq!(read("waits").await, [(1, false), (2, false)]);
+        assert_eq!(store.transactions(), before);
+        let threads =
+            Arc::clone(&store.shared.readers.permits).acquire_many_owned(Options::default().readers).await.unwrap();
+        assert!(marks(store.read_inbox("waits".to_owned(), Some(2), 99).await.unwrap()).is_empty(), "without a thread");
+        drop(threads);
+        assert_eq!(read("waits").await, [(1, true), (2, true)]);
+        // Its last read found something.
+        commit(3..=3).await;
+        assert_eq!(store.shared.consumers()["waits"].durable.handed, 2);
+        assert_eq!(read("waits").await, [(1, true), (2, true), (3, false)]);
+        store.confirm("waits".to_owned(), 3).await.unwrap();
+        assert!(read("waits").await.is_empty());
+        commit(4..=9).await;
+        assert_eq!(store.shared.consumers()["waits"].durable.handed, 6, "three ahead of the three that it was given");
+        store.close().await;
+        drop(store);
+        let again = marks(open().read_inbox("waits".to_owned(), None, 99).await.unwrap());
+        assert_eq!(again, (4..=9).map(|seq| (seq, seq <= 6)).collect::<Vec<_>>());
     }
 }

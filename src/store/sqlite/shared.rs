@@ -64,6 +64,8 @@ pub(super) struct Consumer {
     pub(super) durable: Position,
     /// Exactly how far rows were handed out; what is durable runs ahead of it.
     pub(super) given: u64,
+    /// When it last read there was nothing for it.
+    pub(super) waits: bool,
 }
 
 impl Shared {
@@ -77,8 +79,9 @@ impl Shared {
         ends: Ends,
     ) -> Self {
         // What had been reserved before the restart counts as handed out: over-marking is harmless.
-        let consumers =
-            consumers.into_iter().map(|(name, durable)| (name, Consumer { durable, given: durable.handed }));
+        let consumers = consumers
+            .into_iter()
+            .map(|(name, durable)| (name, Consumer { durable, given: durable.handed, waits: false }));
         let shared = Self {
             path,
             readers,
@@ -123,7 +126,7 @@ impl Shared {
         for (name, position) in effects.consumers {
             match position {
                 Some(durable) => {
-                    consumers.entry(name).or_insert(Consumer { durable, given: 0 }).durable = durable;
+                    consumers.entry(name).or_insert(Consumer { durable, given: 0, waits: false }).durable = durable;
                 }
                 None => {
                     consumers.remove(&name);
