@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::counting::Counting;
 use super::handle::{ArrivalRoom, SendError};
@@ -52,6 +52,17 @@ impl Message {
             _ => 1,
         }
     }
+
+    /// It asks something, and whoever asked has gone.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Stats(reply) => reply.is_closed(),
+            Self::UnderWay(_, reply) => reply.is_closed(),
+            Self::Watch(_, reply) => reply.is_closed(),
+            Self::Follow(reply) => reply.is_closed(),
+            _ => false,
+        }
+    }
 }
 
 /// An object that has come and been judged.
@@ -71,6 +82,8 @@ pub(super) struct Actor {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) mailbox: mpsc::Receiver<Message>,
+    /// What came while nothing could be written, in front of the mailbox.
+    pub(super) put_off: VecDeque<Message>,
     pub(super) inbox_max: u64,
     pub(super) outbox_max: u64,
     /// Where the objects of each open slot go. In order: when the actor ends they learn of it one after the other, and a
@@ -101,9 +114,6 @@ pub(super) struct Actor {
 /// theirs.
 const STEP_MAX: usize = 2_048;
 
-/// How long to wait before a commit that met a full disk is tried again.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
-
 enum Gathered {
     News,
     /// Every handle is gone.
@@ -127,6 +137,9 @@ impl Actor {
             // Everything up to here has left no trace outside; from here on it may (R1).
             // Not what a burst needed, for ever.
             self.accepting = HashMap::new();
+            if self.put_off.is_empty() {
+                self.put_off = VecDeque::new();
+            }
             self.counting.count(sum, &figures, &outputs, self.clock.now().mono);
             for caller in self.callers.drain(..) {
                 let _ = caller.send(Ok(()));
@@ -158,7 +171,7 @@ impl Actor {
                 self.now = self.clock.now();
                 self.peer.handle_input(Input::OutboxRows(page?), self.now);
             }
-            message = self.mailbox.recv() => match message {
+            message = next(&mut self.put_off, &mut self.mailbox) => match message {
                 Some(message) => {
                     taken += message.weight();
                     self.now = self.clock.now();
@@ -171,7 +184,7 @@ impl Actor {
             }
         }
         while taken < STEP_MAX
-            && let Ok(message) = self.mailbox.try_recv()
+            && let Some(message) = self.put_off.pop_front().or_else(|| self.mailbox.try_recv().ok())
         {
             taken += message.weight();
             self.take(message).await?;
@@ -333,33 +346,6 @@ impl Actor {
         Ok(())
     }
 
-    /// Makes the step durable. A full disk is waited out: nothing of the step has happened until it is over.
-    async fn commit(&mut self, writes: Vec<Write>) -> Result<(), store::Error> {
-        if writes.is_empty() {
-            return Ok(());
-        }
-        let writes = Arc::new(writes);
-        let mut full = false;
-        loop {
-            match self.journal.commit(self.id, Epoch(1), Arc::clone(&writes)).await {
-                Ok(()) => {
-                    if full {
-                        info!(peer = %self.name, "the disk has room again, going on");
-                    }
-                    return Ok(());
-                }
-                Err(store::Error::Full) => {
-                    if !full {
-                        error!(peer = %self.name, code = %Code::StorageFull, "the disk is full: nothing is acked or accepted until there is room");
-                    }
-                    full = true;
-                    tokio::time::sleep(FULL_PAUSE).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Never waits.
     fn perform(&mut self, output: Output) {
         match output {
@@ -445,6 +431,14 @@ impl Actor {
                 error!(peer, code = %Code::DataDamaged, count, "rows of the outbox are damaged and will not be sent: restore the database file");
             }
         }
+    }
+}
+
+/// The next message: what was put off comes first. Cancel-safe.
+async fn next(put_off: &mut VecDeque<Message>, mailbox: &mut mpsc::Receiver<Message>) -> Option<Message> {
+    match put_off.pop_front() {
+        Some(message) => Some(message),
+        None => mailbox.recv().await,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::peer::{Act, Inspected, Outcome, SlotId, SlotSpec, Stats};
 use crate::set::{Jti, SignedSet};
 
-/// Why SETs were not accepted for sending. None of the call's SETs was.
+/// Why SETs were not accepted for sending. None of the call's SETs was, but for [`SendError::StorageFull`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -28,7 +28,7 @@ pub enum SendError {
     /// This jti was submitted before, with other content.
     #[error("jti {0} was submitted before with other content: a jti names one SET for ever")]
     Conflict(Jti),
-    /// The disk is full. Nothing is lost; try again when there is room.
+    /// The disk is full; try again when there is room. They may still be accepted then, all of them.
     #[error("the disk of the store is full")]
     StorageFull,
     /// The process is stopping.

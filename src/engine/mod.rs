@@ -4,6 +4,7 @@
 
 mod actor;
 mod bucket;
+mod commit;
 mod counting;
 mod doubts;
 mod handle;

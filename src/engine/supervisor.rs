@@ -243,6 +243,7 @@ impl Supervisor {
             watchers: HashMap::new(),
             followers: Followers::default(),
             accepting: HashMap::new(),
+            put_off: VecDeque::new(),
             callers: Vec::new(),
             operators: Vec::new(),
             redriving: VecDeque::new(),

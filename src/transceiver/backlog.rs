@@ -1,7 +1,6 @@
 //! What waits for a peer, told by the store: a removal rests on it, so it must be true, and no zero for want of an answer.
 
 use super::{SubmitFault, Transceiver};
-use crate::engine::SendError;
 
 /// What waits for a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,10 +16,8 @@ impl Transceiver {
     pub async fn backlog(&self, peer: &str) -> Result<Backlog, SubmitFault> {
         let entry = self.0.find(peer)?;
         // It stands behind everything that is in the mailbox, and is answered when all of that is durable.
-        entry.partner.handle().send(Vec::new(), true).await.map_err(|error| match error {
-            SendError::Stopped => self.0.stopped(&entry),
-            error => error.into(),
-        })?;
+        let sent = entry.partner.handle().send(Vec::new(), true).await;
+        sent.map_err(|error| self.0.unsent(&entry, error))?;
         let saved = self.0.journal.recover(entry.partner.id).await;
         let saved = saved.inspect_err(|error| self.0.supervisor.note_failure(error))?;
         Ok(Backlog { queued: saved.counts.queued, paused: saved.paused })

@@ -20,7 +20,6 @@ mod status;
 mod submit;
 #[cfg(test)]
 mod troubled;
-mod vigil;
 mod window;
 
 use std::collections::HashMap;
@@ -62,7 +61,6 @@ use crate::transport::server::Server;
 use crate::transport::{App, Directory, pushpull, router};
 use crate::wire::net::Dialer;
 use peers::Entry;
-use vigil::Vigil;
 
 /// Our organisation's end of all its federations: sender and receiver in one.
 ///
@@ -90,7 +88,6 @@ struct Inner {
     audience: String,
     keys: Arc<KeyRing>,
     journal: Arc<dyn Journal>,
-    vigil: Vigil,
     registry: Arc<dyn Registry>,
     supervisor: Arc<Supervisor>,
     pool: Pool,
@@ -150,7 +147,6 @@ impl Transceiver {
             issuer: builder.issuer,
             keys,
             supervisor: Supervisor::new(builder.engine, Arc::clone(&journal), Arc::clone(&clock)),
-            vigil: Vigil::new(&journal),
             journal,
             registry,
             pool: Pool::new(),

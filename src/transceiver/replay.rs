@@ -274,11 +274,7 @@ impl Inner {
         }
         if !batch.is_empty() {
             let handle = entry.partner.handle();
-            let sent = tokio::select! {
-                sent = handle.send(batch, false) => sent,
-                () = self.stuck() => Err(crate::engine::SendError::StorageFull),
-            };
-            sent.map_err(|error| submit(self.unsent(entry, error)))?;
+            handle.send(batch, false).await.map_err(|error| submit(self.unsent(entry, error)))?;
         }
         drop(signer);
         done.before += before;

@@ -6,7 +6,6 @@ use super::Transceiver;
 use super::event::Event;
 use super::submit::SubmitFault;
 use crate::cpu::{self, Stage};
-use crate::engine::SendError;
 use crate::set::Jti;
 
 impl Transceiver {
@@ -26,11 +25,7 @@ impl Transceiver {
         let set = inner.bench(&signer).sign(checked)?;
         let jti = set.jti.clone();
         let handle = entry.partner.handle();
-        let sent = tokio::select! {
-            biased;
-            sent = handle.send(vec![set], fresh) => sent,
-            () = inner.stuck() => Err(SendError::StorageFull),
-        };
+        let sent = handle.send(vec![set], fresh).await;
         drop(signer);
         sent.map(|()| jti).map_err(|error| inner.unsent(&entry, error))
     }
@@ -41,10 +36,13 @@ mod tests {
     use std::sync::atomic::Ordering;
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
     use serde_json::{Value, json};
+    use tokio::time::{Instant, timeout};
 
     use super::*;
-    use crate::peer::{Direction, Fate};
+    use crate::engine::SendError;
+    use crate::peer::{Act, Direction, Fate};
     use crate::set::{Algorithm, Draft, KeySet, SigningKey, decode, events};
     use crate::store::Journal as _;
     use crate::transceiver::troubled::Troubled;
@@ -235,10 +233,54 @@ mod tests {
             store.fills_up.store(false, Ordering::Relaxed);
             store.full.store(false, Ordering::Relaxed);
         }
+        // Until its actor has tried again.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         both.submit("open", draft(None)).await.unwrap();
         for transceiver in &both.transceivers {
             transceiver.shutdown(Duration::ZERO).await;
         }
         assert_eq!(both.submit("open", draft(None)).await.unwrap_err(), "shutting down");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_disk_is_full_whoever_hands_in_is_told_at_once_and_all_else_waits() {
+        let both = Both::start().await;
+        let (store, transceiver) = (&both.stores[0], &both.transceivers[0]);
+        let handle = transceiver.0.find("open").unwrap().partner.handle();
+        let signed = || {
+            let checked = transceiver.0.check("open", draft(None)).unwrap();
+            vec![transceiver.0.bench(&transceiver.0.keys.signer()).sign(checked).unwrap()]
+        };
+        store.commit_takes.store(200, Ordering::Relaxed);
+        let mut first = std::pin::pin!(handle.send(signed(), true));
+        assert!(timeout(Duration::from_millis(100), &mut first).await.is_err(), "its commit goes on");
+        store.fills_up.store(true, Ordering::Relaxed);
+        let started = Instant::now();
+        let second = handle.send(signed(), true);
+        assert_eq!(tokio::join!(first, second), (Ok(()), Err(SendError::StorageFull)));
+        assert!(started.elapsed() <= Duration::from_millis(100), "{:?}", started.elapsed());
+        let mut pause = std::pin::pin!(handle.operate(Act::Pause));
+        let mut resume = std::pin::pin!(handle.operate(Act::Resume));
+        for round in 0..6 {
+            for act in [&mut pause, &mut resume] {
+                assert!(timeout(Duration::from_millis(400), act).await.is_err(), "there is no room for it");
+            }
+            // As when something small of another peer's still fits.
+            store.healthy_anyway.store(round % 2 > 0, Ordering::Relaxed);
+            let started = Instant::now();
+            assert_eq!(handle.send(signed(), true).await, Err(SendError::StorageFull));
+            assert_eq!(started.elapsed(), Duration::ZERO);
+            // Whoever asks for the figures now and then does not wait that long, and keeps nobody from being told.
+            for _ in 0..1_000 {
+                assert!(handle.stats().now_or_never().is_none());
+            }
+        }
+        store.fills_up.store(false, Ordering::Relaxed);
+        store.full.store(false, Ordering::Relaxed);
+        resume.await.unwrap();
+        pause.await.unwrap();
+        let stats = handle.stats().await.unwrap();
+        assert!(!stats.paused, "the pause came first");
+        assert_eq!(stats.counts.queued, 2, "one was accepted all the same: whoever was told may hand it in again");
     }
 }

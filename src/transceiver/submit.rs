@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -17,6 +18,9 @@ use crate::set::{
     Defaults, Digest, Draft, Incomplete, Jti, KeyError, SignedSet, SigningKey, Written, complete, events, glance,
 };
 use crate::store;
+
+/// How often an operator's call that waits for a commit looks whether anything can be written.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// An event and the peer it is for.
 #[derive(Clone, Debug)]
@@ -139,11 +143,7 @@ impl Transceiver {
             let batch: Vec<SignedSet> = group.iter().filter_map(|index| sets[*index].take()).collect();
             let first = group.first().copied().unwrap_or_default();
             let handle = entries[first].0.partner.handle();
-            let sent = tokio::select! {
-                sent = handle.send(batch, fresh) => sent,
-                () = inner.stuck() => Err(SendError::StorageFull),
-            };
-            sent.map_err(|error| {
+            handle.send(batch, fresh).await.map_err(|error| {
                 let index = match &error {
                     SendError::Conflict(jti) => {
                         group.iter().copied().find(|index| jtis[*index] == *jti).unwrap_or(first)
@@ -178,10 +178,11 @@ impl Inner {
         if self.journal.failed() { SubmitFault::StorageFailed } else { entry.stopped() }
     }
 
-    /// Ends when nothing can be written. What was handed to an actor before is not lost then: it waits there for room, and
-    /// whoever submitted it under a jti of its own may do so again.
+    /// Ends when nothing can be written. What an actor was asked for before waits there for room.
     pub(super) async fn stuck(&self) {
-        self.vigil.stuck(&*self.journal).await;
+        while self.journal.healthy() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     pub(super) fn check(&self, peer: &str, event: Event) -> Result<Checked, SubmitFault> {
@@ -376,8 +377,6 @@ impl From<store::Error> for SubmitFault {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;

@@ -21,6 +21,8 @@ pub(super) struct Troubled {
     pub(super) broken: AtomicBool,
     /// There is no room on its disk.
     pub(super) full: AtomicBool,
+    /// It does not say so.
+    pub(super) healthy_anyway: AtomicBool,
     /// With the next commit its disk is full.
     pub(super) fills_up: AtomicBool,
 }
@@ -107,7 +109,8 @@ impl Journal for Troubled {
     }
 
     fn healthy(&self) -> bool {
-        !self.full.load(Ordering::Relaxed) && self.inner.healthy()
+        let is_full = self.full.load(Ordering::Relaxed) && !self.healthy_anyway.load(Ordering::Relaxed);
+        !is_full && self.inner.healthy()
     }
 
     fn failed(&self) -> bool {

@@ -1,0 +1,80 @@
+//! The actor's commits: each is tried until it is durable, however long the disk is full.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{error, info};
+
+use super::actor::{Actor, Message};
+use super::handle::SendError;
+use crate::codes::Code;
+use crate::peer::Write;
+use crate::store::{self, Epoch};
+
+/// How long to wait before a commit that met a full disk is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// So many messages are put off while the disk is full; then others wait in the mailbox.
+const PUT_OFF_MAX: usize = 4_096;
+
+impl Actor {
+    /// Makes a step durable. A full disk is waited out: nothing of the step has happened until it is over. Callers of `send` are
+    /// told at once that it is full; what they handed in may still be accepted.
+    pub(super) async fn commit(&mut self, writes: Vec<Write>) -> Result<(), store::Error> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let writes = Arc::new(writes);
+        let mut full = false;
+        loop {
+            match self.journal.commit(self.id, Epoch(1), Arc::clone(&writes)).await {
+                Ok(()) => {
+                    if full {
+                        info!(peer = %self.name, "the disk has room again, going on");
+                    }
+                    return Ok(());
+                }
+                Err(store::Error::Full) => {
+                    if !full {
+                        error!(peer = %self.name, code = %Code::StorageFull, "the disk is full: nothing is acked or accepted until there is room");
+                    }
+                    full = true;
+                    for caller in self.callers.drain(..) {
+                        let _ = caller.send(Err(SendError::StorageFull));
+                    }
+                    self.wait_for_room().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits a moment. What is handed in meanwhile is not taken: its caller shall not wait for as long as the disk is full. All
+    /// else keeps its place, unless nobody waits for it any more.
+    async fn wait_for_room(&mut self) {
+        if self.put_off.len() >= PUT_OFF_MAX {
+            self.put_off.retain(|message| !message.is_abandoned());
+        }
+        let mut pause = pin!(sleep(PAUSE));
+        while self.put_off.len() < PUT_OFF_MAX {
+            tokio::select! {
+                biased;
+                () = &mut pause => return,
+                message = self.mailbox.recv() => match message {
+                    // Of a store that has failed it hears when this ends unanswered.
+                    Some(Message::Send { .. }) if self.journal.failed() => {}
+                    Some(Message::Send { reply, .. }) => {
+                        let _ = reply.send(Err(SendError::StorageFull));
+                    }
+                    // That a link is alive is news for now alone.
+                    Some(Message::SlotAlive(_)) => {}
+                    Some(message) => self.put_off.push_back(message),
+                    None => break,
+                },
+            }
+        }
+        pause.await;
+    }
+}
