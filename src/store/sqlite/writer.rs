@@ -93,6 +93,9 @@ impl Writer {
         let mut closed = None;
         while closed.is_none() {
             let Some(order) = self.next_order() else { break };
+            // Where the cores are busy, those at work on them have more orders in a moment, and one transaction does for all;
+            // where a core is free, this returns at once.
+            std::thread::yield_now();
             let (tasks, writes);
             (tasks, writes, closed) = self.gather(order);
             cpu::within(Stage::Store, || {
