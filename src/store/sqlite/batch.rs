@@ -49,9 +49,10 @@ pub(super) struct Effects {
 }
 
 impl<'w> Batch<'w> {
-    pub(super) fn new(conn: &'w Connection, shared: &'w Shared, kept: &'w Kept) -> Self {
+    /// For about so many writes.
+    pub(super) fn new(conn: &'w Connection, shared: &'w Shared, kept: &'w Kept, writes: usize) -> Self {
         let effects = Effects { ends: kept.ends, archive: kept.archive, ..Effects::default() };
-        let (queue, arrived, fresh) = (Queue::default(), Bundle::default(), Tail::default());
+        let (queue, arrived, fresh) = (Queue::default(), Bundle::default(), Tail::of_transaction(writes));
         Self { conn, shared, kept, effects, queue, arrived, fresh }
     }
 

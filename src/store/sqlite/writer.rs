@@ -100,7 +100,7 @@ impl Writer {
             (tasks, writes, closed) = self.gather(order);
             cpu::within(Stage::Store, || {
                 let started = tokio::time::Instant::now();
-                self.group(tasks);
+                self.group(tasks, writes);
                 self.metrics.committed(started.elapsed(), writes);
                 self.checkpoint_if_due();
             });
@@ -130,7 +130,7 @@ impl Writer {
             if !self.upkeep.is_due() || !self.shared.healthy() {
                 return self.orders.blocking_recv();
             }
-            if let Err(error) = self.transact(&mut [], SEAL_IDLE) {
+            if let Err(error) = self.transact(&mut [], 0, SEAL_IDLE) {
                 self.shared.note(error);
             }
             self.checkpoint_if_due();
@@ -153,9 +153,9 @@ impl Writer {
         (tasks, writes, None)
     }
 
-    fn group(&mut self, mut tasks: Vec<Box<dyn Task>>) {
+    fn group(&mut self, mut tasks: Vec<Box<dyn Task>>, writes: usize) {
         let result = match self.shared.check() {
-            Ok(()) => self.transact(&mut tasks, SEAL_LEAST).map_err(|error| self.shared.note(error)),
+            Ok(()) => self.transact(&mut tasks, writes, SEAL_LEAST).map_err(|error| self.shared.note(error)),
             failed => failed,
         };
         for task in tasks {
@@ -164,10 +164,10 @@ impl Writer {
     }
 
     /// Does all of this, durably, or nothing of it.
-    fn transact(&mut self, tasks: &mut [Box<dyn Task>], seal: usize) -> Result<(), Error> {
+    fn transact(&mut self, tasks: &mut [Box<dyn Task>], writes: usize, seal: usize) -> Result<(), Error> {
         let written = self.conn.total_changes();
         let _working = self.pace.begin();
-        match self.write(tasks, seal) {
+        match self.write(tasks, writes, seal) {
             Ok(effects) => {
                 self.kept.peers.extend(effects.peers.iter().map(|(id, peer)| (*id, peer.clone())));
                 self.kept.ends = effects.ends;
@@ -198,10 +198,10 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, tasks: &mut [Box<dyn Task>], seal: usize) -> Result<Effects, Error> {
+    fn write(&mut self, tasks: &mut [Box<dyn Task>], writes: usize, seal: usize) -> Result<Effects, Error> {
         let Self { conn, shared, kept, upkeep, commit_delay, .. } = self;
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut batch = Batch::new(conn, shared, kept);
+        let mut batch = Batch::new(conn, shared, kept, writes);
         for task in tasks {
             task.run(&mut batch)?;
         }

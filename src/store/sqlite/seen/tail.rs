@@ -36,13 +36,18 @@ type Part = HashMap<Key, Place, BuildHasherDefault<Hashed>>;
 pub(super) type Place = u32;
 
 impl Default for Tail {
-    /// For the entries of one transaction.
     fn default() -> Self {
-        Self { parts: vec![Part::default()], pieces: Vec::new(), bytes: 0, len: 0 }
+        Self::of_transaction(0)
     }
 }
 
 impl Tail {
+    /// For the entries of one transaction, about so many.
+    pub(crate) fn of_transaction(entries: usize) -> Self {
+        let part = Part::with_capacity_and_hasher(entries, BuildHasherDefault::default());
+        Self { parts: vec![part], pieces: Vec::new(), bytes: 0, len: 0 }
+    }
+
     /// An empty one with room for so many entries, so that it need not be rebuilt while it fills.
     pub(super) fn with_capacity(entries: usize) -> Self {
         let part = || Part::with_capacity_and_hasher(entries.div_ceil(PARTS), BuildHasherDefault::default());
