@@ -156,7 +156,7 @@ pub(super) struct Asked {
     pub(super) open: u32,
     /// A call returned `Ok`.
     pub(super) accepted: bool,
-    /// A call never got an answer: it may have been taken or not.
+    /// A call got no answer that says so: it may have been taken or not.
     pub(super) unknown: bool,
 }
 

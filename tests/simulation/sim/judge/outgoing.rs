@@ -59,7 +59,8 @@ impl Judge {
         let case = self.case(from, to, Some(jti));
         // "beside a conflict" is said of the others in a call, which is taken as a whole or not at all.
         let is_conflict = why == "conflict";
-        let is_clear = why.contains("conflict") || why.contains("full");
+        // A full disk is told by the commit that met it, which may succeed once there is room.
+        let is_clear = why.contains("conflict") || why == "outbox full";
         let sent = self.sent(from, to, jti);
         let has_other =
             sent.asked.iter().any(|asked| asked.digest != digest) || sent.digest.is_some_and(|d| d != digest);

@@ -19,7 +19,14 @@ fn i1_a_set_that_was_durable_when_its_process_died_may_or_may_not_be_accepted() 
 
 #[test]
 fn i1_what_was_declined_is_queued_all_the_same() {
-    Scene::new().submitted("a").declined("a", digest("a"), "storage full").enqueued("a").breaks(I1);
+    Scene::new().submitted("a").declined("a", digest("a"), "outbox full").enqueued("a").breaks(I1);
+}
+
+#[test]
+fn i1_what_met_a_full_disk_may_be_queued_once_there_is_room() {
+    let mut scene = Scene::new();
+    scene.submitted("a").declined("a", digest("a"), "storage full").enqueued("a");
+    scene.submitted("a").accepted("a").passes(I1);
 }
 
 #[test]
