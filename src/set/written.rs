@@ -186,7 +186,7 @@ fn object(text: &mut Vec<u8>, members: &Map<String, Value>) -> Result<(), serde_
 }
 
 fn string(text: &mut Vec<u8>, own: &str) -> Result<(), serde_json::Error> {
-    if has_escapes(own) {
+    if has_escapes(own.as_bytes()) {
         return serde_json::to_writer(text, own);
     }
     text.push(b'"');

@@ -164,7 +164,11 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
 /// A JSON string. Written here because nearly every one is plain text to be copied as a whole, and none can fail.
 fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    if has_escapes(text) {
+    let begin = out.len();
+    out.extend_from_slice(text.as_bytes());
+    // Asked of the copy, which is in the cache now: a token that waited for its turn is not, and to copy hides that best.
+    if has_escapes(out.get(begin..).unwrap_or_default()) {
+        out.truncate(begin);
         for byte in text.bytes() {
             match byte {
                 b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
@@ -172,14 +176,12 @@ fn push_string(out: &mut Vec<u8>, text: &str) {
                 _ => out.push(byte),
             }
         }
-    } else {
-        out.extend_from_slice(text.as_bytes());
     }
     out.push(b'"');
 }
 
 fn size_of_string(text: &str) -> usize {
-    if !has_escapes(text) {
+    if !has_escapes(text.as_bytes()) {
         return text.len() + 2;
     }
     let escapes = text.bytes().filter(|&byte| is_escaped(byte));
