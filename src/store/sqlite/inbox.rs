@@ -57,7 +57,10 @@ impl Sqlite {
         }
         match self.shared.newest.behind(after.max(self.shared.purged()), rows_max) {
             Some(rows) => Ok(rows),
-            None => reader::read(&self.shared, move |conn, shared| reader::inbox(conn, shared, after, rows_max)).await,
+            None => {
+                let to = self.shared.ask_file();
+                reader::read(&self.shared, move |conn, shared| reader::inbox(conn, shared, after, to, rows_max)).await
+            }
         }
     }
 
@@ -208,7 +211,7 @@ mod tests {
         let store = Sqlite::open(folder.path().join("store.db"), Options::default()).unwrap();
         let peer = store.peer_id("a".to_owned()).await.unwrap();
         store.commit(peer, Epoch(1), Arc::new((1..=3).map(receive).collect())).await.unwrap();
-        let read = || reader::read(&store.shared, |conn, shared| reader::inbox(conn, shared, 0, 9));
+        let read = || reader::read(&store.shared, |conn, shared| reader::inbox(conn, shared, 0, 3, 9));
         let rows = read().await.unwrap();
         assert_eq!(store.mark("app", 3).await, Ok(false), "there is no such consumer");
         assert_eq!(give(&store.shared, "app", rows.clone(), 3), None);

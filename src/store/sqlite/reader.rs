@@ -157,17 +157,18 @@ pub(super) fn first_needed_segment(conn: &Connection, shared: &Shared) -> Result
     }
 }
 
-/// Up to `rows_max` good rows of the inbox behind `after`. Damaged ones are reported and stepped over.
+/// Up to `rows_max` good rows of the inbox behind `after` and up to `to`. Damaged ones are reported and stepped over.
 pub(super) fn inbox(
     conn: &Connection,
     shared: &Shared,
     after: u64,
+    to: u64,
     rows_max: usize,
 ) -> Result<Vec<(u64, PeerId, InboxRow)>, Error> {
     // A row may hold some that are purged already.
     let after = after.max(shared.purged());
-    let mut statement = conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 ORDER BY seq")?;
-    let mut rows = statement.query([int(after)])?;
+    let mut statement = conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
+    let mut rows = statement.query([int(after), int(to)])?;
     let mut good = Vec::new();
     let mut bytes = 0;
     let least = int(after).saturating_add(1);

@@ -41,6 +41,8 @@ pub(super) struct Shared {
     damaged: Mutex<BTreeSet<u64>>,
     damaged_letters: Mutex<BTreeSet<Place>>,
     inbox_len: AtomicU64,
+    /// Behind this row of the inbox everything was handed out of [`Newest`], if it was.
+    asked_of_file: AtomicU64,
     purged: AtomicU64,
     healthy: AtomicBool,
     failed: OnceLock<String>,
@@ -97,6 +99,7 @@ impl Shared {
             damaged: Mutex::default(),
             damaged_letters: Mutex::default(),
             inbox_len: AtomicU64::new(0),
+            asked_of_file: AtomicU64::new(ends.tail),
             purged: AtomicU64::new(ends.purged),
             healthy: AtomicBool::new(true),
             failed: OnceLock::new(),
@@ -155,6 +158,18 @@ impl Shared {
     /// Everything up to here has been purged from the inbox.
     pub(super) fn purged(&self) -> u64 {
         self.purged.load(Ordering::Acquire)
+    }
+
+    /// The end of the inbox, for somebody who reads the file up to there and no further.
+    pub(super) fn ask_file(&self) -> u64 {
+        let tail = *self.inbox_tail.borrow();
+        self.asked_of_file.fetch_max(tail, Ordering::AcqRel);
+        tail
+    }
+
+    /// Up to which row those who read may have met a damaged one.
+    pub(super) fn asked_of_file(&self) -> u64 {
+        self.asked_of_file.load(Ordering::Acquire)
     }
 
     pub(super) fn inbox_len(&self) -> u64 {

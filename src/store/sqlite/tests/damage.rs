@@ -51,6 +51,35 @@ async fn a_damaged_inbox_row_is_neither_handed_out_nor_purged() {
 }
 
 #[tokio::test]
+async fn damage_to_a_row_that_was_handed_out_before_it_keeps_nothing() {
+    for is_in_ram in [true, false] {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        one_by_one(&store, (1..=6).map(receive)).await;
+        if !is_in_ram {
+            store.shared.newest.forget(6);
+        }
+        folder.flip("inbox", "row", 2);
+        let given: Vec<u64> = (1..=6).filter(|seq| is_in_ram || *seq != 2).collect();
+        assert_eq!(inbox(&store).await, given);
+        store.confirm("app".to_owned(), 4).await.unwrap();
+        // What comes behind a read of the file is in RAM again.
+        one_by_one(&store, (7..=9).map(receive)).await;
+        folder.flip("inbox", "row", 8);
+        assert_eq!(
+            inbox(&store).await,
+            [5, 6, 7, 8, 9].into_iter().filter(|seq| *seq != 8 || is_in_ram).collect::<Vec<_>>()
+        );
+        store.confirm("app".to_owned(), 8).await.unwrap();
+        assert_eq!(store.purge(Wall(0)).await, Ok(false));
+        assert_eq!((inbox(&store).await, store.inbox_len()), (vec![9], 1));
+        assert_eq!(store.damaged_inbox_rows(), if is_in_ram { 0 } else { 2 });
+        store.close().await;
+        assert_eq!(folder.count("inbox"), if is_in_ram { 1 } else { 3 });
+    }
+}
+
+#[tokio::test]
 async fn damage_to_what_must_be_known_keeps_the_store_shut() {
     let damages = [
         ("peer", "UPDATE peer SET next_seq = next_seq - 1"),
