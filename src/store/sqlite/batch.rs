@@ -71,8 +71,10 @@ impl<'w> Batch<'w> {
                 return Err(Error::Invalid(format!("seq {seq} is not in 1..{SEQ_MAX}")));
             }
         }
-        for write in writes {
-            if self.apply(id, &mut peer, write)? {
+        let keys: Vec<Key> = writes.iter().map(|write| self.memory_key(id, write)).collect();
+        self.shared.seen.reach(&keys);
+        for (write, memory) in writes.iter().zip(keys) {
+            if self.apply(id, &mut peer, write, memory)? {
                 peer.saved.counts.apply(write);
             }
         }
@@ -141,25 +143,24 @@ impl<'w> Batch<'w> {
         Ok((effects, remembered))
     }
 
+    /// Under which key a write may leave something in the memory.
+    fn memory_key(&self, id: PeerId, write: &Write) -> Key {
+        about(write).map_or(Key::NONE, |(direction, jti)| self.shared.seen.key(id, direction, jti))
+    }
+
     /// Applies one write; false if it had taken effect before.
-    fn apply(&mut self, id: PeerId, peer: &mut Peer, write: &Write) -> Result<bool, Error> {
-        let Some((direction, jti)) = about(write) else {
-            return match write {
-                Write::Attempts { seq, attempts } => self.attempts(outbox_key(id, *seq), *attempts),
-                Write::Paused(paused) => {
-                    peer.saved.paused = *paused;
-                    Ok(true)
-                }
-                _ => Ok(false),
-            };
-        };
-        let memory = self.shared.seen.key(id, direction, jti);
+    fn apply(&mut self, id: PeerId, peer: &mut Peer, write: &Write, memory: Key) -> Result<bool, Error> {
         let effective = match write {
+            Write::Attempts { seq, attempts } => return self.attempts(outbox_key(id, *seq), *attempts),
+            Write::Paused(paused) => {
+                peer.saved.paused = *paused;
+                return Ok(true);
+            }
             Write::Enqueue(row) => self.enqueue(id, peer, row, memory)?,
             Write::Settle { seq, outcome, at, .. } => self.settle(outbox_key(id, *seq), outcome, *at, write)?,
             Write::Lift { seq, .. } => self.lift(outbox_key(id, *seq))?,
             Write::Receive(row) => self.find(memory)?.is_none() && self.receive(id, row)?,
-            _ => self.find(memory)?.is_none(),
+            Write::Answer { .. } => self.find(memory)?.is_none(),
         };
         if effective && let Some((_, _, remembered)) = remember::remembered(write) {
             self.fresh.insert(memory, &remembered);

@@ -140,6 +140,11 @@ impl Seen {
         keys.iter().map(|key| layers.look(*key)).collect()
     }
 
+    /// To be called before many of these keys are looked for one at a time ([`Tail::reach`]).
+    pub(super) fn reach(&self, keys: &[Key]) {
+        self.read().tail.reach(keys.iter().copied());
+    }
+
     /// What is remembered of this key. May block.
     pub(super) fn find(&self, conn: &Connection, key: Key) -> Result<Option<Remembered>, Error> {
         let look = self.read().look(key);
@@ -169,6 +174,7 @@ impl Seen {
     }
 
     fn append(&self, fresh: &Tail) {
+        self.read().tail.reach(fresh.keys());
         let mut layers = self.write();
         for piece in fresh.pieces() {
             // This process made it; only a malformed one would end early.

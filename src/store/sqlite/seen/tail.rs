@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::hint::black_box;
 
 use super::{Hashed, Key, entry};
 use crate::peer::Remembered;
@@ -68,6 +69,14 @@ impl Tail {
         Some(())
     }
 
+    /// The keys of all entries ever added, in their order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.pieces.iter().flat_map(|piece| {
+            let mut cursor = Cursor(piece);
+            std::iter::from_fn(move || entry::next(&mut cursor).map(|(key, ..)| key))
+        })
+    }
+
     /// All entries ever added, in their order: a stream when they are put together.
     pub(crate) fn pieces(&self) -> &[Vec<u8>] {
         &self.pieces
@@ -76,6 +85,19 @@ impl Tail {
     pub(crate) fn get(&self, key: Key) -> Option<Remembered> {
         let place = *self.parts.get(self.part(key))?.get(&key)?;
         self.whole(place).and_then(|(_, contents)| entry::decode(contents))
+    }
+
+    /// Looks where these keys stand or will stand, of which nothing is in the cache. What is done with one key at a time waits
+    /// for memory each time; so short a loop waits for many at once.
+    pub(super) fn reach(&self, keys: impl Iterator<Item = Key>) {
+        let known = keys.filter(|key| self.parts.get(self.part(*key)).is_some_and(|part| part.contains_key(key)));
+        black_box(known.count());
+    }
+
+    /// The same with entries.
+    pub(super) fn reach_entries(&self, places: impl Iterator<Item = Place>) {
+        let first = |place: Place| self.pieces.get((place >> 16) as usize)?.get((place & 0xffff) as usize);
+        black_box(places.filter_map(first).fold(0, |all, byte| all ^ byte));
     }
 
     /// The entry at this place: the whole of its bytes, and its contents.

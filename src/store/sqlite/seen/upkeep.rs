@@ -180,6 +180,7 @@ impl Sealing {
             let tail = Arc::clone(&self.tail);
             let mut places: Vec<_> = tail.places(part).collect();
             places.sort_unstable();
+            tail.reach_entries(places.iter().map(|(_, place)| *place));
             entries = entries.saturating_sub(places.len());
             for (key, place) in places {
                 if let Some((whole, contents)) = tail.whole(place) {
