@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use smallvec::SmallVec;
 
 use super::crypto::{BoxedVerifier, Verifier};
+use super::familiar::Familiar;
 use super::refusal::quote;
 use super::{Algorithm, ErrorCode, Jwk, Refusal, json, jwk};
 
@@ -17,6 +18,8 @@ use super::{Algorithm, ErrorCode, Jwk, Refusal, json, jwk};
 pub struct KeySet {
     keys: Vec<Key>,
     skipped: Vec<Skipped>,
+    /// Of the SETs that were verified with these keys.
+    pub(super) familiar: Familiar,
 }
 
 /// The verifiers that may have made a signature, and one more if there are too many.

@@ -7,6 +7,7 @@ pub mod base64url;
 mod claims;
 mod crypto;
 pub mod events;
+mod familiar;
 pub(crate) mod json;
 mod jti;
 mod jwk;

@@ -24,17 +24,20 @@ pub(super) struct Context<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Judges a header or a set of claims by one rule.
+/// Judges a set of claims by one rule.
 pub(super) type Check = fn(Part<'_>, &Context<'_>) -> Result<(), Fault>;
+/// Judges a header by one rule, and by nothing that differs from one SET to the next: that of a [familiar](super::familiar)
+/// header stands.
+pub(super) type HeaderCheck = fn(Part<'_>, Profile) -> Result<(), Fault>;
 
 macro_rules! rules {
-    ($($name:literal, $clause:literal => $check:path;)+) => {
-        &[$((Rule { name: $name, clause: $clause }, $check as Check)),+]
+    ($kind:ty: $($name:literal, $clause:literal => $check:path;)+) => {
+        &[$((Rule { name: $name, clause: $clause }, $check as $kind)),+]
     };
 }
 
 /// The header's rules.
-pub(super) const HEADER: &[(Rule, Check)] = rules! {
+pub(super) const HEADER: &[(Rule, HeaderCheck)] = rules! { HeaderCheck:
     "header.members", "RFC 7515 §4.1.11, RFC 8725 §3.10" => members;
     "header.kid", "RFC 7515 §4.1.4" => kid;
     "header.alg", "RFC 8725 §3.1, RFC 8417 §5.1" => alg;
@@ -42,7 +45,7 @@ pub(super) const HEADER: &[(Rule, Check)] = rules! {
 };
 
 /// The claims' rules.
-pub(super) const CLAIMS: &[(Rule, Check)] = rules! {
+pub(super) const CLAIMS: &[(Rule, Check)] = rules! { Check:
     "claims.jti", "RFC 8417 §2.2" => jti;
     "claims.jti.name", "RFC 8936 §2.3" => name;
     "claims.iss", "RFC 8417 §2.2, SSF 1.0 §4.1.6" => iss;
@@ -63,21 +66,21 @@ pub(super) const CLAIMS: &[(Rule, Check)] = rules! {
 /// Header members that would change how the token is read or where its key comes from.
 const REFUSED_MEMBERS: [&str; 7] = ["crit", "b64", "zip", "jku", "x5u", "x5c", "jwk"];
 
-fn members(header: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
+fn members(header: Part<'_>, _: Profile) -> Result<(), Fault> {
     match REFUSED_MEMBERS.into_iter().find(|name| header.has(name)) {
         Some(name) => Err(malformed(format!("the header has `{name}`, which is never accepted in a SET"))),
         None => Ok(()),
     }
 }
 
-fn kid(header: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
+fn kid(header: Part<'_>, _: Profile) -> Result<(), Fault> {
     match header.find("kid") {
         Some(other) if other.text().is_none() => Err(no_string("kid", other)),
         _ => Ok(()),
     }
 }
 
-fn alg(header: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
+fn alg(header: Part<'_>, _: Profile) -> Result<(), Fault> {
     let Some(alg) = header.find("alg") else { return Err(malformed("the header has no `alg`".into())) };
     match alg.text() {
         Some(name) if Algorithm::from_name(name).is_some() => Ok(()),
@@ -89,8 +92,8 @@ fn alg(header: Part<'_>, _: &Context<'_>) -> Result<(), Fault> {
     }
 }
 
-fn typ(header: Part<'_>, context: &Context<'_>) -> Result<(), Fault> {
-    let plain = context.policy.profile == Profile::Plain8417;
+fn typ(header: Part<'_>, profile: Profile) -> Result<(), Fault> {
+    let plain = profile == Profile::Plain8417;
     let typ = match header.find("typ") {
         None if plain => return Ok(()),
         None => return Err(malformed("the header has no `typ`, expected \"secevent+jwt\"".into())),

@@ -21,7 +21,7 @@ pub(super) type SignatureOctets = Octets<520>;
 pub(super) struct Segments<'a> {
     /// What the signature covers: header, dot, claims.
     pub(super) signed: &'a str,
-    header: &'a str,
+    pub(super) header: &'a str,
     claims: &'a str,
     signature: &'a str,
 }

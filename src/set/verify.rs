@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::crypto::Covered;
+use super::familiar::{Header, Named};
 use super::look::{Look, Object};
 use super::outline::{Outline, Part};
 use super::rules::{CLAIMS, Context, HEADER, Rule};
 use super::token::{ClaimsOctets, HeaderOctets, Segments, SignatureOctets, decode};
-use super::{Algorithm, Digest, ErrorCode, Jti, KeySet, Policy, Refusal, events};
+use super::{Algorithm, Digest, ErrorCode, Jti, KeySet, Policy, Profile, Refusal, events};
 use crate::clock::{Timestamp, Wall};
 
 /// A SET whose form, issuer, audience, event types, age and signature have been checked. Only [`verify`] makes one.
@@ -195,16 +196,10 @@ fn examine(
 ) -> Result<Option<(Gist, Digest)>, Fault> {
     judge(SIZE, size(compact, context.policy))?;
     let Some(segments) = read(judge, SERIALISATION, Segments::of(compact))? else { return Ok(None) };
-    let (mut octets, mut header_octets, mut claims_octets) =
-        (SignatureOctets::new(), HeaderOctets::new(), ClaimsOctets::new());
-    let (mut header_outline, mut claims_outline) = (Outline::default(), Outline::default());
+    let (mut octets, mut claims_octets, mut claims_outline) =
+        (SignatureOctets::new(), ClaimsOctets::new(), Outline::default());
     let signature = read(judge, SIGNATURE_ENCODING, segments.signature(&mut octets))?;
-    let header = read(judge, HEADER_JSON, segments.header(&mut header_octets, &mut header_outline))?;
-    for (rule, check) in HEADER {
-        if let Some(header) = header {
-            judge(*rule, check(header, context))?;
-        }
-    }
+    let header = judge_header(&segments, context.policy.profile, keys, judge)?;
     let claims = read(judge, CLAIMS_JSON, segments.claims(&mut claims_octets, &mut claims_outline))?;
     for (rule, check) in CLAIMS {
         if let Some(claims) = claims {
@@ -212,25 +207,51 @@ fn examine(
         }
     }
     let mut covered = Covered::new(segments.signed.as_bytes());
-    if let (Some(header), Some(signature)) = (header, signature) {
-        authenticate(&mut covered, header, signature, keys, judge)?;
+    if let (Some(named), Some(signature)) = (header.as_ref().and_then(Header::named), signature) {
+        authenticate(&mut covered, named, signature, keys, judge)?;
     }
     let gist = claims.and_then(|claims| Gist::of(claims, context.name));
     Ok(gist.map(|gist| (gist, covered.digest_of(compact.as_bytes()))))
 }
 
+/// Asks all rules about the header; returns what is wanted of it if it could be read.
+fn judge_header(
+    segments: &Segments<'_>,
+    profile: Profile,
+    keys: &KeySet,
+    judge: &mut impl Judge,
+) -> Result<Option<Header>, Fault> {
+    if let Some(header) = keys.familiar.find(segments.header, profile) {
+        judge(HEADER_JSON, Ok(()))?;
+        HEADER.iter().try_for_each(|(rule, _)| judge(*rule, Ok(())))?;
+        return Ok(Some(header));
+    }
+    let (mut octets, mut outline) = (HeaderOctets::new(), Outline::default());
+    let Some(header) = read(judge, HEADER_JSON, segments.header(&mut octets, &mut outline))? else { return Ok(None) };
+    let mut is_good = true;
+    for (rule, check) in HEADER {
+        let outcome = check(header, profile);
+        is_good &= outcome.is_ok();
+        judge(*rule, outcome)?;
+    }
+    let named = Named::of(header);
+    if is_good {
+        keys.familiar.keep(segments.header, profile, &named);
+    }
+    Ok(Some(Header::Read(named)))
+}
+
 /// The rules about key and signature. A header without a usable `alg` has been judged already.
 pub(super) fn authenticate(
     covered: &mut Covered<'_>,
-    header: Part<'_>,
+    named: &Named,
     signature: &[u8],
     keys: &KeySet,
     judge: &mut impl Judge,
 ) -> Result<(), Fault> {
-    let text = |name| header.find(name).and_then(Part::text);
-    let Some(algorithm) = text("alg").and_then(Algorithm::from_name) else { return Ok(()) };
+    let Some(algorithm) = named.algorithm else { return Ok(()) };
     judge(SIGNATURE_LENGTH, length(signature, algorithm))?;
-    let candidates = match keys.candidates(algorithm, text("kid")) {
+    let candidates = match keys.candidates(algorithm, named.kid.as_deref()) {
         Ok(candidates) => candidates,
         Err(refusal) => return judge(KEY, Err(Fault::Key(refusal))),
     };

@@ -280,3 +280,39 @@ fn no_message_repeats_subject_or_payload_and_partners_cannot_forge_a_log_line() 
         }
     }
 }
+
+#[test]
+fn a_header_that_was_judged_before_is_judged_the_same() {
+    let headers = [
+        json!({}),
+        json!({"typ": REMOVED}),
+        json!({"typ": "JWT"}),
+        json!({"alg": "ES256"}),
+        json!({"alg": REMOVED}),
+        json!({"kid": REMOVED}),
+        json!({"kid": "gone"}),
+        json!({"crit": []}),
+        json!({"cty": "x".repeat(1_000)}),
+    ];
+    let tokens: Vec<_> = headers.iter().map(|header| changed(header.clone(), json!({}))).collect();
+    let (good, mut bad) = (changed(json!({}), json!({"txn": "t-2"})), tokens[0].to_string());
+    bad.replace_range(bad.len() - 8.., "AAAAAAAA");
+    let profiles = [Profile::Ssf, Profile::Plain8417].map(|profile| Policy { profile, ..policy() });
+    let keys = || KeySet::of(KEYS.keys().cloned());
+    let report =
+        |compact: &str, policy: &Policy, keys: &KeySet| format!("{:?}", report(compact, None, policy, keys, NOW));
+    let shared = keys();
+    for (at, policy) in profiles.iter().enumerate() {
+        for compact in tokens.iter().map(|token| &**token).chain([&*bad]) {
+            let first = report(compact, policy, &keys());
+            for before in [&*good, compact, "no token"] {
+                report(before, policy, &shared);
+                assert_eq!(report(compact, policy, &shared), first, "{compact}");
+                assert_eq!(report(compact, policy, &shared), first, "{compact}");
+            }
+            // By the other profile's rules it may be another case.
+            let other = &profiles[1 - at];
+            assert_eq!(report(compact, other, &shared), report(compact, other, &keys()), "{compact}");
+        }
+    }
+}

