@@ -2,6 +2,7 @@
 //! [`Draft::into_claims`] and [`complete`](super::complete), with the same outcome to the byte.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 
 use serde_json::{Map, Value};
@@ -30,14 +31,12 @@ impl Written {
         about(&draft.sub_id).map_err(Incomplete)?;
         let jti = draft.jti.clone().unwrap_or_default();
         shape::jti_text(jti.as_str(), defaults.jti_bytes_max).map_err(Incomplete)?;
-        let asked = Asked::new(draft, &event_type).map_err(unwritten)?;
-        let this = Self {
-            claims: asked.complete(draft, &jti, defaults).map_err(unwritten)?,
-            digest: if draft.jti.is_some() { Digest::of(&asked.text) } else { Digest::NONE },
-            label,
-            jti,
+        let text = Text::write(draft, &event_type, &jti, defaults).map_err(unwritten)?;
+        let digest = match &draft.jti {
+            Some(_) => Digest::of(&text.asked(draft).map_err(unwritten)?),
+            None => Digest::NONE,
         };
-        Ok((this, event_type))
+        Ok((Self { jti, digest, label, claims: text.whole }, event_type))
     }
 
     /// Its identity.
@@ -63,6 +62,9 @@ impl Written {
     /// As [`SigningKey::sign`].
     pub fn sign(self, key: &SigningKey) -> Result<SignedSet, KeyError> {
         let compact = key.sign_text(&self.claims)?;
+        if self.claims.capacity() <= SPARE_MAX {
+            SPARE.set(self.claims);
+        }
         Ok(SignedSet { jti: self.jti, compact, digest: self.digest, label: self.label, reissue_of: None })
     }
 }
@@ -83,21 +85,31 @@ fn unwritten(error: serde_json::Error) -> Incomplete {
     Incomplete(format!("the event cannot be written as JSON: {error}"))
 }
 
-/// What was asked for: the draft's own claims, in the order in which serde_json's maps have them.
-struct Asked {
-    text: Vec<u8>,
+thread_local! {
+    /// The room of the text that was signed last, for the next one: to get a piece of memory of this size and to give it back
+    /// costs more than to write the text.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// So much of it is kept.
+const SPARE_MAX: usize = 16 << 10;
+
+/// The claims in the order in which serde_json's maps have them.
+struct Text {
+    whole: Vec<u8>,
     /// Where these two members stand, which are most of it.
     events: Range<usize>,
     sub_id: Range<usize>,
 }
 
-/// Room for what is filled in, but for issuer and audience.
-const FILLED: usize = 160;
-
-impl Asked {
-    fn new(draft: &Draft, event_type: &str) -> Result<Self, serde_json::Error> {
-        let mut text = Vec::with_capacity(1024);
-        text.push(b'{');
+impl Text {
+    /// The draft's own claims, with those that are filled in.
+    fn write(draft: &Draft, event_type: &str, jti: &Jti, defaults: Defaults<'_>) -> Result<Self, serde_json::Error> {
+        let mut text = SPARE.take();
+        text.clear();
+        text.reserve(1024);
+        member(&mut text, b"{\"aud\":", defaults.audience)?;
+        text.push(b',');
         let start = text.len();
         text.extend_from_slice(b"\"events\":{");
         string(&mut text, event_type)?;
@@ -105,37 +117,36 @@ impl Asked {
         object(&mut text, &draft.event)?;
         text.push(b'}');
         let events = start..text.len();
-        if let Some(jti) = &draft.jti {
-            member(&mut text, b",\"jti\":", jti.as_str())?;
-        }
-        text.push(b',');
-        let start = text.len();
-        text.extend_from_slice(b"\"sub_id\":");
-        value(&mut text, &draft.sub_id)?;
-        let sub_id = start..text.len();
-        if let Some(txn) = &draft.txn {
-            member(&mut text, b",\"txn\":", txn)?;
-        }
-        text.push(b'}');
-        Ok(Self { text, events, sub_id })
-    }
-
-    /// The same among the claims that are filled in.
-    fn complete(&self, draft: &Draft, jti: &Jti, defaults: Defaults<'_>) -> Result<Vec<u8>, serde_json::Error> {
-        let filled = FILLED + defaults.issuer.len() + defaults.audience.len() + jti.as_str().len();
-        let mut text = Vec::with_capacity(self.text.len() + filled);
-        member(&mut text, b"{\"aud\":", defaults.audience)?;
-        text.push(b',');
-        text.extend_from_slice(self.text.get(self.events.clone()).unwrap_or_default());
         text.extend_from_slice(b",\"iat\":");
         serde_json::to_writer(&mut text, &defaults.now.seconds())?;
         member(&mut text, b",\"iss\":", defaults.issuer)?;
         member(&mut text, b",\"jti\":", jti.as_str())?;
         text.push(b',');
-        text.extend_from_slice(self.text.get(self.sub_id.clone()).unwrap_or_default());
+        let start = text.len();
+        text.extend_from_slice(b"\"sub_id\":");
+        value(&mut text, &draft.sub_id)?;
+        let sub_id = start..text.len();
         match &draft.txn {
             Some(txn) => member(&mut text, b",\"txn\":", txn)?,
             None => jti::unique(|txn| member(&mut text, b",\"txn\":", txn))?,
+        }
+        text.push(b'}');
+        Ok(Self { whole: text, events, sub_id })
+    }
+
+    /// The draft's own claims alone: what was asked for.
+    fn asked(&self, draft: &Draft) -> Result<Vec<u8>, serde_json::Error> {
+        let part = |range: &Range<usize>| self.whole.get(range.clone()).unwrap_or_default();
+        let mut text = Vec::with_capacity(self.whole.len());
+        text.push(b'{');
+        text.extend_from_slice(part(&self.events));
+        if let Some(jti) = &draft.jti {
+            member(&mut text, b",\"jti\":", jti.as_str())?;
+        }
+        text.push(b',');
+        text.extend_from_slice(part(&self.sub_id));
+        if let Some(txn) = &draft.txn {
+            member(&mut text, b",\"txn\":", txn)?;
         }
         text.push(b'}');
         Ok(text)
