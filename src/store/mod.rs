@@ -142,7 +142,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Removes a bounded amount of what is no longer needed: inbox rows that every consumer has confirmed, memory older
     /// than `memory_before`. True if there is more to remove now.
     ///
-    /// Without consumers inbox rows are kept, and damaged ones always. Memory may be kept longer than asked, and is not
+    /// Without consumers inbox rows are kept, and damaged ones unless they were handed out before they were. Memory may be kept longer than asked, and is not
     /// taken from a SET that waits in an outbox. Dead letters are kept until an operator deals with them, with all that is
     /// known of them, whatever is forgotten of their jtis.
     fn purge(&self, memory_before: Wall) -> Pending<'_, bool>;

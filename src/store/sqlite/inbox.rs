@@ -24,6 +24,10 @@ impl Sqlite {
         loop {
             let confirmed = self.confirmed(&consumer).await?;
             let from = after.map_or(confirmed, |after| after.max(confirmed));
+            if self.given(&consumer).is_some_and(|given| from > given.max(confirmed)) {
+                // What it leaves out it may confirm all the same.
+                self.shared.ask_file();
+            }
             let rows = self.read_behind(from, rows_max).await?;
             let Some(last) = rows.last().map(|(seq, ..)| *seq) else {
                 if let Some(known) = self.shared.consumers().get_mut(&consumer) {
@@ -74,6 +78,11 @@ impl Sqlite {
                 self.ask(1, move |batch| batch.make_consumer(&name)).await
             }
         }
+    }
+
+    /// How far rows were handed out to this consumer.
+    fn given(&self, consumer: &str) -> Option<u64> {
+        self.shared.consumers().get(consumer).map(|known| known.given)
     }
 
     /// Makes durable that rows up to `last` may have been handed out; false if the consumer is gone.
@@ -158,6 +167,11 @@ impl Batch<'_> {
             return Err(Error::Invalid(format!("cannot confirm up to {up_to}: the inbox ends at {tail}")));
         }
         if position.confirmed < up_to {
+            let given = self.shared.consumers().get(name).map_or(0, |known| known.given);
+            if up_to > given {
+                // It was never shown them.
+                self.shared.ask_file();
+            }
             position.confirmed = up_to;
             self.effects.consumers.insert(name.to_owned(), Some(position));
             self.purge_confirmed()?;

@@ -139,6 +139,11 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    /// Its key is the one it was stored under.
+    pub(super) fn is_whole(&self) -> bool {
+        !matches!(self, Self::Damaged(_))
+    }
+
     /// The SETs of it from `least` on; without its contents one that is damaged. `from` is behind the row before: there a
     /// damaged row begins. One that is whole knows its own beginning, and is not cut short by a damaged key before it.
     pub(super) fn sets(&self, least: i64, from: i64) -> impl Iterator<Item = (i64, Option<(PeerId, InboxRow)>)> {

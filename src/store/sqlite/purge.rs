@@ -79,7 +79,8 @@ impl Batch<'_> {
         let Some(confirmed) = self.confirmed_by_all().filter(|confirmed| *confirmed > purged) else { return Ok(false) };
         let to = confirmed.min(purged + ROWS_STEP);
         self.store_arrived()?;
-        // Whoever confirmed the others had them from RAM, whatever has become of the file.
+        // The others were handed out of RAM, whole, to whoever confirmed them. Should a reader of something else ask the file just
+        // now, the log may tell of damage to one of them as if it were kept.
         let to_look_at = to.min(self.shared.asked_of_file());
         let (kept, rescued) = self.look_for_damage(int(purged), int(to_look_at))?;
         let mut delete = self.conn.prepare_cached("DELETE FROM inbox WHERE seq > ?1 AND seq < ?2")?;

@@ -157,7 +157,8 @@ pub(super) fn first_needed_segment(conn: &Connection, shared: &Shared) -> Result
     }
 }
 
-/// Up to `rows_max` good rows of the inbox behind `after` and up to `to`. Damaged ones are reported and stepped over.
+/// Up to `rows_max` good rows of the inbox behind `after` and up to `to`, which is the end that [`Shared::ask_file`] told: more may
+/// have come since. Damaged ones are reported and stepped over.
 pub(super) fn inbox(
     conn: &Connection,
     shared: &Shared,
@@ -167,8 +168,8 @@ pub(super) fn inbox(
 ) -> Result<Vec<(u64, PeerId, InboxRow)>, Error> {
     // A row may hold some that are purged already.
     let after = after.max(shared.purged());
-    let mut statement = conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
-    let mut rows = statement.query([int(after), int(to)])?;
+    let mut statement = conn.prepare_cached("SELECT seq, row FROM inbox WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([int(after)])?;
     let mut good = Vec::new();
     let mut bytes = 0;
     let least = int(after).saturating_add(1);
@@ -176,7 +177,11 @@ pub(super) fn inbox(
     while good.len() < rows_max && bytes < INBOX_PAGE_BYTES_MAX {
         let Some(row) = rows.next()? else { break };
         let delivery = Delivery::of(row)?;
-        for (seq, decoded) in delivery.sets(least, from) {
+        // A damaged key may say anything; good rows may follow.
+        if delivery.is_whole() && delivery.last() > int(to) {
+            break;
+        }
+        for (seq, decoded) in delivery.sets(least, from).take_while(|(seq, _)| *seq <= int(to)) {
             if good.len() >= rows_max || bytes >= INBOX_PAGE_BYTES_MAX {
                 break;
             }

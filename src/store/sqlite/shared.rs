@@ -41,7 +41,8 @@ pub(super) struct Shared {
     damaged: Mutex<BTreeSet<u64>>,
     damaged_letters: Mutex<BTreeSet<Place>>,
     inbox_len: AtomicU64,
-    /// Behind this row of the inbox everything was handed out of [`Newest`], if it was.
+    /// Up to this row of the inbox those who read may have met a damaged one. All behind it that was handed out came out of
+    /// [`Newest`], where it is whole.
     asked_of_file: AtomicU64,
     purged: AtomicU64,
     healthy: AtomicBool,
@@ -160,14 +161,15 @@ impl Shared {
         self.purged.load(Ordering::Acquire)
     }
 
-    /// The end of the inbox, for somebody who reads the file up to there and no further.
+    /// The end of the inbox. To be asked by whoever is about to read the file, which has to be no further than that, and when a
+    /// consumer leaves rows out: up to here it is not certain any more that what is confirmed was handed out whole.
     pub(super) fn ask_file(&self) -> u64 {
         let tail = *self.inbox_tail.borrow();
         self.asked_of_file.fetch_max(tail, Ordering::AcqRel);
         tail
     }
 
-    /// Up to which row those who read may have met a damaged one.
+    /// See [`Shared::ask_file`].
     pub(super) fn asked_of_file(&self) -> u64 {
         self.asked_of_file.load(Ordering::Acquire)
     }

@@ -142,7 +142,9 @@ impl Seen {
 
     /// To be called before many of these keys are looked for one at a time ([`Tail::reach`]).
     pub(super) fn reach(&self, keys: &[Key]) {
-        self.read().tail.reach(keys.iter().copied());
+        if keys.len() > 1 {
+            self.read().tail.reach(keys.iter().copied());
+        }
     }
 
     /// What is remembered of this key. May block.
@@ -174,7 +176,9 @@ impl Seen {
     }
 
     fn append(&self, fresh: &Tail) {
-        self.read().tail.reach(fresh.keys());
+        if fresh.len() > 1 {
+            self.read().tail.reach(fresh.keys());
+        }
         let mut layers = self.write();
         for piece in fresh.pieces() {
             // This process made it; only a malformed one would end early.

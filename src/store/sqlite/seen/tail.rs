@@ -87,8 +87,8 @@ impl Tail {
         self.whole(place).and_then(|(_, contents)| entry::decode(contents))
     }
 
-    /// Looks where these keys stand or will stand, of which nothing is in the cache. What is done with one key at a time waits
-    /// for memory each time; so short a loop waits for many at once.
+    /// Looks where these keys stand or will stand. That is seldom in the processor's cache: what is done with one key after the
+    /// other waits for memory each time, so short a loop as this for many at once.
     pub(super) fn reach(&self, keys: impl Iterator<Item = Key>) {
         let known = keys.filter(|key| self.parts.get(self.part(*key)).is_some_and(|part| part.contains_key(key)));
         black_box(known.count());
