@@ -20,7 +20,7 @@ pub(super) struct Named {
     pub(super) kid: Option<String>,
 }
 
-/// The last header of an issuer that kept every rule.
+/// The last header of an issuer that kept every rule, of a SET that it did sign: what others send does not drive it out.
 #[derive(Debug, Default)]
 pub(super) struct Familiar(ArcSwapOption<Known>);
 
@@ -37,15 +37,15 @@ pub(super) struct Known {
 pub(super) enum Header {
     /// Before.
     Familiar(Guard<Option<Arc<Known>>>),
-    /// Just now.
-    Read(Named),
+    /// Just now, and whether it kept every rule.
+    Read(Named, bool),
 }
 
 impl Header {
     pub(super) fn named(&self) -> Option<&Named> {
         match self {
             Self::Familiar(known) => known.as_ref().map(|known| &known.named),
-            Self::Read(named) => Some(named),
+            Self::Read(named, _) => Some(named),
         }
     }
 }

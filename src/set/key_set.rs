@@ -18,7 +18,7 @@ use super::{Algorithm, ErrorCode, Jwk, Refusal, json, jwk};
 pub struct KeySet {
     keys: Vec<Key>,
     skipped: Vec<Skipped>,
-    /// Of the SETs that were verified with these keys.
+    /// The header of what was verified with these keys.
     pub(super) familiar: Familiar,
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Context<'a> {
 
 /// Judges a set of claims by one rule.
 pub(super) type Check = fn(Part<'_>, &Context<'_>) -> Result<(), Fault>;
-/// Judges a header by one rule, and by nothing that differs from one SET to the next: that of a [familiar](super::familiar)
-/// header stands.
+/// Judges a header by one rule. Sees nothing that differs from one SET to the next, for a header is judged once and not for each
+/// SET that has it ([`super::familiar`]).
 pub(super) type HeaderCheck = fn(Part<'_>, Profile) -> Result<(), Fault>;
 
 macro_rules! rules {

@@ -207,8 +207,12 @@ fn examine(
         }
     }
     let mut covered = Covered::new(segments.signed.as_bytes());
-    if let (Some(named), Some(signature)) = (header.as_ref().and_then(Header::named), signature) {
-        authenticate(&mut covered, named, signature, keys, judge)?;
+    if let (Some(header), Some(signature)) = (header, signature)
+        && let Some(named) = header.named()
+        && authenticate(&mut covered, named, signature, keys, judge)?
+        && let Header::Read(named, true) = &header
+    {
+        keys.familiar.keep(segments.header, context.policy.profile, named);
     }
     let gist = claims.and_then(|claims| Gist::of(claims, context.name));
     Ok(gist.map(|gist| (gist, covered.digest_of(compact.as_bytes()))))
@@ -234,26 +238,22 @@ fn judge_header(
         is_good &= outcome.is_ok();
         judge(*rule, outcome)?;
     }
-    let named = Named::of(header);
-    if is_good {
-        keys.familiar.keep(segments.header, profile, &named);
-    }
-    Ok(Some(Header::Read(named)))
+    Ok(Some(Header::Read(Named::of(header), is_good)))
 }
 
-/// The rules about key and signature. A header without a usable `alg` has been judged already.
+/// The rules about key and signature; whether it verifies. A header without a usable `alg` has been judged already.
 pub(super) fn authenticate(
     covered: &mut Covered<'_>,
     named: &Named,
     signature: &[u8],
     keys: &KeySet,
     judge: &mut impl Judge,
-) -> Result<(), Fault> {
-    let Some(algorithm) = named.algorithm else { return Ok(()) };
+) -> Result<bool, Fault> {
+    let Some(algorithm) = named.algorithm else { return Ok(false) };
     judge(SIGNATURE_LENGTH, length(signature, algorithm))?;
     let candidates = match keys.candidates(algorithm, named.kid.as_deref()) {
         Ok(candidates) => candidates,
-        Err(refusal) => return judge(KEY, Err(Fault::Key(refusal))),
+        Err(refusal) => return judge(KEY, Err(Fault::Key(refusal))).map(|()| false),
     };
     judge(KEY, Ok(()))?;
     covered.prepare(algorithm);
@@ -262,7 +262,7 @@ pub(super) fn authenticate(
         let description = format!("the signature does not verify with the published key of {algorithm}");
         Fault::Key(Refusal::new(ErrorCode::InvalidKey, description))
     };
-    judge(SIGNATURE, verified.then_some(()).ok_or_else(fault))
+    judge(SIGNATURE, verified.then_some(()).ok_or_else(fault)).map(|()| verified)
 }
 
 /// Judges an attempt to read a part, and keeps what was read.
