@@ -86,8 +86,8 @@ fn unwritten(error: serde_json::Error) -> Incomplete {
 }
 
 thread_local! {
-    /// The room of the text that was signed last, for the next one: to get a piece of memory of this size and to give it back
-    /// costs more than to write the text.
+    /// The room of the text that was signed last, for the next one on this thread: to get a piece of memory of this size and to
+    /// give it back costs more than to write the text. Where others sign, as they do for a call of many, there is none.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
