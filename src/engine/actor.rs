@@ -37,11 +37,13 @@ pub(super) enum Message {
     Operate(Box<Act>, oneshot::Sender<()>),
     Redrive(Vec<Redriving>, oneshot::Sender<Vec<Answer>>),
     Stats(oneshot::Sender<Stats>),
-    UnderWay(Jti, oneshot::Sender<Option<(bool, u32)>>),
-    Watch(Jti, oneshot::Sender<Outcome>),
+    UnderWay(Box<Jti>, oneshot::Sender<Option<(bool, u32)>>),
+    Watch(Box<Jti>, oneshot::Sender<Outcome>),
     Follow(oneshot::Sender<broadcast::Receiver<Settled>>),
     Drain,
 }
+
+const _: () = assert!(size_of::<Message>() <= 40);
 
 impl Message {
     /// What it adds to a step.
@@ -234,7 +236,7 @@ impl Actor {
             }
             Message::Watch(jti, reply) => {
                 self.watchers.retain(|_, waiting| waiting.iter().any(|reply| !reply.is_closed()));
-                self.watchers.entry(jti).or_default().push(reply);
+                self.watchers.entry(*jti).or_default().push(reply);
                 return Ok(());
             }
             Message::Follow(reply) => {

@@ -157,14 +157,14 @@ impl Handle {
     /// Whether the SET with this jti is under way, and its attempts; `None` if it is not in memory.
     pub async fn under_way(&self, jti: Jti) -> Result<Option<(bool, u32)>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.0.mailbox.send(Message::UnderWay(jti, reply)).await.map_err(|_| Stopped)?;
+        self.0.mailbox.send(Message::UnderWay(Box::new(jti), reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Tells the end of the SET with this jti, which is about to be sent: call it before [`Handle::send`].
     pub async fn watch(&self, jti: Jti) -> Result<oneshot::Receiver<Outcome>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.0.mailbox.send(Message::Watch(jti, reply)).await.map_err(|_| Stopped)?;
+        self.0.mailbox.send(Message::Watch(Box::new(jti), reply)).await.map_err(|_| Stopped)?;
         Ok(answer)
     }
 
