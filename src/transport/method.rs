@@ -57,10 +57,30 @@ pub async fn dial(
 ) {
     let seed = dial.clock.now().wall.0 ^ u64::from(partner.id.0);
     let caller = |what| Arc::new(Caller::new(&dial, &partner, &config, method.transport(), what));
+    // Boxed, as a task is as large as the largest that it may have to do: every idle WebSocket kept room for a poll.
     match method {
         Method::Websocket | Method::Http => pushpull::dial(dial, partner, config, stop).await,
-        Method::Push => push::run(caller("push endpoint (RFC 8935)"), seed, stop).await,
-        Method::MultiPush => multi_push::run(caller("multi-set push endpoint"), seed, stop).await,
-        Method::Poll => poll::run(caller("poll endpoint (RFC 8936)"), seed, stop).await,
+        Method::Push => Box::pin(push::run(caller("push endpoint (RFC 8935)"), seed, stop)).await,
+        Method::MultiPush => Box::pin(multi_push::run(caller("multi-set push endpoint"), seed, stop)).await,
+        Method::Poll => Box::pin(poll::run(caller("poll endpoint (RFC 8936)"), seed, stop)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a call of this makes.
+    fn size_of_future<F, R>(_: F) -> usize
+    where
+        F: Fn(Method, Arc<Dial>, Arc<Partner>, Arc<Config>, watch::Receiver<bool>) -> R,
+    {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn the_task_of_a_link_has_no_room_for_what_it_does_not_do() {
+        let size = size_of_future(dial);
+        assert!((64..=2_048).contains(&size), "{size} bytes");
     }
 }
