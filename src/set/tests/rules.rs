@@ -302,6 +302,11 @@ fn a_header_that_was_judged_before_is_judged_the_same() {
     let report =
         |compact: &str, policy: &Policy, keys: &KeySet| format!("{:?}", report(compact, None, policy, keys, NOW));
     let shared = keys();
+    let is_familiar = || shared.familiar.find(good.split('.').next().unwrap(), Profile::Ssf).is_some();
+    report(&bad, &profiles[0], &shared);
+    assert!(!is_familiar(), "anybody may have sent it");
+    report(&good, &profiles[0], &shared);
+    assert!(is_familiar());
     for (at, policy) in profiles.iter().enumerate() {
         for compact in tokens.iter().map(|token| &**token).chain([&*bad]) {
             let first = report(compact, policy, &keys());
