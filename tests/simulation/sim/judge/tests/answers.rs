@@ -3,7 +3,7 @@ use std::time::Duration;
 use pushpull::peer::Outcome;
 
 use super::scene::{P, Q, Scene, disk};
-use crate::sim::event::{Event, Role, Truth};
+use crate::sim::event::{Contents, Event, Role, Truth};
 use crate::sim::judge::Invariant::{I10, L2, L6};
 use crate::sim::judge::{Bounds, Calls};
 
@@ -174,4 +174,28 @@ fn l2_whoever_calls_hears_of_its_own_set_alone_and_not_once_it_has_settled() {
     let mut scene = called(&bounds);
     scene.object(Q, P, Vec::new(), &[], &[]).object(Q, P, Vec::new(), &[], &[]);
     scene.after(900 + within + 1).sent("b").breaks(L2);
+}
+
+#[test]
+fn l2_whoever_called_and_lost_its_store_then_does_not_call_again() {
+    let within = Bounds::default().answer_within.as_secs();
+    let late = |forgets: bool, calls: bool| {
+        let mut scene = Scene::new();
+        if calls {
+            scene.judge.calls(P, Q, Calls::AtOnce);
+        }
+        scene.sent("a").left("a").died(P, disk(Q).queued(&["a"]).done());
+        if forgets {
+            scene.note(Event::Forgot { org: P }).started(P, Contents::default());
+        } else {
+            scene.started(P, disk(Q).queued(&["a"]).done());
+        }
+        scene.note(Event::Healed).after(100).came("a", Truth::Sound).received("a").after(within + 1).sent("b");
+        scene
+    };
+    let scene = late(true, true);
+    assert_eq!(scene.judge.violation(), None);
+    assert_eq!(scene.excused("it came late, and nobody calls for its verdict any more"), 1);
+    late(false, true).breaks(L2);
+    late(true, false).breaks(L2);
 }
