@@ -10,16 +10,17 @@ use base64::engine::Simd;
 use base64::engine::general_purpose::NO_PAD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as ENGINE;
 
-/// Vector instructions where there are some, and only for our own bytes: what partners wrote is read by the plain code.
+/// Vector instructions where there are some. That they take and refuse what the plain code does is tested for every byte
+/// at every place, since partners wrote what is read.
 #[cfg(target_arch = "x86_64")]
-static ENCODER: LazyLock<Simd> = LazyLock::new(|| Simd::url_safe(NO_PAD));
+static VECTORS: LazyLock<Simd> = LazyLock::new(|| Simd::url_safe(NO_PAD));
 #[cfg(not(target_arch = "x86_64"))]
-use ENGINE as ENCODER;
+use ENGINE as VECTORS;
 
 /// The octets. `None` for padding, white space, a foreign alphabet, an impossible length, or trailing bits that are not
 /// zero: what decodes has one spelling only, so that two different tokens are never the same to one of two readers.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
-    ENGINE.decode(text).ok()
+    VECTORS.decode(text).ok()
 }
 
 /// Room for octets that are only looked at: on the stack, if there are no more than `N` of them.
@@ -43,16 +44,25 @@ impl<const N: usize> Octets<N> {
             self.far.resize(most, 0);
             &mut self.far[..]
         };
-        let found = ENGINE.decode_slice(text, room).ok()?;
+        let found = VECTORS.decode_slice(text, room).ok()?;
         room.get(..found)
     }
 }
 
+/// Appends the octets, as [`decode`] has them, and gives their number; `None`, with nothing appended, where it has none.
+pub(crate) fn decode_into(text: &str, octets: &mut Vec<u8>) -> Option<usize> {
+    let start = octets.len();
+    octets.resize(start + base64::decoded_len_estimate(text.len()), 0);
+    let found = octets.get_mut(start..).and_then(|room| VECTORS.decode_slice(text, room).ok());
+    octets.truncate(start + found.unwrap_or(0));
+    found
+}
+
 /// Appends the encoding of `bytes` to a text in ASCII.
-pub(super) fn encode_into(bytes: &[u8], text: &mut Vec<u8>) {
+pub(crate) fn encode_into(bytes: &[u8], text: &mut Vec<u8>) {
     let start = text.len();
     text.resize(start + encoded_len(bytes.len()), 0);
-    let written = text.get_mut(start..).map(|room| ENCODER.encode_slice(bytes, room));
+    let written = text.get_mut(start..).map(|room| VECTORS.encode_slice(bytes, room));
     debug_assert_eq!(written, Some(Ok(text.len() - start)), "there is room for all of it and no more");
 }
 
@@ -86,6 +96,9 @@ mod tests {
         ] {
             assert_eq!(decode(text), None, "{why}");
             assert_eq!(Octets::<4>::new().decode(text), None, "{why}");
+            let mut appended = b"before".to_vec();
+            assert_eq!(decode_into(text, &mut appended), None, "{why}");
+            assert_eq!(appended, b"before", "{why}");
         }
     }
 
@@ -99,11 +112,33 @@ mod tests {
             encode_into(&bytes, &mut appended);
             assert_eq!(appended, [b"before", text.as_bytes()].concat(), "{count}");
             assert_eq!(text.len(), encoded_len(count));
+            let mut appended = b"before".to_vec();
+            assert_eq!(decode_into(&text, &mut appended), Some(count));
+            assert_eq!(appended, [b"before", &bytes[..]].concat(), "{count}");
             assert_eq!(decode(&text), Some(bytes), "{count}");
         }
         let mut octets = Octets::<4>::new();
         for text in ["AAAAAAAAAAAAAAAA", "_-8", "", "AAAAAAAAAAAA"] {
             assert_eq!(octets.decode(text).map(<[u8]>::to_vec), decode(text), "in the room of another: {text}");
+        }
+    }
+
+    #[test]
+    fn vectors_take_and_refuse_what_the_plain_code_does() {
+        // Three blocks of 32 characters, which is what vectors take at a time, and a tail of each length.
+        for tail in 0..4 {
+            let text: Vec<u8> = encode(&[0x5a; 72]).into_bytes().into_iter().chain(*b"AAAA").take(96 + tail).collect();
+            for place in 0..text.len() {
+                for byte in 0..=u8::MAX {
+                    let mut text = text.clone();
+                    text[place] = byte;
+                    let plain = ENGINE.decode(&text).ok();
+                    assert_eq!(VECTORS.decode(&text).ok(), plain, "{byte:#x} at {place} of {}", text.len());
+                    if let Some(octets) = plain {
+                        assert_eq!(encode(&octets).into_bytes(), text, "one spelling");
+                    }
+                }
+            }
         }
     }
 }

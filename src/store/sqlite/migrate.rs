@@ -28,6 +28,7 @@ pub(super) fn run(conn: &Connection, from: i64) -> Result<(), Error> {
         transaction.execute_batch(BODY)?;
     }
     // Version 6: jtis are hashed otherwise in new files. This one goes on with its own hashes, which its salt tells.
+    // Version 7: tokens lie in rows as octets. Those that lie there as text stay so.
     transaction.execute("UPDATE schema SET version = ?1", [VERSION])?;
     transaction.commit()?;
     tracing::info!(from, to = VERSION, "the database was brought up to the version of this program");

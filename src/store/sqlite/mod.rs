@@ -17,6 +17,7 @@ mod log;
 mod lot;
 mod migrate;
 mod newest;
+mod octets;
 mod pace;
 mod purge;
 mod queue;

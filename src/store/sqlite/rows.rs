@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::story;
+use super::{octets, story};
 use crate::clock::Wall;
 use crate::peer::{InboxRow, OutboxRow, PeerId, Story};
 use crate::set::{Digest, Jti};
@@ -29,10 +29,13 @@ pub(super) enum Table {
     Job = 17,
 }
 
-/// The layout of outbox and inbox rows; another one would get the next number.
+/// The layout of outbox and inbox rows of which the token is text: all of before version 7, and what is no three parts of
+/// base64url. Another one would get the next number.
 const LAYOUT: u8 = 1;
-/// The layout of an outbox row with a story, which few have.
+/// The same of an outbox row with a story, which few have.
 const LAYOUT_STORY: u8 = 2;
+/// What is added to a layout if the token lies there as octets.
+const AS_OCTETS: u8 = 2;
 const CHECKSUM_LEN: usize = 4;
 
 /// How many `seq` fit beneath a peer's number in a key.
@@ -129,7 +132,7 @@ fn unseal_number(table: Table, key: i64, sealed: i64) -> Option<u32> {
     (seal_number(table, key, number) == sealed).then_some(number)
 }
 
-/// About how many bytes the row of a SET takes.
+/// How many bytes the row of a SET takes at most, but for a story.
 pub(super) fn row_bytes(jti: &Jti, compact: &str) -> usize {
     jti.as_str().len() + compact.len() + 48
 }
@@ -146,7 +149,7 @@ pub(super) fn put_outbox(out: &mut Vec<u8>, key: i64, row: &OutboxRow) {
     if told {
         story::put(out, &row.story);
     }
-    out.extend_from_slice(row.compact.as_bytes());
+    put_token(out, begin, &row.compact);
     seal_from(Table::Outbox, key, out, begin);
 }
 
@@ -164,15 +167,14 @@ pub(super) fn looks_like_one(blob: &[u8]) -> bool {
 /// Without what stands beside it.
 fn parse_outbox(body: &[u8]) -> Option<OutboxRow> {
     let mut body = Cursor(body);
-    let layout = body.u8()?;
-    matches!(layout, LAYOUT | LAYOUT_STORY).then_some(())?;
+    let (layout, is_octets) = layout(body.u8()?)?;
     Some(OutboxRow {
         seq: 0,
         digest: Digest(body.array()?),
         accepted_at: Wall(body.u64()?),
         jti: Jti::from(body.text()?),
         story: if layout == LAYOUT_STORY { story::take(&mut body)? } else { Story::default() },
-        compact: body.rest_as_text()?,
+        compact: Token::of(body, is_octets)?.into_text()?,
         attempts: 0,
     })
 }
@@ -186,14 +188,14 @@ pub(super) fn put_inbox(out: &mut Vec<u8>, seq: i64, peer: PeerId, row: &InboxRo
     out.extend_from_slice(&row.digest.0);
     out.extend_from_slice(&row.received_at.0.to_le_bytes());
     put_text(out, row.jti.as_str());
-    out.extend_from_slice(row.compact.as_bytes());
+    put_token(out, begin, &row.compact);
     seal_from(Table::Inbox, seq, out, begin);
 }
 
 /// An inbox row and who sent it; `None` if it is damaged.
 pub(super) fn decode_inbox(seq: i64, blob: &[u8]) -> Option<(PeerId, InboxRow)> {
-    let (peer, digest, received_at, jti, compact) = read_inbox(seq, blob)?;
-    Some((peer, InboxRow { jti: Jti::from(jti), compact: Arc::from(compact), digest, received_at }))
+    let (peer, digest, received_at, jti, token) = read_inbox(seq, blob)?;
+    Some((peer, InboxRow { jti: Jti::from(jti), compact: token.into_text()?, digest, received_at }))
 }
 
 /// Whether an inbox row can be read.
@@ -201,12 +203,50 @@ pub(super) fn is_inbox(seq: i64, blob: &[u8]) -> bool {
     read_inbox(seq, blob).is_some()
 }
 
-fn read_inbox(seq: i64, blob: &[u8]) -> Option<(PeerId, Digest, Wall, &str, &str)> {
+fn read_inbox(seq: i64, blob: &[u8]) -> Option<(PeerId, Digest, Wall, &str, Token<'_>)> {
     let mut body = Cursor(unseal(Table::Inbox, seq, blob)?);
-    (body.u8()? == LAYOUT).then_some(())?;
+    let (layout, is_octets) = layout(body.u8()?)?;
+    (layout == LAYOUT).then_some(())?;
     let peer = PeerId(body.u32()?);
     let (digest, received_at) = (Digest(body.array()?), Wall(body.u64()?));
-    Some((peer, digest, received_at, body.text()?, std::str::from_utf8(body.0).ok()?))
+    Some((peer, digest, received_at, body.text()?, Token::of(body, is_octets)?))
+}
+
+/// Writes the token at the end of a row that begins here with its layout.
+fn put_token(out: &mut Vec<u8>, begin: usize, compact: &str) {
+    if !octets::put(out, compact) {
+        out.extend_from_slice(compact.as_bytes());
+    } else if let Some(layout) = out.get_mut(begin) {
+        *layout += AS_OCTETS;
+    }
+}
+
+/// A layout, and whether the token lies there as octets.
+fn layout(byte: u8) -> Option<(u8, bool)> {
+    match byte {
+        LAYOUT | LAYOUT_STORY => Some((byte, false)),
+        3 | 4 => Some((byte - AS_OCTETS, true)),
+        _ => None,
+    }
+}
+
+/// A token as it lies at the end of a row.
+enum Token<'a> {
+    Text(&'a str),
+    Octets([&'a [u8]; 3]),
+}
+
+impl<'a> Token<'a> {
+    fn of(Cursor(rest): Cursor<'a>, is_octets: bool) -> Option<Self> {
+        if is_octets { octets::parts(rest).map(Self::Octets) } else { std::str::from_utf8(rest).ok().map(Self::Text) }
+    }
+
+    fn into_text(self) -> Option<Arc<str>> {
+        match self {
+            Self::Text(text) => Some(Arc::from(text)),
+            Self::Octets(parts) => octets::token(parts).map(Arc::from),
+        }
+    }
 }
 
 /// Writes a text behind its length.
@@ -249,21 +289,18 @@ impl<'a> Cursor<'a> {
         let len = usize::try_from(self.u32()?).ok()?;
         std::str::from_utf8(self.take(len)?).ok()
     }
-
-    fn rest_as_text(self) -> Option<Arc<str>> {
-        std::str::from_utf8(self.0).ok().map(Arc::from)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::Chapter;
 
     fn outbox_row() -> OutboxRow {
         OutboxRow {
             seq: 7,
             jti: "jti-7".into(),
-            compact: "a.b.c".into(),
+            compact: "e30.e30.AAAA".into(),
             digest: Digest::of(b"7"),
             accepted_at: Wall(77),
             attempts: 3,
@@ -292,6 +329,34 @@ mod tests {
         assert_eq!(decode_outbox(key, seal_attempts(key, 3), &blob), Some(row));
         let row = InboxRow { jti: "".into(), compact: "".into(), digest: Digest::of(b""), received_at: Wall(u64::MAX) };
         assert_eq!(decode_inbox(9, &encode_inbox(9, PeerId(2), &row)), Some((PeerId(2), row)));
+    }
+
+    #[test]
+    fn a_token_lies_there_as_octets_and_what_is_none_as_text() {
+        let chapter = Chapter::Discarded { at: Wall(9) };
+        for (compact, told, expected) in [
+            ("e30.e30.AAAA", false, 3),
+            ("e30.e30.AAAA", true, 4),
+            // As all rows of before are.
+            ("e30.e30.AAA=", false, 1),
+            ("e30.e30.AAA=", true, 2),
+        ] {
+            let key = outbox_key(PeerId(5), 7);
+            let story = if told { Story::of(vec![chapter.clone()]) } else { Story::default() };
+            let row = OutboxRow { compact: compact.into(), story, ..outbox_row() };
+            let blob = encode_outbox(key, &row);
+            assert_eq!(blob[0], expected);
+            assert!(looks_like_one(&blob));
+            assert_eq!(decode_outbox(key, seal_attempts(key, 3), &blob), Some(row));
+            let other = seal(Table::Outbox, key, [&[expected + 4], &blob[1..blob.len() - 4]].concat());
+            assert_eq!(decode_outbox(key, seal_attempts(key, 3), &other), None, "another layout");
+            let row =
+                InboxRow { jti: "i".into(), compact: compact.into(), digest: Digest::default(), received_at: Wall(1) };
+            let blob = encode_inbox(9, PeerId(2), &row);
+            assert_eq!(blob[0], if compact.ends_with('=') { 1 } else { 3 });
+            assert!(is_inbox(9, &blob));
+            assert_eq!(decode_inbox(9, &blob), Some((PeerId(2), row)));
+        }
     }
 
     #[test]

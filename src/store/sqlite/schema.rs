@@ -6,7 +6,7 @@ use super::rows::{Table, seal, unseal};
 use crate::store::Error;
 
 /// What this program writes, and reads. Older files are brought up to it when they are opened (`migrate.rs`).
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 /// "PuPu": lets `file` and us tell our databases from others.
 pub(super) const APPLICATION_ID: i64 = 0x5075_5075;
 

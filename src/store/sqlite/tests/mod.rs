@@ -141,10 +141,10 @@ async fn a_second_process_is_refused_until_the_first_is_gone() {
 async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let folder = Folder::new();
     folder.open().await.close().await;
-    folder.execute("UPDATE schema SET version = 7");
+    folder.execute("UPDATE schema SET version = 8");
     let refusal = folder.refusal();
-    assert!(refusal.contains("schema has version 7, this program knows version 6"), "{refusal}");
-    folder.execute("UPDATE schema SET version = 6; PRAGMA application_id = 7");
+    assert!(refusal.contains("schema has version 8, this program knows version 7"), "{refusal}");
+    folder.execute("UPDATE schema SET version = 7; PRAGMA application_id = 7");
     assert!(folder.refusal().contains("database of another program"));
 
     let folder = Folder::new();
