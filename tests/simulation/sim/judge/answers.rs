@@ -159,15 +159,17 @@ impl Judge {
                     continue;
                 }
                 // Whoever calls hears in answers to calls only, and has no reason for another call once it has its verdict:
-                // what comes late, to one who has forgotten it meanwhile, is taken and never asked for again. Nor has whoever
-                // lost its store with the SET in it: what it had called with before may still be under way.
-                let has_forgotten = self.members.get(from).is_some_and(|member| member.forgot);
-                let is_late = |track: &Track| {
-                    let standing = track.sent.standing;
-                    standing.has_ended() || has_forgotten && standing == Standing::Absent
-                };
-                if !holds && self.called.contains_key(&(*from, *org)) && lane.sets.get(&jti).is_some_and(is_late) {
+                // what comes late, to one who has forgotten it meanwhile, is taken and never asked for again.
+                let calls = self.called.contains_key(&(*from, *org));
+                let standing = lane.sets.get(&jti).map(|track| track.sent.standing);
+                if !holds && calls && standing.is_some_and(Standing::has_ended) {
                     self.tally.excuse("not answered in time: it came late, and nobody calls for its verdict any more");
+                    continue;
+                }
+                // Nor has whoever lost its store with the SET in it: what it had called with before may still be under way.
+                let has_forgotten = self.members.get(from).is_some_and(|member| member.forgot);
+                if !holds && calls && has_forgotten && standing == Some(Standing::Absent) {
+                    self.tally.excuse("not answered in time: whoever called lost its store before it came");
                     continue;
                 }
                 let case = super::Case { at: now, org: *org, partner: *from, jti: Some(&jti) };

@@ -176,26 +176,34 @@ fn l2_whoever_calls_hears_of_its_own_set_alone_and_not_once_it_has_settled() {
     scene.after(900 + within + 1).sent("b").breaks(L2);
 }
 
+/// `P` called with a SET, died and was started again, and the SET comes after healing, is not answered, and `then`.
+fn late_call(forgets: bool, calls: bool, then: impl FnOnce(&mut Scene)) -> Scene {
+    let mut scene = Scene::new();
+    if calls {
+        scene.judge.calls(P, Q, Calls::AtOnce);
+    }
+    scene.sent("a").left("a").died(P, disk(Q).queued(&["a"]).done());
+    if forgets {
+        scene.note(Event::Forgot { org: P }).started(P, Contents::default());
+    } else {
+        scene.started(P, disk(Q).queued(&["a"]).done());
+    }
+    scene.note(Event::Healed).after(100);
+    then(&mut scene);
+    scene.came("a", Truth::Sound).received("a").after(Bounds::default().answer_within.as_secs() + 1).sent("b");
+    scene
+}
+
 #[test]
 fn l2_whoever_called_and_lost_its_store_then_does_not_call_again() {
-    let within = Bounds::default().answer_within.as_secs();
-    let late = |forgets: bool, calls: bool| {
-        let mut scene = Scene::new();
-        if calls {
-            scene.judge.calls(P, Q, Calls::AtOnce);
-        }
-        scene.sent("a").left("a").died(P, disk(Q).queued(&["a"]).done());
-        if forgets {
-            scene.note(Event::Forgot { org: P }).started(P, Contents::default());
-        } else {
-            scene.started(P, disk(Q).queued(&["a"]).done());
-        }
-        scene.note(Event::Healed).after(100).came("a", Truth::Sound).received("a").after(within + 1).sent("b");
-        scene
-    };
-    let scene = late(true, true);
+    let scene = late_call(true, true, |_| ());
     assert_eq!(scene.judge.violation(), None);
-    assert_eq!(scene.excused("it came late, and nobody calls for its verdict any more"), 1);
-    late(false, true).breaks(L2);
-    late(true, false).breaks(L2);
+    assert_eq!(scene.excused("lost its store before it came"), 1);
+    late_call(false, true, |_| ()).breaks(L2);
+    late_call(true, false, |_| ()).breaks(L2);
+    // It has it again, and will call.
+    late_call(true, true, |scene| {
+        scene.sent("a").left("a");
+    })
+    .breaks(L2);
 }
