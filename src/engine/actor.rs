@@ -115,7 +115,7 @@ pub(super) struct Actor {
 /// has callers of `send` whom a slow commit keeps waiting: what arrives stands behind them, and would wait for a commit of
 /// theirs.
 const STEP_MAX: usize = 2_048;
-/// With so much in a step, others are at work as well, and are let go first, so many times at most, until it has enough.
+/// With so much in a step, others are likely at work as well, and get a turn first, so many times at most, until it has enough.
 const BUSY_LEAST: usize = 64;
 const BUSY_ENOUGH: usize = 640;
 const TURNS_MAX: usize = 8;
@@ -190,12 +190,13 @@ impl Actor {
             }
         }
         self.take_waiting(&mut taken).await?;
-        // Under load the other tasks of this thread have more in a moment, and one commit does for all; where there are none,
-        // this takes a microsecond.
+        // Under load the other tasks of this thread have more in a moment, and one commit does for all; where there are none, a
+        // turn takes one look at the sockets.
         let mut turns = 0;
         while turns < TURNS_MAX && (BUSY_LEAST..BUSY_ENOUGH).contains(&taken) {
             turns += 1;
             tokio::task::yield_now().await;
+            self.now = self.clock.now();
             self.take_waiting(&mut taken).await?;
         }
         Ok(Gathered::News)

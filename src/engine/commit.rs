@@ -78,3 +78,48 @@ impl Actor {
         pause.await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use futures_util::FutureExt as _;
+
+    use crate::clock::SystemClock;
+    use crate::engine::{Config, Supervisor};
+    use crate::set::{Digest, SignedSet};
+    use crate::store::{Journal, Memory, Registry};
+
+    fn signed(jti: &str) -> SignedSet {
+        let digest = Digest::of(jti.as_bytes());
+        SignedSet { jti: jti.into(), compact: "token".into(), digest, label: "other", reissue_of: None }
+    }
+
+    /// How many SETs are queued once the first caller, who sends so many, is told that his are.
+    async fn queued_with(sets: usize) -> u64 {
+        let store = Arc::new(Memory::new());
+        let id = store.peer_id("globex".to_owned()).await.unwrap();
+        let journal = Arc::clone(&store) as Arc<dyn Journal>;
+        let supervisor = Supervisor::new(Config::default(), journal, Arc::new(SystemClock::new()));
+        let handle = supervisor.handle(id, &"globex".into(), &AtomicBool::new(false));
+        // It has begun, and waits for news.
+        handle.stats().await.unwrap();
+        let mut first = pin!(handle.send((0..sets).map(|number| signed(&format!("{number}"))).collect(), true));
+        assert_eq!(first.as_mut().now_or_never(), None);
+        let other = handle.clone();
+        let second = tokio::spawn(async move { other.send(vec![signed("late")], true).await });
+        first.await.unwrap();
+        let queued = store.recover(id).await.unwrap().counts.queued;
+        second.await.unwrap().unwrap();
+        queued
+    }
+
+    #[tokio::test]
+    async fn a_large_commit_waits_for_what_others_have_ready_and_a_small_one_does_not() {
+        // As tasks: each has its turn in the order in which it was woken.
+        let (large, small) = (tokio::spawn(queued_with(64)).await, tokio::spawn(queued_with(63)).await);
+        assert_eq!((large.unwrap(), small.unwrap()), (65, 63));
+    }
+}
