@@ -125,6 +125,7 @@ mod tests {
 
     #[test]
     fn vectors_take_and_refuse_what_the_plain_code_does() {
+        // Where the processor has none, this holds the plain code against itself.
         // Three blocks of 32 characters, which is what vectors take at a time, and a tail of each length.
         for tail in 0..4 {
             let text: Vec<u8> = encode(&[0x5a; 72]).into_bytes().into_iter().chain(*b"AAAA").take(96 + tail).collect();

@@ -8,7 +8,7 @@ use pushpull::peer::{
     Stretch, Verdict, Write,
 };
 use pushpull::random::Random;
-use pushpull::set::{Digest, ErrorCode, Jti, Refusal, SetErr};
+use pushpull::set::{Digest, ErrorCode, Jti, Refusal, SetErr, base64url};
 
 use crate::call::{Call, all_dead, everything, row};
 use crate::model::Model;
@@ -221,7 +221,7 @@ fn of_change(model: &Model, peer: PeerId, change: &Change, era: u64) -> Vec<Writ
     let next_seq = model.saved(peer).map_or(1, |saved| saved.next_seq);
     let at = |number: u64| era * 1_000_000 + number;
     let inbound = |number: u64| {
-        let compact = format!("{}.in-{number}.signature", "header".repeat(30));
+        let compact = token("in", number);
         let digest = Digest::of(compact.as_bytes());
         InboxRow { jti: jti("in", era, number), compact: compact.into(), digest, received_at: Wall(at(number)) }
     };
@@ -271,8 +271,14 @@ fn of_change(model: &Model, peer: PeerId, change: &Change, era: u64) -> Vec<Writ
     }
 }
 
+/// Every third has another spelling than base64url has, and is no more than a text to a store.
+fn token(kind: &str, number: u64) -> String {
+    let signature = if number.is_multiple_of(3) { "AAA=" } else { "AAAA" };
+    format!("{}.{}.{signature}", "header".repeat(30), base64url::encode(format!("{kind}-{number}").as_bytes()))
+}
+
 fn outbound(seq: u64, jti: Jti, number: u64, at: u64) -> OutboxRow {
-    let compact: Arc<str> = format!("{}.{number}.signature", "header".repeat(30)).into();
+    let compact: Arc<str> = token("out", number).into();
     row(seq, jti, compact, Digest::of(&number.to_le_bytes()), at)
 }
 

@@ -4,8 +4,9 @@
 
 use crate::set::base64url;
 
-/// What stands before the octets: how long those of the header are, and those of the claims. The signature is the rest.
-const LENGTHS: usize = 2 + 4;
+/// What stands before the octets: how long those of the header are, those of the claims, and those of the signature. All
+/// three, so that a row which is cut short, or of which something else stands behind, does not look like one of a token.
+const LENGTHS: usize = 2 + 4 + 2;
 
 /// Appends a token; false, and nothing is appended, if it is no three parts of base64url. Such a one is kept as text.
 pub(super) fn put(out: &mut Vec<u8>, token: &str) -> bool {
@@ -25,10 +26,9 @@ fn try_put(out: &mut Vec<u8>, token: &str) -> Option<()> {
     out.extend_from_slice(&[0; LENGTHS]);
     let header = u16::try_from(base64url::decode_into(header, out)?).ok()?;
     let claims = u32::try_from(base64url::decode_into(claims, out)?).ok()?;
-    base64url::decode_into(signature.get(1..)?, out)?;
-    let (of_header, of_claims) = out.get_mut(begin..)?.first_chunk_mut::<LENGTHS>()?.split_at_mut(2);
-    of_header.copy_from_slice(&header.to_le_bytes());
-    of_claims.copy_from_slice(&claims.to_le_bytes());
+    let signature = u16::try_from(base64url::decode_into(signature.get(1..)?, out)?).ok()?;
+    let ([h0, h1], [c0, c1, c2, c3], [s0, s1]) = (header.to_le_bytes(), claims.to_le_bytes(), signature.to_le_bytes());
+    *out.get_mut(begin..)?.first_chunk_mut()? = [h0, h1, c0, c1, c2, c3, s0, s1];
     Some(())
 }
 
@@ -36,9 +36,10 @@ fn try_put(out: &mut Vec<u8>, token: &str) -> Option<()> {
 pub(super) fn parts(bytes: &[u8]) -> Option<[&[u8]; 3]> {
     let (header, rest) = bytes.split_first_chunk::<2>()?;
     let (claims, rest) = rest.split_first_chunk::<4>()?;
+    let (signature, rest) = rest.split_first_chunk::<2>()?;
     let (header, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*header)))?;
-    let (claims, signature) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*claims)).ok()?)?;
-    Some([header, claims, signature])
+    let (claims, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*claims)).ok()?)?;
+    (rest.len() == usize::from(u16::from_le_bytes(*signature))).then_some([header, claims, rest])
 }
 
 /// The token again.
@@ -83,6 +84,8 @@ mod tests {
             let octets = put_alone(&token).unwrap();
             prop_assert_eq!(octets.len(), LENGTHS + header.len() + claims.len() + signature.len());
             prop_assert_eq!(again(&octets), Some(token));
+            prop_assert_eq!(again(&octets[..octets.len() - 1]), None);
+            prop_assert_eq!(again(&[&octets[..], b"x"].concat()), None);
         }
 
         #[test]
@@ -111,10 +114,11 @@ mod tests {
             "e3 0.e30.AAAA",
             "e30.e30.é",
             &format!("{long}.e30.AAAA"),
+            &format!("e30.e30.{long}"),
         ] {
             assert_eq!(put_alone(text), None, "{text:.20}");
         }
-        for text in ["..", "e30.e30.", "e30.e30.AAAA", &format!("e30.{long}.{long}")] {
+        for text in ["..", "e30.e30.", "e30.e30.AAAA", &format!("e30.{long}.AAAA")] {
             assert_eq!(put_alone(text).as_deref().and_then(again).as_deref(), Some(text));
         }
     }

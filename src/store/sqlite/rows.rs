@@ -30,12 +30,14 @@ pub(super) enum Table {
 }
 
 /// The layout of outbox and inbox rows of which the token is text: all of before version 7, and what is no three parts of
-/// base64url. Another one would get the next number.
+/// base64url. Another one would get the number 5.
 const LAYOUT: u8 = 1;
 /// The same of an outbox row with a story, which few have.
 const LAYOUT_STORY: u8 = 2;
 /// What is added to a layout if the token lies there as octets.
 const AS_OCTETS: u8 = 2;
+const LAYOUT_OCTETS: u8 = LAYOUT + AS_OCTETS;
+const LAYOUT_STORY_OCTETS: u8 = LAYOUT_STORY + AS_OCTETS;
 const CHECKSUM_LEN: usize = 4;
 
 /// How many `seq` fit beneath a peer's number in a key.
@@ -225,7 +227,7 @@ fn put_token(out: &mut Vec<u8>, begin: usize, compact: &str) {
 fn layout(byte: u8) -> Option<(u8, bool)> {
     match byte {
         LAYOUT | LAYOUT_STORY => Some((byte, false)),
-        3 | 4 => Some((byte - AS_OCTETS, true)),
+        LAYOUT_OCTETS | LAYOUT_STORY_OCTETS => Some((byte - AS_OCTETS, true)),
         _ => None,
     }
 }
@@ -356,6 +358,25 @@ mod tests {
             assert_eq!(blob[0], if compact.ends_with('=') { 1 } else { 3 });
             assert!(is_inbox(9, &blob));
             assert_eq!(decode_inbox(9, &blob), Some((PeerId(2), row)));
+        }
+    }
+
+    #[test]
+    fn a_bundle_does_not_look_like_one_row_wherever_it_is_cut() {
+        let mut bundle = crate::store::sqlite::bundle::Bundle::default();
+        for key in 1..4 {
+            bundle.push(key, |rows| put_outbox(rows, key, &outbox_row()));
+        }
+        let (key, _, blob) = bundle.close(Table::OutboxBundle).unwrap();
+        let one = encode_outbox(1, &outbox_row()).len();
+        assert!(looks_like_one(&blob[..one]), "its first row alone");
+        for len in one + 1..=blob.len() {
+            assert!(!looks_like_one(&blob[..len]), "cut to {len}");
+        }
+        let members = crate::store::sqlite::bundle::Members::open(Table::OutboxBundle, key, &blob).unwrap();
+        for (index, key) in (1..4).enumerate() {
+            let row = OutboxRow { seq: seq_of(key), attempts: 0, ..outbox_row() };
+            assert_eq!(decode_outbox(key, seal_attempts(key, 0), members.row(index)), Some(row));
         }
     }
 
