@@ -21,7 +21,7 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// The SET of this key can be added, with a row of so many bytes at most: it is next in line, and there is room.
+    /// The SET of this key can be added, with a row of about so many bytes: it is next in line, and there is room.
     pub(super) fn takes(&self, key: i64, bytes: usize) -> bool {
         let has_room = self.len() < SETS_MAX && self.rows.len() + bytes <= BYTES_MAX;
         self.len() == 0 || (key == self.last + 1 && has_room)

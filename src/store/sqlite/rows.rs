@@ -134,7 +134,7 @@ fn unseal_number(table: Table, key: i64, sealed: i64) -> Option<u32> {
     (seal_number(table, key, number) == sealed).then_some(number)
 }
 
-/// How many bytes the row of a SET takes at most, but for a story.
+/// About how many bytes the row of a SET takes.
 pub(super) fn row_bytes(jti: &Jti, compact: &str) -> usize {
     jti.as_str().len() + compact.len() + 48
 }
