@@ -172,7 +172,7 @@ pub trait Journal: Send + Sync + 'static {
     /// The `seq` of the newest inbox row (0: none yet); changes with every commit that adds some.
     fn inbox_tail(&self) -> watch::Receiver<u64>;
 
-    /// Inbox rows kept and not yet confirmed by every consumer.
+    /// Inbox rows kept and not yet confirmed by every consumer, without those known to be damaged: nobody is given them.
     fn inbox_len(&self) -> u64;
 
     /// False while the disk is full, until something could be written again, and for ever after a fatal error.

@@ -199,6 +199,7 @@ async fn a_damaged_row_is_told_of_and_kept() {
     let page = fixture.store.read_outbox(fixture.peer, Select::Seqs(vec![1])).await.unwrap();
     assert_eq!((page.rows, page.damaged), (vec![], vec![1]));
     assert!(fixture.store.read_inbox("app".to_owned(), None, 9).await.unwrap().is_empty());
+    assert_eq!(fixture.store.inbox_len(), 0, "it takes no place");
     fixture.store.confirm("app".to_owned(), 1).await.unwrap();
     fixture.store.purge(Wall(0)).await.unwrap();
     let contents = fixture.disk.contents();

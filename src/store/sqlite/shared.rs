@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -38,7 +39,7 @@ pub(super) struct Shared {
     pub(super) hand_ahead: u64,
     directory: Mutex<Directory>,
     consumers: Mutex<BTreeMap<String, Consumer>>,
-    damaged: Mutex<BTreeSet<u64>>,
+    damaged: Mutex<Damaged>,
     damaged_letters: Mutex<BTreeSet<Place>>,
     inbox_len: AtomicU64,
     /// Up to this row of the inbox those who read may have met a damaged one. All behind it that was handed out came out of
@@ -51,6 +52,14 @@ pub(super) struct Shared {
     pub(super) file: Mutex<Option<Arc<File>>>,
     /// Last, so that it is let go when every connection is closed.
     lock: Mutex<Option<File>>,
+}
+
+/// Rows of the inbox that are known to be damaged.
+#[derive(Debug, Default)]
+struct Damaged {
+    rows: BTreeSet<u64>,
+    /// Where the inbox is counted: the rows that somebody has still to confirm.
+    places: Range<u64>,
 }
 
 /// Names, for those who only ask.
@@ -180,7 +189,12 @@ impl Shared {
 
     /// A damaged inbox row was met. Said once for each.
     pub(super) fn report_damaged(&self, seq: u64) {
-        if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(seq) {
+        let mut damaged = self.damaged();
+        if damaged.rows.insert(seq) {
+            if damaged.places.contains(&seq) {
+                self.inbox_len.fetch_sub(1, Ordering::AcqRel);
+            }
+            drop(damaged);
             tracing::error!(code = %Code::DataDamaged, seq, database = %self.path.display(), "an inbox row is damaged: it is kept, but not handed out any more");
         }
     }
@@ -195,7 +209,11 @@ impl Shared {
     }
 
     pub(super) fn damaged_len(&self) -> usize {
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.damaged().rows.len()
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, Damaged> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The disk was not full when last something was written.
@@ -249,8 +267,15 @@ impl Shared {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Nobody is ever given a row known to be damaged, so where nothing but such rows is left nobody has anything to confirm:
+    /// they take no place, or the inbox would stay full.
     fn count_inbox(&self, consumers: &BTreeMap<String, Consumer>, ends: Ends) {
         let done = consumers.values().map(|consumer| consumer.durable.confirmed).min().unwrap_or(0);
-        self.inbox_len.store(ends.tail.saturating_sub(done.max(ends.purged)), Ordering::Release);
+        let places = done.max(ends.purged) + 1..ends.tail + 1;
+        let mut damaged = self.damaged();
+        let held = places.end.saturating_sub(places.start);
+        let lost = if held == 0 { 0 } else { damaged.rows.range(places.clone()).count() as u64 };
+        damaged.places = places;
+        self.inbox_len.store(held - lost, Ordering::Release);
     }
 }

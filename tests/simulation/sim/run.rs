@@ -165,14 +165,14 @@ async fn is_calm(world: &Arc<World>) -> bool {
             }
             waits |= stats.counts.queued > 0;
         }
+        if life.store.inbox_len() > 0 {
+            return false;
+        }
         // What is damaged stays where it is.
-        let unread = life.store.inbox_len();
-        if waits || unread > 0 {
+        if waits {
             let contents = member.disk.contents();
             let is_real = |org: &Org| world.member(*org).is_real();
-            let queued = contents.outbox.iter().any(|(org, rows)| is_real(org) && !rows.is_empty());
-            let damaged: usize = contents.damaged.values().map(Vec::len).sum();
-            if queued || unread > damaged as u64 {
+            if contents.outbox.iter().any(|(org, rows)| is_real(org) && !rows.is_empty()) {
                 return false;
             }
         }

@@ -37,7 +37,7 @@ async fn a_damaged_inbox_row_is_neither_handed_out_nor_purged() {
         assert_eq!(inbox(&store).await, [2, 3, 5, 6]);
         assert_eq!(store.read_inbox("one".to_owned(), None, 1).await.unwrap()[0].seq, 2);
         assert_eq!(store.damaged_inbox_rows(), 2);
-        assert_eq!(store.inbox_len(), 6);
+        assert_eq!(store.inbox_len(), 4);
         store.forget_consumer("one".to_owned()).await.unwrap();
         store.close().await;
     }
@@ -48,6 +48,38 @@ async fn a_damaged_inbox_row_is_neither_handed_out_nor_purged() {
     assert_eq!((inbox(&store).await, store.inbox_len()), (vec![6], 1));
     store.close().await;
     assert_eq!(folder.count("inbox"), 3, "two damaged ones and the newest");
+}
+
+#[tokio::test]
+async fn a_damaged_inbox_row_takes_no_place_from_those_that_come() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    one_by_one(&store, (1..=3).map(receive)).await;
+    store.close().await;
+    for seq in 1..=3 {
+        folder.flip("inbox", "row", seq);
+    }
+    for _ in 0..2 {
+        let store = folder.open().await;
+        assert_eq!(store.inbox_len(), 3, "nobody has met them");
+        assert!(inbox(&store).await.is_empty());
+        assert_eq!(store.inbox_len(), 0, "nobody could ever confirm them");
+        // A consumer that begins later does not bring them back, nor does one that is forgotten, nor a second look.
+        assert!(store.read_inbox("late".to_owned(), None, 9).await.unwrap().is_empty());
+        assert!(store.forget_consumer("late".to_owned()).await.unwrap());
+        assert_eq!((inbox(&store).await.len(), store.inbox_len()), (0, 0));
+        store.close().await;
+    }
+    let store = folder.open().await;
+    commit(&store, [receive(4)]).await.unwrap();
+    assert_eq!((inbox(&store).await, store.inbox_len()), (vec![4], 1));
+    store.confirm("app".to_owned(), 2).await.unwrap();
+    assert_eq!(store.inbox_len(), 1, "one of two that are left is damaged");
+    store.read_inbox("late".to_owned(), None, 9).await.unwrap();
+    assert_eq!(store.inbox_len(), 1, "three of four");
+    store.confirm("app".to_owned(), 4).await.unwrap();
+    store.confirm("late".to_owned(), 4).await.unwrap();
+    assert_eq!(store.inbox_len(), 0);
 }
 
 #[tokio::test]

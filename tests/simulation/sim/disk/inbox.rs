@@ -63,8 +63,10 @@ impl Tables {
     }
 
     pub(super) fn inbox_len(&self) -> u64 {
-        // Behind `purged` the rows have no gaps.
-        self.tail.saturating_sub(self.confirmed_by_all().max(self.purged))
+        // Behind `purged` the rows have no gaps. What is damaged takes no place: nobody could ever make room of it.
+        let from = self.confirmed_by_all().max(self.purged);
+        let damaged = self.inbox.range(from.saturating_add(1)..).filter(|(_, row)| !row.whole).count() as u64;
+        self.tail.saturating_sub(from).saturating_sub(damaged)
     }
 
     /// One step of removing what is not needed any more; true if there is more.
