@@ -204,7 +204,12 @@ impl From<crate::config::Error> for Error {
 impl From<crate::store::Error> for Error {
     /// It may be the disk, and another start may do: no fault of the configuration, which a supervisor gives up on.
     fn from(error: crate::store::Error) -> Self {
-        Self::new(Exit::StorageFailed, error.to_string())
+        let code = match error {
+            crate::store::Error::Invalid(_) => Code::DatabaseUnusable,
+            crate::store::Error::Full => Code::StorageFull,
+            crate::store::Error::Fatal(_) => Code::StorageFailed,
+        };
+        Self::new(Exit::StorageFailed, error.to_string()).code(code)
     }
 }
 
@@ -245,7 +250,11 @@ mod tests {
     fn a_store_that_fails_at_the_start_is_no_fault_of_the_configuration() {
         let failed = || ChangeError::Store(crate::store::Error::Fatal("SQLite: disk I/O error".to_owned()));
         assert_eq!(Error::from(failed()).exit, Exit::StorageFailed);
-        assert_eq!(Error::from(crate::store::Error::Full).exit, Exit::StorageFailed);
+        assert_eq!(Error::from(failed()).code, Code::StorageFailed);
+        let full = Error::from(crate::store::Error::Full);
+        assert_eq!((full.exit, full.code), (Exit::StorageFailed, Code::StorageFull));
+        let newer = Error::from(crate::store::Error::Invalid("its schema has version 99".to_owned()));
+        assert_eq!((newer.exit, newer.code), (Exit::StorageFailed, Code::DatabaseUnusable));
         assert_eq!(Error::from(ChangeError::NoSuchPeer("globex".to_owned())).exit, Exit::ConfigInvalid);
     }
 }

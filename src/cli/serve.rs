@@ -133,7 +133,11 @@ pub(super) async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc
     let opening = tokio::task::spawn_blocking(move || Sqlite::open(&path, options));
     match opening.await {
         Ok(Ok(store)) => Ok(Arc::new(store)),
-        Ok(Err(error)) => Err(Error::new(Exit::StorageFailed, format!("{name}: {error}"))),
+        // The others name the file.
+        Ok(Err(full @ store::Error::Full)) => {
+            Err(Error::new(Exit::StorageFailed, format!("{name}: {full}")).code(Code::StorageFull))
+        }
+        Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Error::new(Exit::StorageFailed, format!("{name}: opening it panicked"))),
     }
 }

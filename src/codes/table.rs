@@ -125,7 +125,8 @@ codes! {
 
     // Storage and process.
     StorageFull = "storage_full", You, "The disk is full. Nothing is accepted or answered, and nothing is lost.", "Free some space; no restart is needed.";
-    StorageFailed = "storage_failed", You, "The database cannot be opened or written. The daemon stops (exit code 70) to protect the data.", "See that the disk is sound and the file is not used by another process, then start again.";
+    StorageFailed = "storage_failed", You, "The database cannot be opened or written. The daemon stops (exit code 70) to protect the data.", "See that the disk is sound, then start again.";
+    DatabaseUnusable = "database_unusable", You, "The file of the database is not one that can be used: another process has it, another program or a newer version wrote it, or others than we may read it. Nothing in it was changed (exit code 70).", "Mend what the message names, then start again.";
     DiskSlow = "disk_slow", You, "A commit to the database takes longer than two seconds. Nothing is lost: whoever sends, and every partner, waits for it.", "See whether the disk is sound (`dmesg`, SMART), and what else writes to it.";
     DataDamaged = "data_damaged", You, "Rows of the database are damaged. They are kept, and neither sent nor handed out.", "Check the disk; restore the database from a backup if the rows matter.";
     InternalFault = "internal_fault", You, "A part of the program ended by a fault of its own (panic) and was started again. What was not durable had no effect.", "Report it with the lines around it in the log.";

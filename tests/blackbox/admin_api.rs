@@ -405,6 +405,7 @@ async fn two_daemons_on_one_database_are_refused() {
     let (code, said) = daemon.rival().await;
     assert_eq!(code, Some(70), "{said}");
     assert!(said.contains("pushpull.db"), "it does not name the file: {said}");
+    assert!(said.contains("error[database_unusable]") && said.contains("stop that process"), "{said}");
     receive(&partner, &daemon, &["still-works"]).await;
     assert_eq!(daemon.inbox().await.len(), 1);
 }
@@ -426,4 +427,29 @@ async fn nothing_is_accepted_while_the_daemon_stops() {
     })
     .await;
     assert_eq!(got, 50);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_named_and_left_alone() {
+    let (partner, mut daemon) = scene().await;
+    receive(&partner, &daemon, &["before"]).await;
+    daemon.terminate();
+    daemon.ended().await;
+    let path = daemon.dir().join("pushpull.db");
+    let version = |change: &str| {
+        let file = rusqlite::Connection::open(&path).unwrap();
+        assert_eq!(file.execute(change, []).unwrap(), 1);
+    };
+    version("UPDATE schema SET version = version + 1000");
+    let before = std::fs::read(&path).unwrap();
+    // The rival of a daemon that has ended is one more start.
+    let (code, said) = daemon.rival().await;
+    assert_eq!(code, Some(70), "{said}");
+    assert!(said.contains("error[database_unusable]") && said.contains("pushpull.db"), "{said}");
+    assert!(said.contains("run the program that wrote it"), "{said}");
+    assert!(!said.contains("disk"), "the disk is not at fault: {said}");
+    assert!(std::fs::read(&path).unwrap() == before, "it was changed");
+    version("UPDATE schema SET version = version - 1000");
+    daemon.restart().await;
+    assert_eq!(daemon.inbox().await.len(), 1);
 }
