@@ -117,7 +117,7 @@ impl Dialer {
     pub fn new(allow: Allow) -> Self {
         Self {
             allow: ArcSwap::from_pointee(allow),
-            resolver: Arc::new(SystemResolver),
+            resolver: Arc::new(SystemResolver::default()),
             connect_timeout: Duration::from_secs(10),
             extra_roots: Vec::new(),
             public: OnceCell::new(),
