@@ -15,6 +15,9 @@ use crate::clock::Clock;
 use crate::peer::{Act, Inspected, Outcome, SlotId, SlotSpec, Stats};
 use crate::set::{Jti, SignedSet};
 
+/// Of the mailbox's places, open slots keep one in so many at most.
+const SLOTS_SHARE: usize = 4;
+
 /// Why SETs were not accepted for sending. None of the call's SETs was, but for [`SendError::StorageFull`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +53,8 @@ struct Reach {
     /// The actor's task; none if there never was one.
     task: Option<AbortHandle>,
     slots: AtomicU64,
+    /// Bounds the slots that are open at once: each keeps a place of the mailbox, and what is to be taken in needs some too.
+    places: Arc<Semaphore>,
     /// Bounds the bytes of arrived objects that wait for the actor, in KiB.
     arrivals: Arc<Semaphore>,
     arrivals_max: u32,
@@ -80,10 +85,12 @@ impl Handle {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let arrivals_max = u32::try_from(arrivals_bytes_max / 1024).unwrap_or(u32::MAX).max(1);
+        let places = (mailbox.max_capacity() / SLOTS_SHARE).max(1);
         Self(Arc::new(Reach {
             mailbox,
             task,
             slots: AtomicU64::new(1),
+            places: Arc::new(Semaphore::new(places)),
             arrivals: Arc::new(Semaphore::new(arrivals_max as usize)),
             arrivals_max,
             draining: watch::Sender::new(false),
@@ -102,13 +109,15 @@ impl Handle {
         answer.await.unwrap_or(Err(SendError::Stopped))
     }
 
-    /// Offers a slot. `by` is how long it may wait before it must speak ([`SlotSpec::by`] is set from it).
+    /// Offers a slot. `by` is how long it may wait before it must speak ([`SlotSpec::by`] is set from it). Waits while a quarter
+    /// of the mailbox's places are kept for slots that are open, in the order in which it was asked.
     pub async fn open_slot(&self, mut spec: SlotSpec, by: Option<Duration>) -> Result<Slot, Stopped> {
+        let open = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| Stopped)?;
         let id = SlotId(self.0.slots.fetch_add(1, Ordering::Relaxed));
         let closing = self.0.mailbox.clone().reserve_owned().await.map_err(|_| Stopped)?;
         let (giver, objects) = place();
         // From here on a cancelled caller drops the slot, which closes it properly.
-        let slot = Slot::new(id, objects, self.0.mailbox.clone(), closing);
+        let slot = Slot::new(id, objects, self.0.mailbox.clone(), closing, open);
         spec.by = by.map(|by| self.0.clock.now().mono + by);
         self.0.mailbox.send(Message::SlotOpened(Box::new((id, spec, giver)))).await.map_err(|_| Stopped)?;
         Ok(slot)
@@ -214,3 +223,64 @@ impl Handle {
 /// Room for one arrived object; given back when the actor has taken it in.
 #[derive(Debug)]
 pub struct ArrivalRoom(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use crate::clock::SystemClock;
+    use crate::engine::{Config, Supervisor};
+    use crate::peer::{SlotSpec, Verdicts, WaitsFor};
+    use crate::store::{Memory, Registry as _};
+
+    #[tokio::test]
+    async fn however_many_slots_are_asked_for_the_mailbox_has_places_for_what_is_to_be_taken_in() {
+        let store = Arc::new(Memory::new());
+        let id = store.peer_id("globex".to_owned()).await.unwrap();
+        let config = Config { mailbox_max: 16, ..Config::default() };
+        let supervisor = Supervisor::new(config, store, Arc::new(SystemClock::new()));
+        let handle = supervisor.handle(id, &"globex".into(), &AtomicBool::new(false));
+        let spec = || SlotSpec {
+            sets_max: 1,
+            bytes_max: 1_024,
+            verdicts: Verdicts::Any,
+            waits_for: WaitsFor::Anything,
+            by: None,
+        };
+        let soon = Duration::from_millis(50);
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            open.push(handle.open_slot(spec(), None).await.unwrap());
+        }
+        // Sixteen more wait; before, they would have taken the rest of the mailbox for their ends.
+        let waiting: Vec<_> = (0..16)
+            .map(|_| {
+                let (handle, spec) = (handle.clone(), spec());
+                tokio::spawn(async move { handle.open_slot(spec, None).await.map(drop) })
+            })
+            .collect();
+        assert!(tokio::time::timeout(soon, handle.open_slot(spec(), None)).await.is_err(), "there is no place");
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+        let stats = tokio::time::timeout(Duration::from_secs(10), handle.stats()).await;
+        assert!(stats.is_ok(), "the mailbox takes in what else comes");
+        drop(open);
+        for waiting in waiting {
+            waiting.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn no_conversation_begins_while_the_others_are_brought_to_their_ends() {
+        let store = Arc::new(Memory::new());
+        let [one, other] = [store.peer_id("one".to_owned()).await, store.peer_id("other".to_owned()).await];
+        let supervisor = Supervisor::new(Config::default(), store, Arc::new(SystemClock::new()));
+        let running = supervisor.handle(one.unwrap(), &"one".into(), &AtomicBool::new(false));
+        running.stats().await.unwrap();
+        assert!(supervisor.drain(Duration::from_secs(10)).await);
+        let other = other.unwrap();
+        let late = supervisor.handle(other, &"other".into(), &AtomicBool::new(false));
+        assert!(late.stats().await.is_err() && supervisor.running(other).is_none());
+    }
+}

@@ -1,6 +1,6 @@
 //! A slot as a transport holds it: the permission to send one Communication Object at a time.
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::actor::Message;
 use super::place::Taker;
@@ -15,6 +15,8 @@ pub struct Slot {
     mailbox: mpsc::Sender<Message>,
     /// A place in the mailbox, kept from the beginning, because `drop` cannot wait for one.
     closing: Option<mpsc::OwnedPermit<Message>>,
+    /// Its place among those that are open at once.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Slot {
@@ -23,8 +25,9 @@ impl Slot {
         objects: Taker<Transmission>,
         mailbox: mpsc::Sender<Message>,
         closing: mpsc::OwnedPermit<Message>,
+        place: OwnedSemaphorePermit,
     ) -> Self {
-        Self { id, objects, mailbox, closing: Some(closing) }
+        Self { id, objects, mailbox, closing: Some(closing), _place: place }
     }
 
     /// Its name in [`crate::engine::Handle::arrived`].

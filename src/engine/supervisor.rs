@@ -22,8 +22,11 @@ use crate::clock::Clock;
 use crate::codes::Code;
 use crate::cpu::{self, Stage};
 use crate::metrics::Metrics;
-use crate::peer::{self, Peer, PeerId};
+use crate::peer::{self, Peer, PeerId, Saved};
 use crate::store::{self, Handed, Journal};
+
+/// How long an actor that cannot begin, since the disk is full, waits before it tries again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Limits of the engine.
 #[derive(Clone, Debug)]
@@ -86,7 +89,9 @@ impl Supervisor {
     pub fn handle(self: &Arc<Self>, id: PeerId, name: &Arc<str>, retired: &AtomicBool) -> Handle {
         // The guard lives in this function alone, which does not wait.
         let entry = self.actors.entry(id);
-        if retired.load(Ordering::SeqCst) {
+        // While the others are drained none begins: nobody would wait for its end.
+        let is_late = self.draining.load(Ordering::SeqCst) && matches!(entry, Entry::Vacant(_));
+        if is_late || retired.load(Ordering::SeqCst) {
             return Handle::ended_already(self.config.arrivals_bytes_max, Arc::clone(&self.clock));
         }
         let mut entry = entry.or_insert_with(|| self.start(id, name));
@@ -226,7 +231,7 @@ impl Supervisor {
         name: Arc<str>,
         mailbox: mpsc::Receiver<super::actor::Message>,
     ) -> Result<(), store::Error> {
-        let saved = self.journal.recover(id).await?;
+        let saved = self.recover(id).await?;
         debug!(peer = %name, queued = saved.counts.queued, paused = saved.paused, "conversation opened");
         let seed = u64::from(id.0) ^ self.clock.now().wall.0;
         let counting = Counting::new(self.config.metrics.peer(&name), self.recent(id));
@@ -254,5 +259,16 @@ impl Supervisor {
             counting,
         });
         actor.run().await
+    }
+
+    /// What is kept of this peer. Where the disk is full it may have to be asked for again: an actor that ended would not be
+    /// there when it has room again, and nothing that waits for a partner who never comes would grow old.
+    async fn recover(&self, id: PeerId) -> Result<Saved, store::Error> {
+        loop {
+            match self.journal.recover(id).await {
+                Err(store::Error::Full) => tokio::time::sleep(PAUSE).await,
+                done => return done,
+            }
+        }
     }
 }

@@ -201,7 +201,7 @@ impl Naming<'_> {
         self.gauge("jwks_age_seconds", "Age of the partner's keys that we hold", |peer, out| {
             peer.tell_gauge(|gauges| gauges.jwks_age.map(|age| age.as_secs_f64()), out)
         });
-        let help = "0 if the peer was too busy to tell its figures: those shown are older";
+        let help = "0 if the peer was too busy to tell its figures, or the disk too full: those shown are older";
         self.gauge("peer_scraped", help, PeerMetrics::tell_responsive);
     }
 }
@@ -234,7 +234,7 @@ impl Families {
         let (cert_expiry, inbox) = (GaugeFamily::default(), FloatGauge::default());
         let help = "When a certificate of ours expires";
         registry.register("pushpull_cert_expiry_timestamp_seconds", help, cert_expiry.clone());
-        let help = "Received SETs kept and not yet confirmed by every consumer";
+        let help = "Received SETs kept and not yet confirmed by every consumer, without those known to be damaged";
         registry.register("pushpull_inbox_sets", help, inbox.clone());
         Self { peers, whole, reloads, http, cert_expiry, inbox }
     }

@@ -60,7 +60,8 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a peer that [`Registry::peer_id`] never named.
+    /// [`Error::Invalid`] for a peer that [`Registry::peer_id`] never named. [`Error::Full`] where what it waits for meets a full
+    /// disk: ask again later.
     fn recover(&self, peer: PeerId) -> Pending<'_, Saved>;
 
     /// Makes these writes durable, all or nothing. When it returns `Ok`, a power cut cannot take them.

@@ -72,4 +72,23 @@ mod tests {
         assert!(matches!(transceiver.backlog("a").await, Err(SubmitFault::StorageFailed)));
         assert!(matches!(transceiver.backlog("b").await, Err(SubmitFault::NoSuchPeer(_))));
     }
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_whose_figures_the_store_does_not_tell_has_none_and_its_conversation_begins_as_soon_as_it_can() {
+        let store = Arc::new(Troubled::default());
+        let transceiver = transceiver(Arc::clone(&store)).await;
+        assert!(!transceiver.peer("a").await.unwrap().busy);
+        store.full_for_recovery.store(true, Ordering::Relaxed);
+        assert!(transceiver.peer("a").await.unwrap().busy, "nothing is known, which is not the same as none");
+        let sending = {
+            let transceiver = transceiver.clone();
+            let event = Event::new("caep:session-revoked", json!({"format": "opaque", "id": "x"}));
+            tokio::spawn(async move { transceiver.send("a", event).await })
+        };
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        assert!(!sending.is_finished());
+        store.full_for_recovery.store(false, Ordering::Relaxed);
+        sending.await.unwrap().unwrap();
+        let status = transceiver.peer("a").await.unwrap();
+        assert_eq!((status.busy, status.queued), (false, 1));
+    }
 }

@@ -242,7 +242,7 @@ impl Transceiver {
 
 impl Inner {
     async fn status(&self, entry: &Entry) -> PeerStatus {
-        let told = tokio::time::timeout(TOLD_WITHIN, self.stats(entry)).await.ok();
+        let told = tokio::time::timeout(TOLD_WITHIN, self.stats(entry)).await.ok().flatten();
         let busy = told.is_none();
         let stats = told.unwrap_or_default();
         let link = entry.partner.link();
@@ -313,29 +313,28 @@ impl Inner {
         }
     }
 
-    /// Figures, with the oldest SET's time looked up on disk when it is not in memory.
-    async fn stats(&self, entry: &Entry) -> Stats {
+    /// Figures, with the oldest SET's time looked up on disk when it is not in memory. None while the store does not tell them:
+    /// to say that nothing waits would end an alarm in the middle of the trouble.
+    async fn stats(&self, entry: &Entry) -> Option<Stats> {
         let told = match self.supervisor.running(entry.partner.id) {
             Some(handle) => handle.stats().await.ok(),
             None => None,
         };
         let mut stats = match told {
             Some(stats) => stats,
-            None => self.stored_stats(entry).await,
+            None => self.stored_stats(entry).await?,
         };
         if stats.oldest.is_none() && stats.counts.queued > 0 {
             let first = Select::After { after: 0, rows_max: 1, bytes_max: 0 };
             let page = self.journal.read_outbox(entry.partner.id, first).await;
             stats.oldest = page.ok().and_then(|page| page.rows.first().map(|row| row.accepted_at));
         }
-        stats
+        Some(stats)
     }
 
-    async fn stored_stats(&self, entry: &Entry) -> Stats {
-        match self.journal.recover(entry.partner.id).await {
-            Ok(saved) => Stats { counts: saved.counts, paused: saved.paused, ..Stats::default() },
-            Err(_) => Stats::default(),
-        }
+    async fn stored_stats(&self, entry: &Entry) -> Option<Stats> {
+        let saved = self.journal.recover(entry.partner.id).await.ok()?;
+        Some(Stats { counts: saved.counts, paused: saved.paused, ..Stats::default() })
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Troubled {
     pub(super) commit_takes: AtomicU64,
     /// It does not tell what it keeps of a peer.
     pub(super) broken: AtomicBool,
+    /// Its disk is full as long as it is asked for that, and for nothing else.
+    pub(super) full_for_recovery: AtomicBool,
     /// There is no room on its disk.
     pub(super) full: AtomicBool,
     /// It does not say so.
@@ -29,6 +31,9 @@ pub(super) struct Troubled {
 
 impl Journal for Troubled {
     fn recover(&self, peer: PeerId) -> Pending<'_, Saved> {
+        if self.full_for_recovery.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(Error::Full) });
+        }
         match self.broken.load(Ordering::Relaxed) {
             true => Box::pin(async { Err(Error::Invalid("broken".to_owned())) }),
             false => self.inner.recover(peer),
