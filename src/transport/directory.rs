@@ -107,6 +107,17 @@ impl Guest {
 }
 
 impl Pass {
+    /// One of nobody's, and how it is revoked.
+    #[cfg(test)]
+    pub(super) fn that_can_be_revoked() -> (impl FnOnce(), Self) {
+        let standing = watch::Sender::new(Standing::Welcome);
+        let pass = Self(standing.subscribe());
+        let expel = move || {
+            standing.send_replace(Standing::Expelled);
+        };
+        (expel, pass)
+    }
+
     /// Waits until the token means nothing any more.
     pub(super) async fn revoked(&mut self) {
         // An error says that the guest is gone, which is the same.
