@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::archive;
+use super::lot::{Delivery, MOST};
 use super::rows::{Cursor, Table, checksum, int, uint};
 use super::schema::{self, Meta};
 use crate::peer::{Counts, PeerId, Saved};
@@ -190,12 +191,37 @@ impl Ends {
         schema::save_meta(conn, Meta::Inbox, numbers.as_flattened())
     }
 
-    fn load(conn: &Connection) -> Result<Self, Error> {
+    /// Consumers have been as far as `reached`. With the keys of rows that are not where they should be.
+    fn load(conn: &Connection, reached: u64) -> Result<(Self, Vec<u64>), Error> {
         let value = schema::load_meta(conn, Meta::Inbox)?.unwrap_or_else(|| vec![0; 16]);
         let mut value = Cursor(&value);
         let (purged, tail) = value.u64().zip(value.u64()).ok_or_else(|| damaged("meta", "inbox"))?;
-        let newest: Option<i64> = conn.query_row("SELECT max(seq) FROM inbox", [], |row| row.get(0))?;
-        Ok(Self { purged, tail: newest.map_or(0, uint).max(tail) })
+        let (tail, astray) = newest(conn, tail.max(purged).max(reached))?;
+        Ok((Self { purged, tail }, astray))
+    }
+}
+
+/// The newest row, or `least`; and those that cannot be where they say, as there are no gaps between rows and each holds no more
+/// than so many SETs. Believed, such a key would be the end of an inbox that is full for ever.
+fn newest(conn: &Connection, least: u64) -> Result<(u64, Vec<u64>), Error> {
+    let mut statement = conn.prepare("SELECT seq, row FROM inbox ORDER BY seq DESC")?;
+    let mut rows = statement.query([])?;
+    let (mut above, mut astray) = (None::<i64>, Vec::new());
+    loop {
+        let delivery = match rows.next()? {
+            Some(row) => Some(Delivery::of(row)?),
+            None => None,
+        };
+        let below = delivery.as_ref().map_or(0, Delivery::last).max(int(least));
+        match above {
+            Some(above) if above.saturating_sub(below) <= MOST => return Ok((uint(above).max(least), astray)),
+            Some(above) => astray.push(uint(above)),
+            None => {}
+        }
+        match delivery {
+            Some(delivery) if !delivery.is_whole() => above = Some(delivery.last()),
+            _ => return Ok((uint(below), astray)),
+        }
     }
 }
 
@@ -206,12 +232,20 @@ pub(super) struct Kept {
     pub(super) ends: Ends,
     /// Where the archive ends; none if nothing is added to it.
     pub(super) archive: Option<archive::End>,
+    /// Keys of rows of the inbox that are damaged themselves.
+    pub(super) astray: Vec<u64>,
 }
 
 impl Kept {
-    pub(super) fn load(conn: &Connection, archives: bool) -> Result<Self, Error> {
+    pub(super) fn load(
+        conn: &Connection,
+        consumers: &BTreeMap<String, Position>,
+        archives: bool,
+    ) -> Result<Self, Error> {
         let archive = archive::begin(conn, archives)?;
-        Ok(Self { peers: Peer::load_all(conn)?, ends: Ends::load(conn)?, archive })
+        let reached = consumers.values().map(|position| position.confirmed.max(position.handed)).max();
+        let (ends, astray) = Ends::load(conn, reached.unwrap_or(0))?;
+        Ok(Self { peers: Peer::load_all(conn)?, ends, archive, astray })
     }
 }
 

@@ -111,6 +111,9 @@ pub(super) fn gone(key: i64, column: rusqlite::types::ValueRef<'_>) -> Option<Go
     }
 }
 
+/// SETs in a row of the inbox, at most.
+pub(super) const MOST: i64 = SETS_MAX as i64;
+
 /// A row of the inbox, of which the rows have no gaps between them: so the one before says where a damaged one begins.
 #[derive(Debug)]
 pub(super) enum Delivery<'a> {
@@ -163,6 +166,8 @@ impl<'a> Delivery<'a> {
             Self::Many(_, members) => last - i64::try_from(members.len()).unwrap_or(0) + 1,
             Self::Damaged(_) => from.max(least).min(last),
         };
+        // No row holds so many: its key is damaged, and what it held was where it should have been.
+        let last = if !self.is_whole() && last.saturating_sub(first) >= MOST { first } else { last };
         (first.max(least)..=last).map(move |seq| match self {
             Self::One(_, row) => (seq, Some(*row)),
             Self::Many(_, members) => (seq, usize::try_from(seq - first).ok().map(|index| members.row(index))),

@@ -193,8 +193,8 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let salt = schema::load_meta(&conn, Meta::Salt)?.and_then(|salt| Salt::read(&salt));
     let salt = salt.ok_or_else(|| Error::Fatal("the salt of the memory is missing: restore a backup".to_owned()))?;
     let (seen, upkeep) = Seen::load(&conn, salt, options.memory_tail.max(1))?;
-    let kept = Kept::load(&conn, options.archive)?;
     let consumers = Position::load_all(&conn)?;
+    let kept = Kept::load(&conn, &consumers, options.archive)?;
     let names = kept.peers.iter().map(|(id, peer)| (*id, Arc::clone(&peer.name)));
     let directory = Directory {
         ids: names.clone().map(|(id, name)| (name, id)).collect(),
@@ -204,6 +204,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let readers = Readers::open(&path, options.readers)?;
     let shared =
         Arc::new(Shared::new((path, lock), readers, seen, options.hand_ahead, directory, consumers, kept.ends));
+    kept.astray.iter().for_each(|key| shared.report_damaged(*key));
     let file = std::fs::File::open(&shared.path).map(Arc::new);
     let file = file.map_err(|error| Error::Fatal(format!("cannot open the database: {error}")))?;
     *shared.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&file));

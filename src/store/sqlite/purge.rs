@@ -8,7 +8,7 @@ use super::schema::{self, Meta};
 use super::shrink::{self, Step};
 use super::{job, reader};
 use crate::clock::Wall;
-use crate::store::Error;
+use crate::store::{Error, Journal as _};
 
 /// Inbox rows removed by one call.
 const ROWS_STEP: u64 = 2_000;
@@ -16,6 +16,10 @@ const ROWS_STEP: u64 = 2_000;
 /// With so many confirmed rows nobody waits for the next round: as long as their pages are in the cache and in the log alone,
 /// to remove them costs next to nothing, and they never go into the database.
 const CONFIRMED_MAX: u64 = 1_000;
+
+/// Memory that is dated so many milliseconds behind the time that was noted last (every ten minutes) was dated by a clock that
+/// was wrong.
+const AHEAD_LEAST: u64 = 86_400_000;
 
 /// Keys of rows, and SETs with what is left of their rows.
 type Damage = (Vec<i64>, Vec<(i64, Vec<u8>)>);
@@ -28,6 +32,14 @@ impl Sqlite {
     /// behind it. Times alone would not tell, as SETs may have been accepted by a clock that went back since.
     pub(super) async fn purge_some(&self, memory_before: Wall) -> Result<bool, Error> {
         let mut outdated = self.shared.seen.outdated(memory_before);
+        // A clock that was ahead for a while, and was believed, must not hold up all that came after for as long.
+        if outdated.is_none()
+            && self.shared.seen.outdated_but_for(memory_before, Wall(0)).is_some()
+            && let Some(noted) = self.last_time().await?
+        {
+            let ahead = Wall(noted.0.saturating_add(AHEAD_LEAST));
+            outdated = self.shared.seen.outdated_but_for(memory_before, ahead);
+        }
         if outdated.is_some() {
             let needed = reader::read(&self.shared, reader::first_needed_segment).await?;
             outdated = outdated.filter(|(segment, _)| needed.is_none_or(|needed| *segment < needed));

@@ -172,16 +172,18 @@ pub(super) fn inbox(
     let mut rows = statement.query([int(after)])?;
     let mut good = Vec::new();
     let mut bytes = 0;
-    let least = int(after).saturating_add(1);
-    let mut from = least;
+    let mut from = None;
     while good.len() < rows_max && bytes < INBOX_PAGE_BYTES_MAX {
         let Some(row) = rows.next()? else { break };
+        // With the first row it is certain what is seen: more may have been purged until then.
+        let least = int(after.max(shared.purged())).saturating_add(1);
+        let begins = from.unwrap_or(least);
         let delivery = Delivery::of(row)?;
         // A damaged key may say anything; good rows may follow.
         if delivery.is_whole() && delivery.last() > int(to) {
             break;
         }
-        for (seq, decoded) in delivery.sets(least, from).take_while(|(seq, _)| *seq <= int(to)) {
+        for (seq, decoded) in delivery.sets(least, begins).take_while(|(seq, _)| *seq <= int(to)) {
             if good.len() >= rows_max || bytes >= INBOX_PAGE_BYTES_MAX {
                 break;
             }
@@ -193,7 +195,7 @@ pub(super) fn inbox(
                 None => shared.report_damaged(uint(seq)),
             }
         }
-        from = delivery.last() + 1;
+        from = Some(delivery.last() + 1);
     }
     Ok(good)
 }

@@ -168,11 +168,16 @@ impl Seen {
     /// The oldest segment, if its every entry is older than this, and whether the next one is too. In their order alone,
     /// since an older one may hold an earlier state of what a newer one tells of.
     pub(super) fn outdated(&self, before: Wall) -> Option<(i64, bool)> {
+        self.outdated_but_for(before, Wall(u64::MAX))
+    }
+
+    /// The same where the clock has not come to `ahead` yet: what is dated behind that was dated by a clock that was wrong, and
+    /// is as old as the first later one that was not, at least.
+    pub(super) fn outdated_but_for(&self, before: Wall, ahead: Wall) -> Option<(i64, bool)> {
         let layers = self.read();
-        let mut outdated =
-            layers.segments.iter().take_while(|segment| segment.newest < before).map(|segment| segment.id);
-        let first = outdated.next()?;
-        Some((first, outdated.next().is_some()))
+        let run = layers.segments.iter().take_while(|segment| segment.newest < before || segment.newest > ahead);
+        let last = run.enumerate().filter(|(_, segment)| segment.newest < before).last()?.0;
+        Some((layers.segments.first()?.id, last > 0))
     }
 
     fn append(&self, fresh: &Tail) {

@@ -155,6 +155,9 @@ fn whole_segments_are_dropped_and_a_reader_under_way_finds_nothing_missing() {
     assert_eq!(seen.outdated(Wall(69)), None);
     assert_eq!(seen.outdated(Wall(70)), Some((1, false)));
     assert_eq!(seen.outdated(Wall(200)), Some((1, true)));
+    // Dated by a clock that was ahead of 100: as old as what was dated rightly after it, and no older.
+    assert_eq!(seen.outdated_but_for(Wall(50), Wall(60)), None);
+    assert_eq!(seen.outdated_but_for(Wall(171), Wall(200)), Some((1, true)));
     let under_way = seen.look(&[key(&seen, 5)]).pop().unwrap();
     assert!(matches!(under_way, Look::Ask(_)));
     upkeep.drop_segment(&conn, 1).unwrap();
@@ -203,4 +206,33 @@ fn ten_million_memories_fit_in_128_mebibytes() {
     // Two tails, the second while it is sealed, and everything else in segments.
     let total = 2 * tail.size() + sealed * all / 10_000;
     assert!(total < 64 << 20, "{} MiB", total >> 20);
+}
+
+#[test]
+fn what_a_clock_dated_ahead_holds_nothing_up_once_something_later_is_old() {
+    let conn = database();
+    let (seen, mut upkeep) = load(&conn);
+    // Segments dated up to 69, 5,069, 169 and 269.
+    for start in [0, 5_000, 100, 200] {
+        log(&conn, &seen, &mut upkeep, start..start + 70, 1, 1);
+        settle_down(&conn, &seen, &mut upkeep);
+    }
+    let outdated = |before, ahead| seen.outdated_but_for(Wall(before), Wall(ahead));
+    assert_eq!((seen.outdated(Wall(100)), outdated(100, 300)), (Some((1, false)), Some((1, false))));
+    upkeep.drop_segment(&conn, 1).unwrap();
+    upkeep.committed(&seen);
+    // The next is dated ahead: by itself it stays, and goes with the first later one that is old enough.
+    assert_eq!(seen.outdated(Wall(1_000)), None);
+    assert_eq!(
+        (outdated(169, 1_000), outdated(170, 1_000), outdated(270, 1_000)),
+        (None, Some((2, true)), Some((2, true)))
+    );
+    // Where the clock has come to its date by now, it is right.
+    assert_eq!(outdated(1_000, 6_000), None);
+    // And it is not taken for old by what an earlier one was.
+    for segment in [3, 4] {
+        upkeep.drop_segment(&conn, segment).unwrap();
+        upkeep.committed(&seen);
+    }
+    assert_eq!(outdated(1_000, 1_000), None);
 }

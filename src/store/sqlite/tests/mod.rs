@@ -5,6 +5,7 @@ mod bodies;
 mod bundles;
 mod damage;
 mod dead;
+mod places;
 
 use std::path::PathBuf;
 use std::sync::Arc;
