@@ -277,7 +277,11 @@ impl Inner {
         let known = Arc::clone(partner.inspector().keys());
         let (keys, reread) = match before.config.keys == config.keys {
             true => {
-                let reread = known.reread().map_err(|fault| ChangeError::Keys { peer: config.name.clone(), fault })?;
+                // A file, which may lie on a file system that hangs: no thread of those that serve others waits for it.
+                let reading = Arc::clone(&known);
+                let reread = tokio::task::spawn_blocking(move || reading.reread()).await;
+                let reread = reread.unwrap_or_else(|failed| Err(failed.to_string()));
+                let reread = reread.map_err(|fault| ChangeError::Keys { peer: config.name.clone(), fault })?;
                 (known, reread)
             }
             false => (self.partner_keys(&config)?, None),
