@@ -27,17 +27,15 @@ fn i13_attempts_are_counted_that_were_never_transmitted() {
 
 #[test]
 fn i13_one_attempt_may_have_been_put_into_a_slot_that_had_ended_and_no_two() {
-    let heard = |scene: &mut Scene| drop(scene.note(Event::Heard { org: P, from: Q }));
+    let heard = || Event::Heard { org: P, from: Q };
     let mut scene = Scene::new();
-    scene.sent("a").left("a").after(30).left("a");
-    heard(&mut scene);
+    scene.sent("a").left("a").after(30).left("a").note(heard());
     scene.attempts(1, 2).note(Event::Parted { org: P, partner: Q }).after(1).attempts(1, 3).passes(I13);
     assert_eq!(scene.excused("an attempt by the slot of a link that had ended"), 1);
     scene.attempts(1, 4).breaks(I13);
     // A link that ended before the last one left says nothing of it.
     let mut scene = Scene::new();
-    scene.sent("a").left("a").note(Event::Parted { org: P, partner: Q }).after(30).left("a");
-    heard(&mut scene);
+    scene.sent("a").left("a").note(Event::Parted { org: P, partner: Q }).after(30).left("a").note(heard());
     scene.attempts(1, 2).attempts(1, 3).breaks(I13);
 }
 
