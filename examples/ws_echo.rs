@@ -63,7 +63,7 @@ async fn connect(address: &str, config: Arc<Config>, clock: Arc<dyn Clock>) -> R
     {
         let target = Target::parse(&format!("ws://{address}/{path}"))?;
         let (dialer, clock) = (Arc::clone(&dialer), Arc::clone(&clock));
-        let dial = Dial { dialer, target, pin: None, token: None, http_only: false, clock };
+        let dial = Dial { dialer, target, pin: None, token: None, http_only: false, name: None, clock };
         timeout(CASE_MAX, echo::dial(&dial, Arc::clone(&config)))
             .await
             .map_err(|_| format!("{path} does not end"))??;

@@ -91,6 +91,7 @@ async fn dial(site: Site, portion: usize, bytes: &[u8]) -> Ended {
         pin: None,
         token: None,
         http_only: false,
+        name: None,
         clock: site.clock,
     };
     let seat = site.partner.seat();

@@ -13,14 +13,30 @@ use super::{AddFault, Admin, RemoveFault, Terms, body};
 use crate::clock::{Timestamp, Wall};
 use crate::codes::{self, Code};
 use crate::quantity::parse_duration;
-use crate::transceiver::{LinkState, PeerStatus, SubmitFault, VerifyError};
+use crate::transceiver::{LinkState, PeerStatus, SubmitFault, Transceiver, VerifyError};
+use crate::transport::NOT_OUR_TOKEN;
 
 /// How long a verification event may take.
 const VERIFY_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response<Body> {
     let peers: Vec<Value> = admin.transceiver.peers().await.iter().map(shown).collect();
-    json_response(StatusCode::OK, &with_clock(json!({ "peers": peers }), admin.transceiver.now()))
+    json_response(StatusCode::OK, &with_ours(json!({ "peers": peers }), &admin.transceiver))
+}
+
+/// The answer, and beside it what is wrong here, whoever the partner is.
+fn with_ours(mut answer: Value, transceiver: &Transceiver) -> Value {
+    let troubles = [
+        ("store", transceiver.disk_is_full().then_some(Code::StorageFull)),
+        ("inbox", transceiver.inbox_is_full().then_some(Code::InboxFull)),
+    ];
+    for (place, code) in troubles {
+        if let Some(code) = code {
+            let entry = code.entry();
+            answer[place] = json!({ "code": code.as_str(), "why": entry.meaning, "fix": entry.remedy });
+        }
+    }
+    with_clock(answer, transceiver.now())
 }
 
 /// The answer, and beside it that the clock is not believed, if that is so.
@@ -38,7 +54,7 @@ fn with_clock(mut answer: Value, now: Timestamp) -> Value {
 
 pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response<Body> {
     match admin.transceiver.peer(&name).await {
-        Some(peer) => json_response(StatusCode::OK, &with_clock(shown(&peer), admin.transceiver.now())),
+        Some(peer) => json_response(StatusCode::OK, &with_ours(shown(&peer), &admin.transceiver)),
         None => Problem::no_such_peer(&name).respond(),
     }
 }
@@ -284,26 +300,48 @@ fn advice(peer: &PeerStatus) -> Option<(Code, String, String)> {
             "the partner comes to us, and has not come lately: see that its daemon runs and has our address and its token"
                 .to_owned()
         });
-        let fix = match (peer.is_sent_to, peer.transport) {
-            (true, _) => format!("pushpull peer verify {name} # once that is mended"),
+        let is_polling = peer.transport == "poll" && !peer.is_sent_to || why.starts_with("poll_endpoint: ");
+        let fix = match peer.is_sent_to {
             // Nothing of ours goes by these, so no event of ours can show whether they work.
-            (false, "poll") => {
-                format!("pushpull status {name} # once that is mended: it is polled again by itself")
-            }
-            (false, _) => format!("pushpull status {name} # once it has come again"),
+            _ if is_polling => format!("pushpull status {name} # once that is mended: it is polled again by itself"),
+            true => format!("pushpull peer verify {name} # once that is mended"),
+            false => format!("pushpull status {name} # once it has come again"),
         };
         return Some((Code::LinkDown, why, fix));
     }
     if let Some(trouble) = &peer.keys.trouble {
         return own(Code::PartnerKeysUnreachable, trouble.clone());
     }
-    let socketless = peer.socketless.as_ref()?;
-    own(Code::NoWebsocket, socketless.clone())
+    if let Some(socketless) = &peer.socketless {
+        // Over HTTP it would say the same.
+        let fix = match socketless.ends_with(NOT_OUR_TOKEN) {
+            true => "See that `token_file` of this peer holds what the partner gave you, then `pushpull reload`.",
+            false => Code::NoWebsocket.entry().remedy,
+        };
+        return Some((Code::NoWebsocket, socketless.clone(), fix.to_owned()));
+    }
+    own(Code::Unanswered, unanswered(peer.oldest?)?)
+}
+
+/// When a SET that is not answered, though the partner is reached, is worth a word.
+const UNANSWERED_LEAST: Duration = Duration::from_secs(600);
+
+/// That the oldest SET has waited for so long, if that is worth a word.
+fn unanswered(age: Duration) -> Option<String> {
+    let minutes = age.as_secs() / 60;
+    (age >= UNANSWERED_LEAST)
+        .then(|| format!("the partner is reached, but has not answered the oldest SET for {minutes} minutes"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_that_waits_for_long_though_the_partner_is_reached_is_worth_a_word() {
+        assert_eq!(unanswered(Duration::from_secs(599)), None);
+        assert!(unanswered(Duration::from_secs(1_000)).is_some_and(|why| why.ends_with("for 16 minutes")));
+    }
 
     #[test]
     fn a_clock_that_is_not_believed_is_told_beside_the_peers_and_one_that_is_is_not() {

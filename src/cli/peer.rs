@@ -19,7 +19,7 @@ pub(super) async fn show(name: &str, global: &Global) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     }
     output::line(&detail(&answer, status::now()))?;
-    if let Some(text) = status::clock(&answer) {
+    if let Some(text) = status::ours(&answer) {
         output::line(&format!("\n{text}"))?;
     }
     Ok(Exit::Done)

@@ -134,8 +134,9 @@ pub(super) async fn open_store(config: &Config, metrics: &Metrics) -> Result<Arc
     match opening.await {
         Ok(Ok(store)) => Ok(Arc::new(store)),
         // The others name the file.
-        Ok(Err(full @ store::Error::Full)) => {
-            Err(Error::new(Exit::StorageFailed, format!("{name}: {full}")).code(Code::StorageFull))
+        Ok(Err(store::Error::Full)) => {
+            let what = format!("{name}: the disk is full");
+            Err(Error::new(Exit::StorageFailed, what).code(Code::StorageFull).fix("free some space, then start again"))
         }
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Error::new(Exit::StorageFailed, format!("{name}: opening it panicked"))),

@@ -38,9 +38,9 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
         return Ok(Exit::Done);
     }
     let peers = answer.get("peers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let clock = clock(&answer);
+    let ours = ours(&answer);
     if peers.is_empty() {
-        if let Some(text) = clock {
+        if let Some(text) = ours {
             output::line(&text)?;
         }
         output::note("no peers yet; pair with a partner: pushpull peer card, pushpull peer add");
@@ -54,7 +54,7 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
     let table = output::table(&heads, &rows);
     output::line(&groups(&heads, &rows))?;
     output::line(&table)?;
-    if let Some(text) = clock {
+    if let Some(text) = ours {
         output::line(&format!("\n{text}"))?;
     }
     for peer in peers {
@@ -71,8 +71,19 @@ pub(super) async fn run(name: Option<&str>, global: &Global) -> Result<Exit, Err
     Ok(Exit::Done)
 }
 
+/// What is wrong with the daemon itself, whoever the partner is.
+pub(super) fn ours(answer: &Value) -> Option<String> {
+    let trouble = |place: &str| {
+        let trouble = answer.get(place).filter(|trouble| trouble.is_object())?;
+        let text = |member: &str| output::clean(trouble[member].as_str().unwrap_or_default());
+        Some(format!("{}\n  fix   {}\n  more  pushpull explain {}", text("why"), text("fix"), text("code")))
+    };
+    let told: Vec<String> = [trouble("store"), trouble("inbox"), clock(answer)].into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join("\n\n"))
+}
+
 /// That the daemon does not believe its clock.
-pub(super) fn clock(answer: &Value) -> Option<String> {
+fn clock(answer: &Value) -> Option<String> {
     let clock = answer.get("clock")?;
     let text = |member: &str| output::clean(clock[member].as_str().unwrap_or_default());
     let (shows, dated) = (text("shows"), text("dated"));
@@ -152,6 +163,16 @@ mod tests {
         assert_eq!(clock(&serde_json::json!({"peers": []})), None);
         let suspect = serde_json::json!({"clock": {"code": "clock_suspect", "shows": "S", "dated": "D", "fix": "F"}});
         assert!(clock(&suspect).is_some_and(|text| text.starts_with("the clock shows S and is not believed")));
+        assert_eq!(ours(&serde_json::json!({"peers": [], "inbox": null})), None);
+        let mut troubled = suspect;
+        troubled["store"] =
+            serde_json::json!({"code": "storage_full", "why": "The disk is full.", "fix": "Free some."});
+        let told = ours(&troubled).unwrap();
+        assert!(
+            told.starts_with(
+                "The disk is full.\n  fix   Free some.\n  more  pushpull explain storage_full\n\nthe clock"
+            )
+        );
         assert_eq!(cell("/queued", &Value::Null, 0), "–");
         assert_eq!(cell("/queued", &7.into(), 0), "7");
         assert_eq!(cell("/out/last_ack_at", &"1970-01-01T00:10:00.000Z".into(), 605_000), "5 s ago");

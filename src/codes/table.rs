@@ -43,7 +43,7 @@ codes! {
     Usage = "usage", You, "The command line makes no sense.", "Put `--help` behind the command to see what it takes.";
     Failed = "failed", You, "It failed in a way that has no code of its own.", "Mend what the message names and try again.";
     DaemonUnreachable = "daemon_unreachable", You, "No daemon answers at the admin address.", "Start `pushpull serve`, or name the daemon's address with `--admin`, or its configuration with `-c`.";
-    NotAllowed = "not_allowed", You, "The daemon does not let this caller in, or there is no token to show.", "Name the daemon's token with `--token-file`, or its configuration with `-c`.";
+    NotAllowed = "not_allowed", You, "The daemon does not let this caller in, or there is no token to show.", "Name the daemon's token with `--token-file`, or its configuration with `-c`; what is changed in that file counts after a restart.";
     NotFound = "not_found", You, "There is nothing of this name, or at this path.", "Check the spelling.";
     Conflict = "conflict", You, "It exists already, or is not in the state for it.", "Look at what is there, and decide which of the two is meant.";
     TimedOut = "timed_out", Nobody, "There was no answer in time. It may still come: nothing is lost.", "Look at the link with `pushpull status`.";
@@ -121,10 +121,11 @@ codes! {
     PeerPaused = "peer_paused", You, "An operator has paused sending to this peer. What it sends is answered all the same.", "`pushpull peer resume NAME` sends again.";
     LinkDown = "link_down", Both, "There is no link to the partner. Everything for it is kept.", "The message says why; `pushpull status PEER` shows how it stands.";
     NoWebsocket = "no_websocket", Both, "The partner can be reached, but takes no WebSocket. HTTP is used meanwhile.", "See that nothing between the two (a proxy) stops the upgrade, or set `transport = \"http\"`.";
+    Unanswered = "unanswered", Both, "The partner is reached, and has not answered a SET for ten minutes or longer. It is sent again and again.", "Ask the partner whether it takes what comes: its inbox or its disk may be full, or our keys out of its reach. Our log has what it answers (`no verdict`).";
     InboxFull = "inbox_full", You, "Received SETs find no room (`limits.inbox_max`), and are neither stored nor answered. The partner sends them again.", "Confirm what was read, forget consumers that are gone, or raise the limit.";
 
     // Storage and process.
-    StorageFull = "storage_full", You, "The disk is full. Nothing is accepted or answered, and nothing is lost.", "Free some space; no restart is needed.";
+    StorageFull = "storage_full", You, "The disk is full. Nothing is accepted or answered, and nothing is lost.", "Free some space; no restart is needed. What was asked for meanwhile may be done then all the same: look before you repeat it, and repeat an event under its jti (`send --jti`).";
     StorageFailed = "storage_failed", You, "The database cannot be opened or written. The daemon stops (exit code 70) to protect the data.", "See that the disk is sound, then start again.";
     DatabaseUnusable = "database_unusable", You, "The file of the database is not one that can be used: another process has it, another program or a newer version wrote it, or others than we may read it. Nothing in it was changed (exit code 70).", "Mend what the message names, then start again.";
     DiskSlow = "disk_slow", You, "A commit to the database takes longer than two seconds. Nothing is lost: whoever sends, and every partner, waits for it.", "See whether the disk is sound (`dmesg`, SMART), and what else writes to it.";

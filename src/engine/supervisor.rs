@@ -148,6 +148,11 @@ impl Supervisor {
         &self.journal
     }
 
+    /// Received SETs find no room.
+    pub fn inbox_is_full(&self) -> bool {
+        self.journal.inbox_len() >= self.config.inbox_max
+    }
+
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock

@@ -91,4 +91,21 @@ mod tests {
         let status = transceiver.peer("a").await.unwrap();
         assert_eq!((status.busy, status.queued), (false, 1));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_what_was_asked_for_while_nothing_could_be_written_the_last_holds() {
+        for last in [true, false, true, false] {
+            let store = Arc::new(Troubled::default());
+            let transceiver = transceiver(Arc::clone(&store)).await;
+            transceiver.pause("a", !last).await.unwrap();
+            store.full.store(true, Ordering::Relaxed);
+            for paused in [last, !last, last, !last, last] {
+                assert!(transceiver.pause("a", paused).await.is_err());
+            }
+            assert!(transceiver.disk_is_full());
+            store.full.store(false, Ordering::Relaxed);
+            tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+            assert_eq!(transceiver.peer("a").await.unwrap().paused, last);
+        }
+    }
 }

@@ -367,16 +367,17 @@ impl Inner {
             partner.update_link(|link| (link.trouble, link.socketless, link.exchanged_at) = (None, None, None));
         }
         let Links { dial, collect, .. } = &mut *links;
+        let both = entry.config.dial.is_some() && entry.config.collect.is_some();
         for (config, task, what) in
             [(&entry.config.dial, dial, "dialling"), (&entry.config.collect, collect, "collecting")]
         {
             if let Some(config) = config {
-                task.get_or_insert_with(|| self.dial(partner, config, what));
+                task.get_or_insert_with(|| self.dial(partner, config, both, what));
             }
         }
     }
 
-    fn dial(&self, partner: &Arc<Partner>, config: &DialConfig, what: &'static str) -> Task {
+    fn dial(&self, partner: &Arc<Partner>, config: &DialConfig, both: bool, what: &'static str) -> Task {
         let method = config.method;
         let dial = Arc::new(pushpull::Dial {
             dialer: Arc::clone(&self.dialer),
@@ -384,6 +385,7 @@ impl Inner {
             pin: config.pin,
             token: config.token.clone(),
             http_only: method == Method::Http,
+            name: both.then_some(if method == Method::Poll { "poll_endpoint" } else { "endpoint" }),
             clock: Arc::clone(&self.clock),
         });
         let (config, partner) = (self.pushpull.load_full(), Arc::clone(partner));

@@ -252,6 +252,16 @@ impl Transceiver {
         self.0.journal.healthy() && !self.is_stopping()
     }
 
+    /// Nothing can be written until there is room on the disk again.
+    pub fn disk_is_full(&self) -> bool {
+        !self.0.journal.healthy() && !self.0.journal.failed()
+    }
+
+    /// Received SETs find no room (`limits.inbox_max`) until consumers have confirmed some.
+    pub fn inbox_is_full(&self) -> bool {
+        self.0.supervisor.inbox_is_full()
+    }
+
     /// Writes something small to the store, durably: it returns when the process and its store still turn, also when the
     /// disk is full. For a watchdog.
     pub async fn probe(&self) -> Result<(), store::Error> {

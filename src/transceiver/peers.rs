@@ -112,8 +112,10 @@ impl Transceiver {
         let stopped = |_| SubmitError { index: 0, fault: self.0.stopped(&entry) };
         let handle = entry.partner.handle();
         tokio::select! {
+            // First, so that it stands in its place among others that are asked for while nothing can be written: all of them hold
+            // in their order when there is room, and what was wanted last is what is.
+            biased;
             done = handle.operate(act) => done.map_err(stopped),
-            // It waits there for room, and holds then.
             () = self.0.stuck() => Err(SubmitError { index: 0, fault: self.0.unwritable() }),
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Caller {
     transport: Transport,
     /// What is at the other end, as a remark on a 404 has it.
     what: &'static str,
+    /// See [`Dial::name`].
+    name: Option<&'static str>,
     standing: Mutex<Standing>,
 }
 
@@ -60,6 +62,9 @@ pub(super) struct Expected {
     pub(super) head_counts: bool,
 }
 
+/// What a 401 says.
+pub const NOT_OUR_TOKEN: &str = "it does not accept our token (token_file of this peer)";
+
 /// How long until an actor that has ended is asked for anew.
 const SUCCESSOR: Duration = Duration::from_secs(1);
 
@@ -79,6 +84,7 @@ impl Caller {
             clock: Arc::clone(&dial.clock),
             transport,
             what,
+            name: dial.name,
             standing: Mutex::default(),
         }
     }
@@ -153,7 +159,7 @@ impl Caller {
     /// What a status says that is no verdict.
     pub(super) fn explain(&self, status: StatusCode) -> String {
         let hint = match status.as_u16() {
-            401 | 403 => ": it does not accept our token (token_file of this peer)".to_owned(),
+            401 | 403 => format!(": {NOT_OUR_TOKEN}"),
             404 | 405 => format!(": there is no {} at this address", self.what),
             300..=399 => {
                 ": it redirects, and redirects are never followed (give the address that it redirects to)".to_owned()
@@ -192,6 +198,8 @@ impl Caller {
     /// An exchange failed, for more than what it carried. One line per change of state, not one per failure, and few where it
     /// changes all the time; one that is held back is written later, if it still holds.
     pub(super) fn failed(&self, why: &str) {
+        let told = self.name.map(|name| format!("{name}: {why}"));
+        let why = told.as_deref().unwrap_or(why);
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         standing.up = false;
         let known = standing.trouble.as_deref() == Some(why);

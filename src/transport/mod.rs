@@ -18,5 +18,6 @@ pub mod server;
 mod wanted;
 
 pub use app::{App, measure, router};
+pub use caller::NOT_OUR_TOKEN;
 pub use directory::{Departing, Directory, Pass};
 pub use method::{Method, dial};

@@ -185,7 +185,11 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     file::look_through(&conn)?;
     file::shorten_log(&conn, &path)?;
     match state {
-        State::New => schema::create(&conn)?,
+        State::New => {
+            schema::create(&conn)?;
+            // Whoever expected one with something in it reads it here.
+            tracing::info!(database = %path.display(), "a new database: there was none, or an empty file");
+        }
         State::Older(version) => migrate::run(&conn, version)?,
         State::Ours => {}
     }

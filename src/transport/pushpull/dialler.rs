@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::codes::Code;
 use crate::engine::{Partner, Seat};
 use crate::metrics::Transport;
-use crate::transport::caller::Caller;
+use crate::transport::caller::{Caller, NOT_OUR_TOKEN};
 use crate::transport::experience::{Exchange, Experience};
 use crate::wire::net::{Backoff, Dialer, Pin, Stream, Target, retry_after};
 
@@ -43,6 +43,9 @@ pub struct Dial {
     pub token: Option<Secret>,
     /// Never try WebSocket (`transport = "http"`).
     pub http_only: bool,
+    /// Which of the partner's endpoints it is, as the configuration calls it, where it has two; what is told of a link's
+    /// trouble begins with it.
+    pub name: Option<&'static str>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -283,8 +286,10 @@ impl Dial {
             }
             Ok(Ok((socket, _))) => Ok(Elastic::new(socket, Role::Client)),
             Ok(Err(Error::Http(response))) => {
-                let why = format!("the partner answered {}", response.status().as_u16());
-                Err(match (response.status().as_u16(), retry_after(response.headers(), self.clock.now())) {
+                let status = response.status().as_u16();
+                let hint = if matches!(status, 401 | 403) { format!(": {NOT_OUR_TOKEN}") } else { String::new() };
+                let why = format!("the partner answered {status}{hint}");
+                Err(match (status, retry_after(response.headers(), self.clock.now())) {
                     (429, Some(wait)) => Refused::Busy(why, wait),
                     _ => Refused::Handshake(why),
                 })
