@@ -15,6 +15,7 @@ pub mod pushpull;
 mod reply;
 mod request;
 pub mod server;
+mod told;
 mod wanted;
 
 pub use app::{App, measure, router};

@@ -14,6 +14,7 @@ mod dead_letters;
 mod dlq_commands;
 mod exposition;
 mod floods;
+mod hammering;
 mod http_surface;
 mod initiator;
 mod methods;

@@ -1,7 +1,6 @@
 //! Poll (RFC 8936): SETs in the answers to polls, verdicts in the polls.
 
 mod recipient;
-mod told;
 mod transmitter;
 
 pub(super) use recipient::run;

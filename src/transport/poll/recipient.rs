@@ -8,12 +8,12 @@ use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::told::Told;
 use crate::engine::{Handle, Slot};
 use crate::peer::{Ending, SlotSpec, Transmission, WaitsFor};
 use crate::transport::caller::{Caller, Expected, is_about_us, lose};
 use crate::transport::experience::{Exchange, Experience};
 use crate::transport::pushpull::verdicts;
+use crate::transport::told::Told;
 use crate::wire;
 use crate::wire::net;
 
@@ -56,7 +56,7 @@ struct Polling {
     next: Duration,
     /// How long nothing leaves at all before it.
     rest: Duration,
-    /// What was answered lately. Poll and acknowledgement note it at the same time, each for a moment.
+    /// What was answered and what came lately. Poll and acknowledgement note it at the same time, each for a moment.
     told: Mutex<Told>,
     /// Polls in a row that brought SETs, since a verdict was last told that had not been told before.
     vain: u32,
@@ -253,9 +253,9 @@ impl Polling {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is nothing in this answer that has not had its verdict told.
+    /// Whether there is nothing new in this answer.
     fn knows(&self, answer: &wire::Object) -> bool {
-        self.told().are_all(answer.sets.iter().map(|(jti, _)| jti))
+        self.told().are_known(answer.sets.iter().map(|(jti, _)| jti))
     }
 }
 

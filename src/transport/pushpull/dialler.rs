@@ -254,7 +254,7 @@ impl Dial {
     }
 
     fn initiator(&self, partner: &Arc<Partner>, config: &Arc<Config>) -> Arc<Initiator> {
-        Arc::new(Initiator(Caller::new(self, partner, config, Transport::Http, "push-pull endpoint")))
+        Arc::new(Initiator::new(Caller::new(self, partner, config, Transport::Http, "push-pull endpoint")))
     }
 
     async fn open(&self, config: &Config) -> Opened {

@@ -1,7 +1,8 @@
 //! The Initiator over HTTP: one exchange after the other, as often as there is something to say or to ask.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -12,11 +13,22 @@ use crate::engine::{Handle, Slot};
 use crate::peer::{Ending, Transmission, WaitsFor};
 use crate::transport::caller::{Caller, Expected, is_about_us, lose, shown};
 use crate::transport::experience::{Exchange, Experience};
+use crate::transport::told::Told;
 use crate::wire;
 use crate::wire::net;
 
 /// Exchanges objects with one partner until `stop` turns true.
-pub(super) struct Initiator(pub(super) Caller);
+pub(super) struct Initiator {
+    caller: Caller,
+    /// What was answered and what came lately.
+    told: Mutex<Told>,
+    /// Exchanges in a row in which nothing of ours left, and nothing new came.
+    vain: AtomicU32,
+}
+
+/// The pause after the first exchange in vain; twice as long after each further one, up to the time after which a partner is asked
+/// in any case.
+const VAIN: Duration = Duration::from_millis(50);
 
 /// How soon to ask for what is overdue: time enough for our own backlog to be read and to go along.
 const ASK_SOON: Duration = Duration::from_millis(100);
@@ -25,21 +37,25 @@ const ASK_SOON: Duration = Duration::from_millis(100);
 pub(super) type UnderWay = Pin<Box<dyn Future<Output = Exchange> + Send>>;
 
 impl Initiator {
+    pub(super) fn new(caller: Caller) -> Self {
+        Self { caller, told: Mutex::default(), vain: AtomicU32::new(0) }
+    }
+
     /// Runs until `stop` turns true; the exchange that is then under way is for the caller to finish.
     pub(super) async fn run(
         self: &Arc<Self>,
         mut stop: watch::Receiver<bool>,
         experience: &mut Experience,
     ) -> Option<UnderWay> {
-        if !self.0.rest(experience, &mut stop).await {
+        if !self.caller.rest(experience, &mut stop).await {
             return None;
         }
         // Whatever a partner that cannot dial has for us waits until we ask, so that is what to do first, and first again
         // after a failure.
         let mut overdue = true;
         loop {
-            let handle = self.0.partner.handle();
-            let spec = self.0.config.exchange_spec(usize::MAX, WaitsFor::Anything);
+            let handle = self.caller.partner.handle();
+            let spec = self.caller.config.exchange_spec(usize::MAX, WaitsFor::Anything);
             let taking = async {
                 let mut slot = handle.open_slot(spec, self.ask_after(overdue)).await.ok()?;
                 let object = slot.next().await?;
@@ -56,7 +72,7 @@ impl Initiator {
                 }
                 return None;
             };
-            let asked = experience.ask(self.0.partner.now());
+            let asked = experience.ask(self.caller.partner.now());
             let mut under_way: UnderWay = Box::pin(Arc::clone(self).exchange(handle, slot, object, asked));
             let exchange = tokio::select! {
                 biased;
@@ -64,7 +80,7 @@ impl Initiator {
                 _ = stop.wait_for(|stop| *stop) => return Some(under_way),
             };
             overdue = matches!(exchange, Exchange::Failed { .. } | Exchange::Oversized { .. });
-            let Some(pause) = self.conclude(&exchange, experience) else { continue };
+            let Some(pause) = self.conclude(&exchange, experience).or_else(|| self.rest()) else { continue };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => return None,
@@ -75,24 +91,45 @@ impl Initiator {
     /// Says how the link fares after this exchange, and learns from it: the pause before the next.
     pub(super) fn conclude(&self, exchange: &Exchange, experience: &mut Experience) -> Option<Duration> {
         match exchange {
-            Exchange::Done => self.0.recovered(),
+            Exchange::Done => self.caller.recovered(),
             Exchange::Rejected { why, .. }
             | Exchange::Parted { why, .. }
             | Exchange::Oversized { why, .. }
-            | Exchange::Failed { why, .. } => self.0.failed(why),
+            | Exchange::Failed { why, .. } => self.caller.failed(why),
             Exchange::Untold => {}
         }
-        experience.learn(exchange, self.0.partner.now())
+        experience.learn(exchange, self.caller.partner.now())
+    }
+
+    /// The pause that a partner gets which hands out again what it was answered, or what gets no verdict now. Each of its answers
+    /// makes verdicts due, and they would make the next request leave at once.
+    fn rest(&self) -> Option<Duration> {
+        let vain = self.vain.load(Ordering::Relaxed);
+        (vain > 0).then(|| VAIN.saturating_mul(1 << vain.min(10)).min(self.caller.config.speak_interval.max(VAIN)))
+    }
+
+    /// Looks whether an answer to this holds anything new.
+    fn weigh(&self, object: &Transmission, answer: &wire::Object) {
+        let in_vain = object.sets.is_empty() && !answer.sets.is_empty() && {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.note(object);
+            told.are_known(answer.sets.iter().map(|(jti, _)| jti))
+        };
+        if in_vain {
+            self.vain.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.vain.store(0, Ordering::Relaxed);
+        }
     }
 
     /// When to ask although there is nothing to say. A partner that has just been here by itself needs no asking yet.
     fn ask_after(&self, overdue: bool) -> Option<Duration> {
-        let interval = self.0.config.speak_interval;
-        let link = self.0.partner.link();
+        let interval = self.caller.config.speak_interval;
+        let link = self.caller.partner.link();
         if link.sockets > 0 {
             return None;
         }
-        let seen = link.requested_at.is_some_and(|at| self.0.partner.now().saturating_sub(at) < interval);
+        let seen = link.requested_at.is_some_and(|at| self.caller.partner.now().saturating_sub(at) < interval);
         Some(match (seen, overdue) {
             (true, _) => interval * 3,
             (false, true) => interval.min(ASK_SOON),
@@ -103,18 +140,21 @@ impl Initiator {
     async fn exchange(self: Arc<Self>, handle: Handle, slot: Slot, object: Transmission, asked: u64) -> Exchange {
         let body = encode(&object, Some(asked));
         let sent = body.len();
-        let posted = self.0.post("application/json", !object.verdicts.is_empty(), body, Expected::default());
+        let posted = self.caller.post("application/json", !object.verdicts.is_empty(), body, Expected::default());
         let response = match posted.await {
             Ok(response) => response,
             Err(error @ net::Error::TooLarge { .. }) => return too_large(slot, &error, asked, Duration::ZERO),
             Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
         };
-        self.0.note_sent(object.sets.len(), sent);
-        let pause = self.0.pause_asked(&response);
+        self.caller.note_sent(object.sets.len(), sent);
+        let pause = self.caller.pause_asked(&response);
         match response.status {
             StatusCode::OK => {
-                match self.0.partner.inspector().read(response.body.clone(), self.0.config.limits).await {
-                    Ok(answer) => self.0.take_in(&handle, slot, answer, response.body.len()).await,
+                match self.caller.partner.inspector().read(response.body.clone(), self.caller.config.limits).await {
+                    Ok(answer) => {
+                        self.weigh(&object, &answer);
+                        self.caller.take_in(&handle, slot, answer, response.body.len()).await
+                    }
                     Err(malformed) if malformed.kind.is_too_big() => too_large(slot, &malformed, asked, pause),
                     Err(malformed) => {
                         lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
@@ -137,7 +177,7 @@ impl Initiator {
                     _ => Exchange::Parted { why, retry_after: pause },
                 }
             }
-            status => lose(slot, self.0.explain(status), pause),
+            status => lose(slot, self.caller.explain(status), pause),
         }
     }
 }
