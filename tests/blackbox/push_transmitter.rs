@@ -287,8 +287,8 @@ async fn several_requests_are_under_way_at_once_and_no_more_than_sixteen() {
     until("all acked", async || (daemon.totals("globex").await["acked"] == 40).then_some(())).await;
 }
 
-#[tokio::test]
-async fn one_set_that_is_never_answered_does_not_stall_the_others() {
+/// Sends many of which one comes to nothing by this, and then one more.
+async fn one_does_not_stall_the_others(fail: impl Fn(Request)) {
     let (mut responder, _, daemon) = dialling("push", QUICK).await;
     let jtis = names(60);
     send_together(&daemon, &jtis).await;
@@ -299,7 +299,7 @@ async fn one_set_that_is_never_answered_does_not_stall_the_others() {
             match request.pushed().as_str() {
                 "event-03" => {
                     failed += 1;
-                    request.answer(500, &[], "");
+                    fail(request);
                 }
                 _ => drop(accepted.insert(accept(request))),
             }
@@ -312,7 +312,7 @@ async fn one_set_that_is_never_answered_does_not_stall_the_others() {
     until("the others acked", async || (daemon.totals("globex").await["acked"] == 59).then_some(())).await;
     // It is tried on and on, alone by now, and what comes after it does not wait for that.
     for _ in 0..8 {
-        responder.request().await.answer(500, &[], "");
+        fail(responder.request().await);
     }
     daemon.send("globex", "later").await;
     let sent = Instant::now();
@@ -322,7 +322,7 @@ async fn one_set_that_is_never_answered_does_not_stall_the_others() {
             if request.pushed() == "later" {
                 return request;
             }
-            request.answer(500, &[], "");
+            fail(request);
         }
     };
     let request = soon("the later one", later).await;
@@ -332,6 +332,16 @@ async fn one_set_that_is_never_answered_does_not_stall_the_others() {
     daemon.settled("globex", "later", "acked").await;
     accept(responder.push_of("event-03").await);
     daemon.settled("globex", "event-03", "acked").await;
+}
+
+#[tokio::test]
+async fn one_set_that_is_never_answered_does_not_stall_the_others() {
+    one_does_not_stall_the_others(|request| request.answer(500, &[], "")).await;
+}
+
+#[tokio::test]
+async fn one_set_at_which_the_partner_breaks_off_does_not_stall_the_others() {
+    one_does_not_stall_the_others(Request::lose).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::transport::caller::{Caller, Expected, lose, shown};
 use crate::transport::experience::{Exchange, Experience};
 use crate::transport::minded::Minded;
 use crate::wire;
-use crate::wire::net::Response;
+use crate::wire::net::{self, Response};
 
 /// Requests under way at the same time; as many connections are kept.
 const REQUESTS_MAX: usize = 16;
@@ -202,26 +202,31 @@ async fn push(
     };
     let body = Bytes::copy_from_slice(compact.as_bytes());
     let length = body.len();
-    let response = match caller.post("application/secevent+jwt", false, body, ANSWER).await {
-        Ok(response) => response,
-        Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
+    let (answer, retry_after) = match caller.post("application/secevent+jwt", false, body, ANSWER).await {
+        Ok(response) => {
+            caller.note_sent(1, length);
+            (judge(&jti, &response), caller.pause_asked(&response))
+        }
+        Err(error @ (net::Error::Connect(_) | net::Error::Unsendable(_))) => {
+            return lose(slot, error.to_string(), Duration::ZERO);
+        }
+        // The partner had it, and perhaps this very SET made it hang or break off.
+        Err(error) => (Answer::NoVerdict(error.to_string()), Duration::ZERO),
     };
-    caller.note_sent(1, length);
-    let retry_after = caller.pause_asked(&response);
-    match judge(&jti, &response) {
+    match answer {
         Answer::NoVerdict(what) if is_down.load(Ordering::Relaxed) => {
             // It is not this SET, which has used up no attempt.
-            lose(slot, format!("the partner gives no verdicts ({}){what}", response.status.as_u16()), retry_after)
+            lose(slot, format!("the partner gives no verdicts: {what}"), retry_after)
         }
         Answer::Verdict(verdict) => caller.settle(&handle, slot, verdict).await,
         Answer::NoVerdict(what) => {
-            let why = format!("the partner gave no verdict on a SET ({}){what}", response.status.as_u16());
+            let why = format!("the partner gave no verdict on a SET: {what}");
             caller.unanswered(&jti, &why);
             slot.close(Ending::Rejected { retry_after, too_large: false });
             Exchange::Rejected { why, retry_after }
         }
-        Answer::NotNow(what) => {
-            let why = what.unwrap_or_else(|| caller.explain(response.status));
+        Answer::NotNow(status, what) => {
+            let why = what.unwrap_or_else(|| caller.explain(status));
             lose(slot, why, retry_after)
         }
     }
@@ -233,7 +238,7 @@ enum Answer {
     /// Nothing about this SET, though perhaps because of it: it is tried again, later and later.
     NoVerdict(String),
     /// Something about us, or about the partner: everything waits.
-    NotNow(Option<String>),
+    NotNow(StatusCode, Option<String>),
 }
 
 /// Only a 202 is an ack and only a 400 with a registered code about the SET is a setErr (RFC 8935 §2.2 to §2.4): a setErr is
@@ -243,15 +248,15 @@ fn judge(jti: &Jti, response: &Response) -> Answer {
         StatusCode::ACCEPTED => Answer::Verdict(Inspected { acks: vec![jti.clone()], ..Inspected::default() }),
         StatusCode::BAD_REQUEST => {
             let Some(error) = wire::parse_error_body(&response.body) else {
-                return Answer::NoVerdict(": it does not say why".to_owned());
+                return Answer::NoVerdict("400, and it does not say why".to_owned());
             };
             match ErrorCode::from_name(&error.err) {
                 Some(ErrorCode::AuthenticationFailed) => {
                     let what = "the partner answered 400 with err authentication_failed: it does not accept our token";
-                    Answer::NotNow(Some(what.to_owned()))
+                    Answer::NotNow(response.status, Some(what.to_owned()))
                 }
                 // A right that is missing may be given, and what it is missing for may be this SET alone.
-                Some(ErrorCode::AccessDenied) | None => Answer::NoVerdict(shown(&error.err)),
+                Some(ErrorCode::AccessDenied) | None => Answer::NoVerdict(format!("400{}", shown(&error.err))),
                 Some(_) => Answer::Verdict(Inspected { errors: vec![(jti.clone(), error)], ..Inspected::default() }),
             }
         }
@@ -264,9 +269,9 @@ fn judge(jti: &Jti, response: &Response) -> Answer {
         | StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Answer::NotNow(None),
-        status if status.is_redirection() => Answer::NotNow(None),
-        status if status.is_success() => Answer::NoVerdict(": only 202 is an ack".to_owned()),
-        _ => Answer::NoVerdict(String::new()),
+        | StatusCode::GATEWAY_TIMEOUT => Answer::NotNow(response.status, None),
+        status if status.is_redirection() => Answer::NotNow(response.status, None),
+        status if status.is_success() => Answer::NoVerdict(format!("{}: only 202 is an ack", status.as_u16())),
+        status => Answer::NoVerdict(status.as_u16().to_string()),
     }
 }
