@@ -100,10 +100,17 @@ impl Secret {
             _ => Error::File { path: path.to_owned(), fault },
         };
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
-        file.write_all(self.0.as_bytes()).map_err(failed)?;
-        file.write_all(b"\n").map_err(failed)?;
-        file.sync_all().map_err(failed)
+        let mut write = || {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.write_all(self.0.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync_all()
+        };
+        write().map_err(|fault| {
+            // Whoever tries again when the disk has room would find half a secret, and that it is there already.
+            let _ = std::fs::remove_file(path);
+            failed(fault)
+        })
     }
 
     /// The secret itself, for the one place that presents it.

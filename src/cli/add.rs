@@ -140,6 +140,8 @@ fn write(file: &Path, given: Option<&Path>) -> Result<bool, Error> {
     let failed = |error: SecretError| match error {
         SecretError::Exists { .. } => Error::new(Exit::Conflict, error.to_string()).code(Code::FileExists),
         SecretError::Exposed(exposed) => exposed.into(),
+        SecretError::File { ref path, ref fault } if path == file => Error::unwritable(path, fault),
+        SecretError::File { ref path, ref fault } => Error::unreadable(path, fault),
         _ => Error::failed(error.to_string()),
     };
     let Some(given) = given else {
