@@ -1,9 +1,11 @@
 //! The actor's commits: each is tried until it is durable, however long the disk is full.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{error, info};
 
@@ -11,7 +13,7 @@ use super::actor::{Actor, Message};
 use super::handle::SendError;
 use crate::codes::Code;
 use crate::peer::Write;
-use crate::store::{self, Epoch};
+use crate::store::{self, Epoch, Journal};
 
 /// How long to wait before a commit that met a full disk is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -51,32 +53,41 @@ impl Actor {
         }
     }
 
-    /// Waits a moment. What is handed in meanwhile is not taken: its caller shall not wait for as long as the disk is full. All
-    /// else keeps its place, unless nobody waits for it any more.
     async fn wait_for_room(&mut self) {
-        if self.put_off.len() >= PUT_OFF_MAX {
-            self.put_off.retain(|message| !message.is_abandoned());
-        }
-        let mut pause = pin!(sleep(PAUSE));
-        while self.put_off.len() < PUT_OFF_MAX {
-            tokio::select! {
-                biased;
-                () = &mut pause => return,
-                message = self.mailbox.recv() => match message {
-                    // Of a store that has failed it hears when this ends unanswered.
-                    Some(Message::Send { .. }) if self.journal.failed() => {}
-                    Some(Message::Send { reply, .. }) => {
-                        let _ = reply.send(Err(SendError::StorageFull));
-                    }
-                    // That a link is alive is news for now alone.
-                    Some(Message::SlotAlive(_)) => {}
-                    Some(message) => self.put_off.push_back(message),
-                    None => break,
-                },
-            }
-        }
-        pause.await;
+        put_off(PAUSE, &mut self.mailbox, &mut self.put_off, &*self.journal).await;
     }
+}
+
+/// Waits a moment. What is handed in meanwhile is not taken: its caller shall not wait for as long as the disk is full. All else
+/// keeps its place, unless nobody waits for it any more.
+pub(super) async fn put_off(
+    time: Duration,
+    mailbox: &mut mpsc::Receiver<Message>,
+    put_off: &mut VecDeque<Message>,
+    journal: &dyn Journal,
+) {
+    if put_off.len() >= PUT_OFF_MAX {
+        put_off.retain(|message| !message.is_abandoned());
+    }
+    let mut pause = pin!(sleep(time));
+    while put_off.len() < PUT_OFF_MAX {
+        tokio::select! {
+            biased;
+            () = &mut pause => return,
+            message = mailbox.recv() => match message {
+                // Of a store that has failed it hears when this ends unanswered.
+                Some(Message::Send { .. }) if journal.failed() => {}
+                Some(Message::Send { reply, .. }) => {
+                    let _ = reply.send(Err(SendError::StorageFull));
+                }
+                // That a link is alive is news for now alone.
+                Some(Message::SlotAlive(_)) => {}
+                Some(message) => put_off.push_back(message),
+                None => break,
+            },
+        }
+    }
+    pause.await;
 }
 
 #[cfg(test)]

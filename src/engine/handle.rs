@@ -112,7 +112,12 @@ impl Handle {
     /// Offers a slot. `by` is how long it may wait before it must speak ([`SlotSpec::by`] is set from it). Waits while a quarter
     /// of the mailbox's places are kept for slots that are open, in the order in which it was asked.
     pub async fn open_slot(&self, mut spec: SlotSpec, by: Option<Duration>) -> Result<Slot, Stopped> {
-        let open = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| Stopped)?;
+        let open = tokio::select! {
+            biased;
+            open = Arc::clone(&self.0.places).acquire_owned() => open.map_err(|_| Stopped)?,
+            // Those who hold the others may take their time to let them go.
+            () = self.0.mailbox.closed() => return Err(Stopped),
+        };
         let id = SlotId(self.0.slots.fetch_add(1, Ordering::Relaxed));
         let closing = self.0.mailbox.clone().reserve_owned().await.map_err(|_| Stopped)?;
         let (giver, objects) = place();

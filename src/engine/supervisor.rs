@@ -12,7 +12,8 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error};
 
-use super::actor::{Actor, Restraints};
+use super::actor::{Actor, Message, Restraints};
+use super::commit::put_off;
 use super::counting::Counting;
 use super::handle::Handle;
 use super::inbox::Inbox;
@@ -25,8 +26,9 @@ use crate::metrics::Metrics;
 use crate::peer::{self, Peer, PeerId, Saved};
 use crate::store::{self, Handed, Journal};
 
-/// How long an actor that cannot begin, since the disk is full, waits before it tries again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long an actor that cannot begin, since the disk is full, waits before it tries again. Not as long as one with a commit
+/// that waits: what is asked of the store together fails together, and to begin takes no room by itself.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Limits of the engine.
 #[derive(Clone, Debug)]
@@ -230,13 +232,9 @@ impl Supervisor {
         Handle::new(sender, task.abort_handle(), self.config.arrivals_bytes_max, Arc::clone(&self.clock))
     }
 
-    async fn run(
-        &self,
-        id: PeerId,
-        name: Arc<str>,
-        mailbox: mpsc::Receiver<super::actor::Message>,
-    ) -> Result<(), store::Error> {
-        let saved = self.recover(id).await?;
+    async fn run(&self, id: PeerId, name: Arc<str>, mut mailbox: mpsc::Receiver<Message>) -> Result<(), store::Error> {
+        let mut put_off = VecDeque::new();
+        let saved = self.recover(id, &mut mailbox, &mut put_off).await?;
         debug!(peer = %name, queued = saved.counts.queued, paused = saved.paused, "conversation opened");
         let seed = u64::from(id.0) ^ self.clock.now().wall.0;
         let counting = Counting::new(self.config.metrics.peer(&name), self.recent(id));
@@ -253,7 +251,7 @@ impl Supervisor {
             watchers: HashMap::new(),
             followers: Followers::default(),
             accepting: HashMap::new(),
-            put_off: VecDeque::new(),
+            put_off,
             callers: Vec::new(),
             operators: Vec::new(),
             redriving: VecDeque::new(),
@@ -268,10 +266,15 @@ impl Supervisor {
 
     /// What is kept of this peer. Where the disk is full it may have to be asked for again: an actor that ended would not be
     /// there when it has room again, and nothing that waits for a partner who never comes would grow old.
-    async fn recover(&self, id: PeerId) -> Result<Saved, store::Error> {
+    async fn recover(
+        &self,
+        id: PeerId,
+        mailbox: &mut mpsc::Receiver<Message>,
+        waiting: &mut VecDeque<Message>,
+    ) -> Result<Saved, store::Error> {
         loop {
             match self.journal.recover(id).await {
-                Err(store::Error::Full) => tokio::time::sleep(PAUSE).await,
+                Err(store::Error::Full) => put_off(PAUSE, mailbox, waiting, &*self.journal).await,
                 done => return done,
             }
         }

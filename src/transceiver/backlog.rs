@@ -79,17 +79,20 @@ mod tests {
         assert!(!transceiver.peer("a").await.unwrap().busy);
         store.full_for_recovery.store(true, Ordering::Relaxed);
         assert!(transceiver.peer("a").await.unwrap().busy, "nothing is known, which is not the same as none");
-        let sending = {
+        let event = || Event::new("caep:session-revoked", json!({"format": "opaque", "id": "x"}));
+        let refused = transceiver.send("a", event()).await.unwrap_err();
+        assert!(matches!(refused.fault, SubmitFault::StorageFull), "nobody waits for as long: {refused}");
+        let pausing = {
             let transceiver = transceiver.clone();
-            let event = Event::new("caep:session-revoked", json!({"format": "opaque", "id": "x"}));
-            tokio::spawn(async move { transceiver.send("a", event).await })
+            tokio::spawn(async move { transceiver.pause("a", true).await })
         };
         tokio::time::sleep(std::time::Duration::from_secs(10)).await;
-        assert!(!sending.is_finished());
+        assert!(!pausing.is_finished());
         store.full_for_recovery.store(false, Ordering::Relaxed);
-        sending.await.unwrap().unwrap();
+        pausing.await.unwrap().unwrap();
+        transceiver.send("a", event()).await.unwrap();
         let status = transceiver.peer("a").await.unwrap();
-        assert_eq!((status.busy, status.queued), (false, 1));
+        assert_eq!((status.busy, status.queued, status.paused), (false, 1, true));
     }
 
     #[tokio::test(start_paused = true)]
