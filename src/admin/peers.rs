@@ -20,7 +20,8 @@ use crate::transport::NOT_OUR_TOKEN;
 const VERIFY_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Response<Body> {
-    let peers: Vec<Value> = admin.transceiver.peers().await.iter().map(shown).collect();
+    let now = admin.transceiver.now().wall;
+    let peers: Vec<Value> = admin.transceiver.peers().await.iter().map(|peer| shown(peer, now)).collect();
     json_response(StatusCode::OK, &with_ours(json!({ "peers": peers }), &admin.transceiver))
 }
 
@@ -54,7 +55,9 @@ fn with_clock(mut answer: Value, now: Timestamp) -> Value {
 
 pub(super) async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response<Body> {
     match admin.transceiver.peer(&name).await {
-        Some(peer) => json_response(StatusCode::OK, &with_ours(shown(&peer), &admin.transceiver)),
+        Some(peer) => {
+            json_response(StatusCode::OK, &with_ours(shown(&peer, admin.transceiver.now().wall), &admin.transceiver))
+        }
         None => Problem::no_such_peer(&name).respond(),
     }
 }
@@ -206,7 +209,7 @@ pub(super) async fn verify(State(admin): State<Arc<Admin>>, Path(name): Path<Str
     }
 }
 
-fn shown(peer: &PeerStatus) -> Value {
+fn shown(peer: &PeerStatus, now: Wall) -> Value {
     let mut value = json!({
         "name": &*peer.name,
         "link": peer.link.as_str(),
@@ -243,7 +246,7 @@ fn shown(peer: &PeerStatus) -> Value {
     if peer.busy {
         members.insert("busy".to_owned(), json!(true));
     }
-    if let Some((code, why, fix)) = advice(peer) {
+    if let Some((code, why, fix)) = advice(peer, now) {
         let who = code.entry().who.as_str();
         members.insert("advice".to_owned(), json!({ "code": code.as_str(), "why": why, "who_acts": who, "fix": fix }));
     }
@@ -285,11 +288,11 @@ fn time(at: Option<Wall>) -> Value {
 }
 
 /// What most needs attention: its code, in words, and what to do.
-fn advice(peer: &PeerStatus) -> Option<(Code, String, String)> {
+fn advice(peer: &PeerStatus, now: Wall) -> Option<(Code, String, String)> {
     let own = |code: Code, why: String| Some((code, why, code.entry().remedy.to_owned()));
     let name = &peer.name;
     if peer.busy {
-        return own(Code::Unavailable, "its conversation did not tell its figures within a second".to_owned());
+        return own(Code::Unavailable, "its conversation does not tell its figures".to_owned());
     }
     if peer.paused {
         let fix = format!("pushpull peer resume {name}");
@@ -313,14 +316,16 @@ fn advice(peer: &PeerStatus) -> Option<(Code, String, String)> {
         return own(Code::PartnerKeysUnreachable, trouble.clone());
     }
     if let Some(socketless) = &peer.socketless {
-        // Over HTTP it would say the same.
-        let fix = match socketless.ends_with(NOT_OUR_TOKEN) {
+        // Where HTTP serves with that very token, something in between minds the upgrade.
+        let fix = match socketless.ends_with(NOT_OUR_TOKEN) && peer.transport != "http" {
             true => "See that `token_file` of this peer holds what the partner gave you, then `pushpull reload`.",
             false => Code::NoWebsocket.entry().remedy,
         };
         return Some((Code::NoWebsocket, socketless.clone(), fix.to_owned()));
     }
-    own(Code::Unanswered, unanswered(peer.oldest?)?)
+    // Of a link that has just come up it says nothing.
+    let up = peer.since.filter(|_| peer.link == LinkState::Up).map(|since| now.since(since));
+    own(Code::Unanswered, unanswered(peer.oldest?.min(up?))?)
 }
 
 /// When a SET that is not answered, though the partner is reached, is worth a word.

@@ -33,6 +33,11 @@ impl Told {
         news
     }
 
+    /// Whether one of these has had its verdict told.
+    pub(super) fn has_told<'j>(&self, mut jtis: impl Iterator<Item = &'j Jti>) -> bool {
+        jtis.any(|jti| self.told.has(jti))
+    }
+
     /// Notes the SETs of an answer. True if none of them is new: all were answered already, or came before without getting a
     /// verdict, and nothing is gained by asking for them again at once.
     pub(super) fn are_known<'j>(&mut self, jtis: impl Iterator<Item = &'j Jti>) -> bool {
@@ -97,5 +102,6 @@ mod tests {
         assert!(told.are_known([jti(0), jti(1)].iter()), "and comes again");
         assert!(told.note(&telling(1..2)), "its verdict is told for the first time all the same");
         assert!(!told.are_known([jti(1), jti(2)].iter()));
+        assert!(told.has_told([jti(2), jti(1)].iter()) && !told.has_told([jti(2)].iter()));
     }
 }

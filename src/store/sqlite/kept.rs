@@ -214,7 +214,8 @@ fn newest(conn: &Connection, least: u64) -> Result<(u64, Vec<u64>), Error> {
         };
         let below = delivery.as_ref().map_or(0, Delivery::last).max(int(least));
         match above {
-            Some(above) if above.saturating_sub(below) <= MOST => return Ok((uint(above).max(least), astray)),
+            // Damaged downwards, it may be below the one before it.
+            Some(above) if above.saturating_sub(below) <= MOST => return Ok((uint(above.max(below)), astray)),
             Some(above) => astray.push(uint(above)),
             None => {}
         }

@@ -103,10 +103,10 @@ impl Polling {
             Polled::Sets { known } => {
                 // Where none of them gets a verdict (a full inbox, keys that cannot be had) the same ones come again at once.
                 let pause = VERDICTS_WITHIN.saturating_mul(1 << self.vain.min(10));
-                self.next = pause.min(self.caller.config.speak_interval.max(VERDICTS_WITHIN));
+                let pause = pause.min(self.caller.config.speak_interval.max(VERDICTS_WITHIN));
                 self.vain = self.vain.saturating_add(1);
                 // So they do where it does not heed their verdicts, which are due at once.
-                self.rest = if known { self.next } else { Duration::ZERO };
+                (self.rest, self.next) = if known { (pause, Duration::ZERO) } else { (Duration::ZERO, pause) };
                 Exchange::Done
             }
             Polled::Held => {
@@ -242,7 +242,7 @@ impl Polling {
         let answer = self.caller.partner.inspector().read(response.body, self.caller.config.limits).await;
         let answer = answer.unwrap_or_default();
         let answer = wire::Object { acks: Vec::new(), errors: Vec::new(), ..answer };
-        let again = !answer.sets.is_empty() && self.knows(&answer);
+        let again = !answer.sets.is_empty() && self.told().has_told(answer.sets.iter().map(|(jti, _)| jti));
         match self.caller.take_in(handle, slot, answer, length).await {
             Exchange::Done if !again => Ok(()),
             _ => Err(Duration::ZERO),
@@ -261,7 +261,7 @@ impl Polling {
 
 enum Polled {
     Sets {
-        /// All of them had been answered before.
+        /// None of them is new.
         known: bool,
     },
     Nothing {

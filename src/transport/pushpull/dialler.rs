@@ -143,7 +143,7 @@ async fn keep(
                 broken += u32::from(farewell.broke_off);
                 if broken < BROKEN_MAX {
                     if !farewell.left {
-                        down(partner, &farewell.why);
+                        down(dial, partner, &farewell.why);
                     }
                     let least = if farewell.overloaded { OVERLOADED } else { Duration::ZERO };
                     reconnect.pause().max(least)
@@ -157,7 +157,7 @@ async fn keep(
                 }
             }
             Err(Refused::Unreachable(why)) => {
-                down(partner, &why);
+                down(dial, partner, &why);
                 reconnect.pause()
             }
             Err(Refused::Busy(why, wait)) => {
@@ -339,7 +339,9 @@ impl Dial {
 }
 
 /// One line per change of state, not one per attempt.
-fn down(partner: &Partner, why: &str) {
+fn down(dial: &Dial, partner: &Partner, why: &str) {
+    let told = dial.name.map(|name| format!("{name}: {why}"));
+    let why = told.as_deref().unwrap_or(why);
     let mut news = false;
     partner.update_link(|link| {
         news = link.note_trouble(why);

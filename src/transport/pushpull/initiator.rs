@@ -73,16 +73,24 @@ impl Initiator {
                 return None;
             };
             let asked = experience.ask(self.caller.partner.now());
+            let conversation = handle.clone();
             let mut under_way: UnderWay = Box::pin(Arc::clone(self).exchange(handle, slot, object, asked));
             let exchange = tokio::select! {
                 biased;
                 exchange = &mut under_way => exchange,
                 _ = stop.wait_for(|stop| *stop) => return Some(under_way),
             };
-            overdue = matches!(exchange, Exchange::Failed { .. } | Exchange::Oversized { .. });
-            let Some(pause) = self.conclude(&exchange, experience).or_else(|| self.rest()) else { continue };
+            let rest = self.rest();
+            // What is to be asked after a rest has been waited for.
+            overdue = matches!(exchange, Exchange::Failed { .. } | Exchange::Oversized { .. }) || rest.is_some();
+            let pause = self.conclude(&exchange, experience);
+            if pause.is_none() && rest.is_none() {
+                continue;
+            }
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.or(rest).unwrap_or_default()) => {}
+                // The last verdicts are told without a rest.
+                () = conversation.draining(), if pause.is_none() => {}
                 _ = stop.wait_for(|stop| *stop) => return None,
             }
         }
@@ -105,7 +113,8 @@ impl Initiator {
     /// makes verdicts due, and they would make the next request leave at once.
     fn rest(&self) -> Option<Duration> {
         let vain = self.vain.load(Ordering::Relaxed);
-        (vain > 0).then(|| VAIN.saturating_mul(1 << vain.min(10)).min(self.caller.config.speak_interval.max(VAIN)))
+        (vain > 0)
+            .then(|| VAIN.saturating_mul(1 << (vain - 1).min(10)).min(self.caller.config.speak_interval.max(VAIN)))
     }
 
     /// Looks whether an answer to this holds anything new.
