@@ -89,8 +89,8 @@ impl Initiator {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause.or(rest).unwrap_or_default()) => {}
-                // The last verdicts are told without a rest.
-                () = conversation.draining(), if pause.is_none() => {}
+                // The last verdicts are told with the least rest: a partner that does not listen hears them until we go.
+                () = async { conversation.draining().await; tokio::time::sleep(VAIN).await }, if pause.is_none() => {}
                 _ = stop.wait_for(|stop| *stop) => return None,
             }
         }
