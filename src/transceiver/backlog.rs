@@ -72,6 +72,7 @@ mod tests {
         assert!(matches!(transceiver.backlog("a").await, Err(SubmitFault::StorageFailed)));
         assert!(matches!(transceiver.backlog("b").await, Err(SubmitFault::NoSuchPeer(_))));
     }
+
     #[tokio::test(start_paused = true)]
     async fn a_peer_whose_figures_the_store_does_not_tell_has_none_and_its_conversation_begins_as_soon_as_it_can() {
         let store = Arc::new(Troubled::default());
