@@ -118,6 +118,16 @@ fn a_backlog_leaves_in_its_order_and_what_is_left_waits() {
 }
 
 #[test]
+fn a_partner_that_floods_is_in_nobodys_accounts_and_the_others_are_complete() {
+    for kind in ["replayed", "costly"] {
+        let load = ["--rate", "100", "--direction", "one", "--warmup", "200ms", "--duration", "1s"];
+        let report = bench(&[&["--flood", kind], &load[..]].concat());
+        assert!(accounted(&report, 1) >= 100, "{report}");
+        assert_eq!(report["settings"]["flood"], kind, "{report}");
+    }
+}
+
+#[test]
 fn a_folder_that_is_there_is_nobody_elses_business() {
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("run-1/mine");

@@ -16,7 +16,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
-pub use bench::{Bench, Direction, Rate, Target, Transport};
+pub use bench::{Bench, Direction, Flood, Rate, Target, Transport};
 pub use dlq::{Dlq, Event, Which};
 pub use peer::{Add, Card, Peer, Rm};
 pub use replay::Replay;

@@ -1,6 +1,7 @@
 //! From bytes to an inspected object: every SET verified, refused, or undecidable for now.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,13 @@ pub struct Inspector {
 /// How many SETs that do not verify are looked at. More than the core writes refusals for, so an honest partner with a
 /// wrong setting meets that limit first; little enough that garbage takes a small part of one core.
 const GARBAGE: Rate = Rate { per_second: 200, burst: Duration::from_secs(5) };
+
+/// What a SET that does not verify may cost for the price of one: several usual signatures.
+const GARBAGE_COST: Duration = Duration::from_micros(500);
+
+/// For so long the SETs of an object may fail to verify; what has no verdict then gets none. A partner chooses what its keys
+/// cost, and could keep every core busy with an object of ten thousand.
+const GARBAGE_PER_OBJECT: Duration = Duration::from_millis(100);
 
 /// The longest time for which nothing of a partner is verified because of its garbage. Short, since SETs also fail while
 /// we do not have its new keys yet.
@@ -65,7 +73,8 @@ impl Opinion {
 impl Inspector {
     /// An inspector for one partner.
     pub fn new(policy: Policy, keys: Arc<PartnerKeys<KeySet>>, pool: Pool, clock: Arc<dyn Clock>) -> Self {
-        let (metrics, garbage, doubts) = (None, Bucket::default(), Doubts::default());
+        // With others in turns, whatever this partner sends.
+        let (pool, metrics, garbage, doubts) = (pool.party(), None, Bucket::default(), Doubts::default());
         Self { policy: Arc::new(policy), keys, pool, clock, garbage, metrics, doubts }
     }
 
@@ -107,14 +116,7 @@ impl Inspector {
         let snapshot = self.keys.current();
         let mut tried = snapshot.as_ref().map(|snapshot| snapshot.started_at);
         let keys = snapshot.map(|snapshot| snapshot.keys).unwrap_or_default();
-        let fresh = object
-            .sets
-            .into_iter()
-            .map(|(jti, compact)| {
-                let opinion = Opinion::Final(Finding::Undecidable);
-                Examined { jti, compact, digest: Digest::default(), opinion, issued_at: Wall(0), label: "other" }
-            })
-            .collect();
+        let fresh = object.sets.into_iter().map(Examined::fresh).collect();
         if !self.garbage.has_any(GARBAGE, arrived_at.mono) {
             // Unverified, not unknown: by their digests those that have a verdict already still get it again.
             let digest = |set: Examined| set.digested().conclude(false);
@@ -153,13 +155,22 @@ impl Inspector {
 
     async fn examine(&self, sets: Vec<Examined>, keys: Arc<KeySet>) -> Vec<Examined> {
         let (policy, now, metrics) = (Arc::clone(&self.policy), self.clock.now(), self.metrics.clone());
+        let failing = Arc::new(AtomicU64::new(0));
+        let spent = Arc::clone(&failing);
         let examined = self
             .pool
             .map(Queue::Verifying, sets, move |set| {
+                if u128::from(spent.load(Ordering::Relaxed)) > GARBAGE_PER_OBJECT.as_nanos() {
+                    return Examined { opinion: Opinion::Final(Finding::Undecidable), ..set }.digested();
+                }
                 let started = tokio::time::Instant::now();
                 let verified = cpu::within(Stage::Verify, || verify(&set.compact, Some(&set.jti), &policy, &keys, now));
+                let took = started.elapsed();
                 if let Some(metrics) = &metrics {
-                    metrics.verified(started.elapsed());
+                    metrics.verified(took);
+                }
+                if verified.is_err() {
+                    spent.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
                 }
                 let digest = verified.as_ref().ok().map(VerifiedSet::digest);
                 let label = verified.as_ref().map_or("other", VerifiedSet::label);
@@ -178,12 +189,20 @@ impl Inspector {
             })
             .await;
         let failed = examined.iter().filter(|set| set.opinion.is_failure()).count();
-        self.garbage.charge(failed, GARBAGE, GARBAGE_PAUSE, self.clock.now().mono);
+        // A partner chooses its keys: with some a SET costs a hundred times what it does with others.
+        let took = Duration::from_nanos(failing.load(Ordering::Relaxed));
+        let price = failed.max((took.as_nanos() / GARBAGE_COST.as_nanos()) as usize);
+        self.garbage.charge(price, GARBAGE, GARBAGE_PAUSE, self.clock.now().mono);
         examined
     }
 }
 
 impl Examined {
+    fn fresh((jti, compact): (Jti, Arc<str>)) -> Self {
+        let opinion = Opinion::Final(Finding::Undecidable);
+        Self { jti, compact, digest: Digest::default(), opinion, issued_at: Wall(0), label: "other" }
+    }
+
     fn digested(self) -> Self {
         let digest = cpu::within(Stage::Verify, || Digest::of(self.compact.as_bytes()));
         Self { digest, ..self }
@@ -205,11 +224,13 @@ impl Examined {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
+    use jsonwebtoken::crypto::JwtVerifier;
+    use jsonwebtoken::signature::Verifier;
 
     use super::*;
     use crate::auth::Parsed;
     use crate::clock::SystemClock;
-    use crate::set::{Profile, events::Filter};
+    use crate::set::{Algorithm, Profile, SigningKey, events::Filter};
 
     fn inspector() -> Inspector {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -225,6 +246,67 @@ mod tests {
             profile: Profile::Ssf,
         };
         Inspector::new(policy, keys, Pool::new(), clock)
+    }
+
+    /// Keys that take their time.
+    struct Slow(Box<dyn JwtVerifier + Send + Sync>);
+
+    impl Verifier<Vec<u8>> for Slow {
+        fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), jsonwebtoken::signature::Error> {
+            std::thread::sleep(Duration::from_millis(4));
+            self.0.verify(message, signature)
+        }
+    }
+
+    impl JwtVerifier for Slow {
+        fn algorithm(&self) -> jsonwebtoken::Algorithm {
+            self.0.algorithm()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_of_garbage_by_costly_keys_is_not_looked_at_to_its_end() {
+        let (published, _) = SigningKey::generate(Algorithm::Es256, "k").unwrap();
+        let (other, _) = SigningKey::generate(Algorithm::Es256, "k").unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), KeySet::of([published.public_jwk()]).to_json().to_string()).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let parse = |bytes: &[u8]| {
+            let mut keys = KeySet::parse(bytes).map_err(|error| error.to_string())?;
+            keys.wrap(|_, verifier| Box::new(Slow(verifier)));
+            Ok(Parsed { keys, count: 1, skipped: Vec::new() })
+        };
+        let keys = PartnerKeys::from_file("partner", file.path(), parse, Arc::clone(&clock)).unwrap();
+        let inspector = Inspector { keys, ..inspector() };
+        let object = |key: &SigningKey, count: usize| {
+            let set = |_| {
+                let jti = Jti::new();
+                let claims = serde_json::json!({
+                    "iss": "https://a.example", "aud": "https://b.example", "jti": jti.as_str(),
+                    "iat": clock.now().wall.0 / 1000, "sub_id": {"format": "opaque", "id": "1"}, "events": {"https://a.example/event": {}},
+                });
+                let compact = key.sign(claims.as_object().unwrap()).unwrap();
+                (jti, compact)
+            };
+            Object { sets: (0..count).map(set).collect(), ..Object::default() }
+        };
+        let good = inspector.inspect(object(&published, 40), Duration::from_secs(30)).await;
+        assert!(good.sets.iter().all(|set| matches!(set.finding, Finding::Deliver(_))), "costly, but no garbage");
+        let verified = |inspected: &Inspected| {
+            inspected.sets.iter().filter(|set| !matches!(set.finding, Finding::Undecidable)).count()
+        };
+        let keys = inspector.keys.current().unwrap().keys;
+        for _ in 0..6 {
+            let garbage = object(&other, 400).sets.into_iter().map(Examined::fresh).collect();
+            let bad = inspector.examine(garbage, Arc::clone(&keys)).await;
+            let looked_at = bad.iter().filter(|set| set.opinion.is_failure()).count();
+            assert!((1..200).contains(&looked_at), "{looked_at} of 400");
+            assert!(bad.iter().all(|set| set.digest == Digest::of(set.compact.as_bytes())), "known again all the same");
+        }
+        let soon = inspector.inspect(object(&published, 1), Duration::ZERO).await;
+        assert_eq!(verified(&soon), 0, "it has cost more than its share");
+        tokio::time::sleep(GARBAGE_PAUSE).await;
+        assert_eq!(verified(&inspector.inspect(object(&published, 1), Duration::ZERO).await), 1);
     }
 
     #[tokio::test]

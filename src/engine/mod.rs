@@ -20,6 +20,7 @@ mod resume;
 mod settled;
 mod slot;
 mod supervisor;
+mod turns;
 
 pub use bucket::{Bucket, Empty, Rate};
 pub use handle::{ArrivalRoom, Handle, SendError, Stopped};

@@ -1,21 +1,43 @@
-//! Signatures on all cores, beside the actors: in chunks, each kind of work in a bounded queue of its own.
+//! Signatures on all cores, beside the actors: in chunks, each kind of work in a bounded queue of its own, in which parties
+//! take turns.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::turns::Turns;
 
 /// Runs costly work off the runtime's own threads. One shared queue would let a burst of signing starve verification.
+///
+/// Its clones are one party; [`Pool::party`] makes another.
 #[derive(Clone, Debug)]
 pub struct Pool {
+    lines: Arc<Lines>,
+    party: Arc<Party>,
+    cores: usize,
+    inline: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
     signing: Arc<Line>,
     verifying: Arc<Line>,
     reading: Arc<Line>,
-    cores: usize,
-    inline: bool,
+    parties: AtomicU64,
+}
+
+/// Whoever has work done, in turns with all others.
+#[derive(Debug, Default)]
+struct Party {
+    number: u64,
+    /// What an item cost of late, in nanoseconds: a moving average.
+    cost: AtomicU64,
 }
 
 /// Which queue a job waits in.
@@ -36,7 +58,7 @@ struct Line(Mutex<Jobs>);
 
 #[derive(Default)]
 struct Jobs {
-    waiting: VecDeque<Job>,
+    waiting: Turns<Job>,
     /// Threads at work.
     threads: usize,
 }
@@ -53,8 +75,14 @@ struct Hand {
 /// Items in one job: to queue it and to answer costs some microseconds, an item tens of them.
 const CHUNK: usize = 32;
 
+/// How long a job goes on when others may wait: a chunk of the usual signatures, few of the most costly ones.
+const SLICE: Duration = Duration::from_millis(3);
+
 /// So few items are done on the spot.
 const INLINE_MAX: usize = 2;
+
+/// Unless such an item costs more: to do it there would keep a thread of the runtime from all other connections.
+const INLINE_COST_MAX: Duration = Duration::from_micros(400);
 
 impl Pool {
     /// A pool for this machine: each queue may use every core.
@@ -69,8 +97,18 @@ impl Pool {
     }
 
     fn of(cores: usize) -> Self {
-        let [signing, verifying, reading] = std::array::from_fn(|_| Arc::default());
-        Self { signing, verifying, reading, cores, inline: false }
+        Self { lines: Arc::default(), party: Arc::default(), cores, inline: false }
+    }
+
+    /// The same threads for another party, whose work takes turns with that of all others.
+    pub fn party(&self) -> Self {
+        let number = 1 + self.lines.parties.fetch_add(1, Ordering::Relaxed);
+        Self { party: Arc::new(Party { number, ..Party::default() }), ..self.clone() }
+    }
+
+    /// What an item of this party cost of late, on average.
+    fn cost(&self) -> Duration {
+        Duration::from_nanos(self.party.cost.load(Ordering::Relaxed))
     }
 
     /// Applies `work` to every item, keeping their order.
@@ -80,21 +118,54 @@ impl Pool {
         R: Send + 'static,
         F: Fn(T) -> R + Clone + Send + 'static,
     {
-        if self.inline || items.len() <= INLINE_MAX {
-            return items.into_iter().map(work).collect();
+        if self.inline || (items.len() <= INLINE_MAX && self.cost() <= INLINE_COST_MAX) {
+            let (started, count) = (Instant::now(), items.len());
+            let done = items.into_iter().map(work).collect();
+            self.party.note(started, count);
+            return done;
         }
         let mut items = items.into_iter();
         let chunks = std::iter::from_fn(move || {
             let chunk: Vec<T> = items.by_ref().take(CHUNK).collect();
             (!chunk.is_empty()).then_some(chunk)
         });
-        let work = chunks.map(|chunk| {
-            let work = work.clone();
-            self.run(queue, move || chunk.into_iter().map(work).collect::<Vec<R>>())
-        });
-        // Only so many wait in the queue, else a call with a thousand items would go before all that come after it.
+        let work = chunks.map(|chunk| self.chunk(queue, chunk, work.clone()));
+        // Only so many wait in the queue, else a call with a thousand items would hold up the next one of the same party.
         let done: Vec<Vec<R>> = stream::iter(work).buffered(self.cores + 1).collect().await;
         done.into_iter().flatten().collect()
+    }
+
+    /// Does a chunk, in as many turns as it takes.
+    async fn chunk<T, R, F>(&self, queue: Queue, mut items: Vec<T>, work: F) -> Vec<R>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        F: Fn(T) -> R + Clone + Send + 'static,
+    {
+        let mut done = Vec::new();
+        while !items.is_empty() {
+            let (work, party) = (work.clone(), Arc::clone(&self.party));
+            let job = move || {
+                let (started, mut left) = (Instant::now(), items.into_iter());
+                let mut done = Vec::with_capacity(left.len());
+                for item in left.by_ref() {
+                    done.push(work(item));
+                    if started.elapsed() > SLICE {
+                        break;
+                    }
+                }
+                party.note(started, done.len());
+                (done, left.collect())
+            };
+            let (next, left) = self.run(queue, job).await;
+            items = left;
+            if done.is_empty() {
+                done = next;
+            } else {
+                done.extend(next);
+            }
+        }
+        done
     }
 
     /// Does one piece of work, when it is its turn.
@@ -107,12 +178,12 @@ impl Pool {
             return work();
         }
         let line = match queue {
-            Queue::Signing => &self.signing,
-            Queue::Verifying => &self.verifying,
-            Queue::Reading => &self.reading,
+            Queue::Signing => &self.lines.signing,
+            Queue::Verifying => &self.lines.verifying,
+            Queue::Reading => &self.lines.reading,
         };
         let (reply, done) = oneshot::channel();
-        line.add(self.cores, move || {
+        line.add(self.party.number, self.cores, move || {
             // Whoever asked may have gone.
             if !reply.is_closed() {
                 let _ = reply.send(catch_unwind(AssertUnwindSafe(work)));
@@ -127,12 +198,23 @@ impl Pool {
     }
 }
 
+impl Party {
+    /// So many items have been done since then.
+    fn note(&self, started: Instant, count: usize) {
+        let Some(each) = started.elapsed().as_nanos().checked_div(count as u128) else { return };
+        // Two at the same time may forget one of the two, which an average can stand.
+        let before = self.cost.load(Ordering::Relaxed);
+        let each = u64::try_from(each).unwrap_or(u64::MAX);
+        self.cost.store(before - before / 8 + each / 8, Ordering::Relaxed);
+    }
+}
+
 impl Line {
-    /// Has a job done when it is its turn, by one of so many threads.
-    fn add(self: &Arc<Self>, threads_max: usize, job: impl FnOnce() + Send + 'static) {
+    /// Has a job done when it is its party's turn, by one of so many threads.
+    fn add(self: &Arc<Self>, party: u64, threads_max: usize, job: impl FnOnce() + Send + 'static) {
         let mut jobs = self.lock();
         if jobs.threads >= threads_max {
-            return jobs.waiting.push_back(Box::new(job));
+            return jobs.waiting.push(party, Box::new(job));
         }
         jobs.threads += 1;
         drop(jobs);
@@ -143,7 +225,7 @@ impl Line {
     /// The next job; without one the thread that asks counts no more.
     fn next(&self) -> Option<Job> {
         let mut jobs = self.lock();
-        let job = jobs.waiting.pop_front();
+        let job = jobs.waiting.pop();
         jobs.threads -= usize::from(job.is_none());
         job
     }
@@ -179,7 +261,7 @@ impl Drop for Hand {
         // The runtime did not take it, since it is going down: nobody else may come to do what waits.
         let mut jobs = self.line.lock();
         jobs.threads -= 1;
-        let left = if jobs.threads == 0 { std::mem::take(&mut jobs.waiting) } else { VecDeque::new() };
+        let left = if jobs.threads == 0 { std::mem::take(&mut jobs.waiting) } else { Turns::default() };
         // What a job owns may ask for another when it goes.
         drop(jobs);
         drop(left);
@@ -314,5 +396,79 @@ mod tests {
         let before = small.await.unwrap()[0];
         assert!(before <= 3 * CHUNK, "{before} items of the large call went before");
         assert_eq!(large.await.unwrap().len(), 20 * CHUNK);
+    }
+
+    /// One that has a job of its own at work, which ends when it is told to.
+    async fn busy() -> (Pool, std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+        let pool = Pool::of(1);
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let at_work = tokio::spawn({
+            let pool = pool.party();
+            async move { pool.run(Queue::Verifying, move || gate.recv().unwrap()).await }
+        });
+        tokio::task::yield_now().await;
+        (pool, go, at_work)
+    }
+
+    #[tokio::test]
+    async fn whoever_queues_a_hundred_jobs_waits_for_whoever_queues_one() {
+        let (pool, go, at_work) = busy().await;
+        let done = Arc::new(AtomicUsize::new(0));
+        let note = |pool: Pool| {
+            let done = Arc::clone(&done);
+            tokio::spawn(async move { pool.run(Queue::Verifying, move || done.fetch_add(1, Ordering::SeqCst)).await })
+        };
+        let loud = pool.party();
+        let many: Vec<_> = (0..100).map(|_| note(loud.clone())).collect();
+        tokio::task::yield_now().await;
+        let one = note(pool.party());
+        tokio::task::yield_now().await;
+        go.send(()).unwrap();
+        at_work.await.unwrap();
+        assert_eq!(one.await.unwrap(), 1, "jobs before it");
+        for job in many {
+            job.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chunk_of_costly_items_lets_others_go_first() {
+        let (pool, go, at_work) = busy().await;
+        let done = Arc::new(AtomicUsize::new(0));
+        let costly = {
+            let (pool, done) = (pool.party(), Arc::clone(&done));
+            let work = move |n: usize| {
+                std::thread::sleep(SLICE + Duration::from_millis(1));
+                done.fetch_add(1, Ordering::SeqCst);
+                n
+            };
+            tokio::spawn(async move { pool.map(Queue::Verifying, (0..CHUNK).collect(), work).await })
+        };
+        tokio::task::yield_now().await;
+        let other = {
+            let (pool, done) = (pool.party(), Arc::clone(&done));
+            tokio::spawn(async move { pool.run(Queue::Verifying, move || done.load(Ordering::SeqCst)).await })
+        };
+        tokio::task::yield_now().await;
+        go.send(()).unwrap();
+        at_work.await.unwrap();
+        assert_eq!(other.await.unwrap(), 1, "costly items before it");
+        assert_eq!(costly.await.unwrap(), (0..CHUNK).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn only_cheap_items_are_done_on_the_spot_and_each_party_has_its_own_price() {
+        let (costly, cheap) = (Pool::of(1).party(), Pool::of(1).party());
+        let here = std::thread::current().id();
+        for _ in 0..8 {
+            costly.map(Queue::Verifying, vec![()], |()| std::thread::sleep(8 * INLINE_COST_MAX)).await;
+        }
+        let elsewhere = costly.map(Queue::Verifying, vec![()], |()| std::thread::current().id()).await;
+        assert!(elsewhere != [here] && costly.cost() > INLINE_COST_MAX, "{:?}", costly.cost());
+        assert_eq!(cheap.map(Queue::Verifying, vec![()], |()| std::thread::current().id()).await, [here]);
+        while costly.cost() > INLINE_COST_MAX {
+            costly.map(Queue::Verifying, vec![(); CHUNK], |()| ()).await;
+        }
+        assert_eq!(costly.map(Queue::Verifying, vec![()], |()| std::thread::current().id()).await, [here]);
     }
 }

@@ -75,6 +75,10 @@ pub struct Bench {
     /// A further partner of the first side that takes SETs and never answers, with so many queued for it
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub mute: u64,
+    /// A further partner of the second side that sends the same SETs again and again, over eight WebSockets, as fast as they
+    /// are taken
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub flood: Option<Flood>,
     /// Callers of `send` at the same time, on each side
     #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub callers: u32,
@@ -91,7 +95,7 @@ pub struct Bench {
     /// first run tells how
     #[arg(
         long, value_name = "URL", requires_all = ["identity", "audience"],
-        conflicts_with_all = ["direction", "transport", "partners", "tls", "no_tls", "presigned", "backlog", "tombstones", "mute", "runs", "restart", "svg"]
+        conflicts_with_all = ["direction", "transport", "partners", "tls", "no_tls", "presigned", "backlog", "tombstones", "mute", "flood", "runs", "restart", "svg"]
     )]
     pub target: Option<String>,
     /// With --target: by which the partner knows the bench, a folder that is made if it is not there
@@ -162,6 +166,15 @@ pub enum Direction {
     Both,
     /// The side that dials.
     One,
+}
+
+/// What a partner that floods has signed its SETs with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Flood {
+    /// ES256.
+    Replayed,
+    /// RS256 by an unnamed key among large ones, so that each of four is tried.
+    Costly,
 }
 
 /// How the two speak to each other.

@@ -13,12 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::flights::{self, Flights};
+use super::flood;
 use super::plan::Pace;
 use crate::cli::Error;
 use crate::clock::Wall;
 use crate::cpu::{self, Stage};
 use crate::set::{Defaults, Draft, complete};
-use crate::transceiver::{Event, Transceiver};
+use crate::transceiver::{Event, Received, Transceiver};
 
 /// The name of the consumer.
 const CONSUMER: &str = "bench";
@@ -193,14 +194,15 @@ impl Load {
                 continue;
             };
             after = Some(last.seq);
-            for received in &batch {
-                // What comes again after a restart was counted before it.
-                if !received.redelivered && !self.note(list.write_all(&flights::key(&received.jti).to_le_bytes())) {
+            // What floods is in nobody's accounts.
+            let counts = |received: &&Received| !received.redelivered && &*received.peer != flood::NAME;
+            // What comes again after a restart was counted before it.
+            for received in batch.iter().filter(counts) {
+                if !self.note(list.write_all(&flights::key(&received.jti).to_le_bytes())) {
                     return;
                 }
             }
-            self.received
-                .fetch_add(batch.iter().filter(|received| !received.redelivered).count() as u64, Ordering::Relaxed);
+            self.received.fetch_add(batch.iter().filter(counts).count() as u64, Ordering::Relaxed);
             if let Err(error) = last.confirm().await {
                 return self.fail(error.to_string());
             }

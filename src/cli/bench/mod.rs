@@ -7,6 +7,7 @@ mod compare;
 mod environment;
 mod fill;
 mod flights;
+mod flood;
 mod floor;
 mod load;
 mod mute;

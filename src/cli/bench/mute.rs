@@ -3,17 +3,23 @@
 use futures_util::StreamExt as _;
 use http::header::{AUTHORIZATION, HOST, SEC_WEBSOCKET_PROTOCOL};
 use tokio::task::JoinHandle;
-use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::auth::Secret;
 use crate::cli::Error;
 use crate::transport::pushpull::SUBPROTOCOL;
-use crate::wire::net::{Allow, Dialer, Pin, Target};
+use crate::wire::net::{Allow, Dialer, Pin, Stream, Target};
 
 /// Opens its WebSocket; the task reads until it is aborted.
 pub(super) async fn connect(address: &str, pin: Option<&str>, token: &Secret) -> Result<JoinHandle<()>, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::failed(format!("the partner that never answers: {error}"));
+    let mut socket = open(address, pin, token).await?;
+    Ok(tokio::spawn(async move { while let Some(Ok(_)) = socket.next().await {} }))
+}
+
+/// Opens a WebSocket to a side, as a partner that is none.
+pub(super) async fn open(address: &str, pin: Option<&str>, token: &Secret) -> Result<WebSocketStream<Stream>, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::failed(format!("a WebSocket of a partner: {error}"));
     let url = format!("{}://{address}/pushpull", if pin.is_some() { "wss" } else { "ws" });
     let target = Target::parse(&url).map_err(|error| failed(&error))?;
     let pin = pin.map(Pin::parse).transpose().map_err(|error| failed(&error))?;
@@ -24,6 +30,6 @@ pub(super) async fn connect(address: &str, pin: Option<&str>, token: &Secret) ->
     headers.insert(HOST, target.authority().parse().map_err(|error| failed(&error))?);
     headers.insert(AUTHORIZATION, token.to_bearer());
     headers.insert(SEC_WEBSOCKET_PROTOCOL, http::HeaderValue::from_static(SUBPROTOCOL));
-    let (mut socket, _) = client_async(request, stream).await.map_err(|error| failed(&error))?;
-    Ok(tokio::spawn(async move { while let Some(Ok(_)) = socket.next().await {} }))
+    let (socket, _) = client_async(request, stream).await.map_err(|error| failed(&error))?;
+    Ok(socket)
 }

@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,11 +12,12 @@ use super::accounts::Accounts;
 use super::bound::{self, Bound};
 use super::environment;
 use super::floor::Floor;
-use super::mute;
-use super::plan::{Dialled, Ended, Filled, Measured, Memory, Opened, Order, Pace, Partners, Plan, Run};
+use super::load;
+use super::plan::{Dialled, Ended, Filled, Flooding, Measured, Memory, Opened, Order, Pace, Partners, Plan, Run};
 use super::process::Process;
 use super::report::{Reached, Report, Resident, Restarted};
 use super::side;
+use super::{flood, mute};
 use crate::auth::Secret;
 use crate::cli::args::{Bench, Direction, Rate, Transport};
 use crate::cli::{Error, Exit};
@@ -72,6 +74,7 @@ pub(super) async fn run(args: &Bench, folder: &Path, keys: &mut Keys) -> Result<
     let tokens = (0..args.partners).map(|_| Secret::mint()).collect::<Result<Vec<_>, _>>();
     let tokens = tokens.map_err(|error| Error::failed(error.to_string()))?;
     let mute_token = Secret::mint().map_err(|error| Error::failed(error.to_string()))?;
+    let flood_token = Secret::mint().map_err(|error| Error::failed(error.to_string()))?;
     let plans = NAMES.map(|name| Plan {
         name: name.to_owned(),
         dir: folder.join(name),
@@ -92,7 +95,9 @@ pub(super) async fn run(args: &Bench, folder: &Path, keys: &mut Keys) -> Result<
     let mut sides = [Process::start(NAMES[0])?, Process::start(NAMES[1])?];
     let opened = open(&mut sides, &plans).await?;
     keys.keep(folder);
-    let link = Link { args, plans: &plans, tokens: &tokens, mute_token: &mute_token };
+    let link = Link { args, plans: &plans, tokens: &tokens, mute_token: &mute_token, flood_token: &flood_token };
+    let draft = Arc::new(load::draft(args.payload as usize)?);
+    let messages = args.flood.map(|kind| flood::prepare(kind, NAMES[1], &draft, &link.flood_keys())).transpose()?;
     // The one that is dialled first.
     let [alpha, beta] = &mut sides;
     let filled_beta: Filled = beta.ask(&Order::Partners(link.partners(1, &opened))).await?;
@@ -102,6 +107,14 @@ pub(super) async fn run(args: &Bench, folder: &Path, keys: &mut Keys) -> Result<
         _ => Some(mute::connect(&opened[0].address, opened[0].pin.as_deref(), &mute_token).await?),
     };
     let linked: [Memory; 2] = both(&mut sides, &Order::Link, &Order::Link).await?;
+
+    // Until the end of the run.
+    let _flood = match messages {
+        None => None,
+        Some(messages) => {
+            Some(flood::begin(&opened[1].address, opened[1].pin.as_deref(), &flood_token, messages).await?)
+        }
+    };
 
     let (peak, rate) = match args.rate {
         Rate::OfPeak(part) => {
@@ -157,9 +170,15 @@ struct Link<'a> {
     plans: &'a [Plan; 2],
     tokens: &'a [Secret],
     mute_token: &'a Secret,
+    flood_token: &'a Secret,
 }
 
 impl Link<'_> {
+    /// Where the partner that floods publishes its keys.
+    fn flood_keys(&self) -> PathBuf {
+        self.plans[1].dir.join("flood.json")
+    }
+
     fn sends(&self, side: usize) -> bool {
         side == 0 || self.args.direction == Direction::Both
     }
@@ -181,6 +200,11 @@ impl Link<'_> {
             pin: opened[other].pin.clone(),
             tokens: self.tokens.iter().map(|token| token.expose().to_owned()).collect(),
             mute_token: (side == 0 && self.args.mute > 0).then(|| self.mute_token.expose().to_owned()),
+            flood: self
+                .args
+                .flood
+                .filter(|_| side == 1)
+                .map(|_| Flooding { token: self.flood_token.expose().to_owned(), keys: self.flood_keys() }),
             dial,
             is_quiet: matches!(self.args.transport(), Transport::Push | Transport::MultiPush),
         }

@@ -75,10 +75,21 @@ pub(super) struct Partners {
     pub(super) tokens: Vec<String>,
     /// The bearer of the partner that never answers.
     pub(super) mute_token: Option<String>,
+    /// The partner that floods.
+    pub(super) flood: Option<Flooding>,
     /// Whether to dial, and by what method.
     pub(super) dial: Option<Dialled>,
     /// Nothing comes from the partner before the first SET does.
     pub(super) is_quiet: bool,
+}
+
+/// A partner that floods.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Flooding {
+    /// Its bearer.
+    pub(super) token: String,
+    /// The file in which its keys are.
+    pub(super) keys: PathBuf,
 }
 
 /// A partner somewhere else.

@@ -8,7 +8,7 @@ use super::environment;
 use super::flights;
 use super::floor::Floor;
 use super::plan::Measured;
-use crate::cli::args::{Bench, Direction, Rate, Transport};
+use crate::cli::args::{Bench, Direction, Flood, Rate, Transport};
 
 /// Everything that was found out.
 pub(super) struct Report {
@@ -322,7 +322,7 @@ fn settings(args: &Bench) -> Value {
         "alg": args.alg.as_str(), "rate": rate(args.rate), "direction": direction(args.direction),
         "transport": transport(args.transport()), "partners": args.partners, "payload_bytes": args.payload,
         "tls": args.tls || !args.no_tls, "presigned": args.presigned, "backlog": args.backlog,
-        "tombstones": args.tombstones, "commit_delay_ms": args.commit_delay.as_secs_f64() * 1e3, "mute": args.mute,
+        "tombstones": args.tombstones, "commit_delay_ms": args.commit_delay.as_secs_f64() * 1e3, "mute": args.mute, "flood": args.flood.map(flood),
         "callers": args.callers, "unsettled": args.unsettled,
         "warmup_s": args.warmup.as_secs_f64(), "duration_s": args.duration.as_secs_f64(),
     })
@@ -366,6 +366,9 @@ pub(super) fn describe(args: &Bench) -> String {
     more("backlog", args.backlog);
     more("jtis remembered", args.tombstones);
     more("queued for a partner that never answers", args.mute);
+    if let Some(kind) = args.flood {
+        line.push_str(&format!(", flooded ({})", flood(kind)));
+    }
     if !args.commit_delay.is_zero() {
         line.push_str(&format!(", commits {} ms slower", args.commit_delay.as_millis()));
     }
@@ -378,6 +381,13 @@ pub(super) fn rate(rate: Rate) -> String {
         Rate::One => "one at a time".to_owned(),
         Rate::Fixed(rate) => format!("{rate}/s"),
         Rate::OfPeak(part) => format!("{}% of the peak", part * 100.0),
+    }
+}
+
+fn flood(kind: Flood) -> &'static str {
+    match kind {
+        Flood::Replayed => "replayed",
+        Flood::Costly => "costly",
     }
 }
 

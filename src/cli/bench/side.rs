@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::environment::resident;
 use super::fill;
+use super::flood;
 use super::load::{self, Load};
 use super::plan::{
     Allowed, Dialled, Ended, Filled, Measured, Memory, Opened, Order, Pace, Partners, Plan, Remote, Run,
@@ -173,6 +174,11 @@ impl Side {
         if let Some(token) = &partners.mute_token {
             transceiver.add_peer(other(MUTE.to_owned(), token, None)?).await.map_err(|error| failed(&error))?;
         }
+        if let Some(flooding) = &partners.flood {
+            let (issuer, keys) = (issuer(flood::NAME), KeySource::File(flooding.keys.clone()));
+            let peer = PeerConfig { issuer, keys, ..other(flood::NAME.to_owned(), &flooding.token, None)? };
+            transceiver.add_peer(peer).await.map_err(|error| failed(&error))?;
+        }
         let mut loaded = Load::new(transceiver.clone(), names.clone(), self.load.draft.clone(), &self.plan.dir)?;
         if let Some(count) = self.plan.presigned {
             loaded.stock = Some(fill::stock(
@@ -262,7 +268,7 @@ impl Side {
         loop {
             let all = transceiver.peers().await;
             let up = |peer: &&PeerStatus| peer.link == LinkState::Up || !self.dials;
-            if all.iter().filter(|peer| &*peer.name != MUTE).all(|peer| up(&peer)) {
+            if all.iter().filter(|peer| is_side(&peer.name)).all(|peer| up(&peer)) {
                 // Until handshakes and first looks at the queues are over.
                 sleep(Duration::from_secs(1)).await;
                 return Ok(Memory { rss: resident() });
@@ -378,7 +384,7 @@ impl Side {
     /// SETs in the queues for the other side.
     async fn queued(&self) -> Result<u64, Error> {
         let all = self.load.transceiver.peers().await;
-        Ok(all.iter().filter(|peer| &*peer.name != MUTE).map(|peer| peer.queued).sum())
+        Ok(all.iter().filter(|peer| is_side(&peer.name)).map(|peer| peer.queued).sum())
     }
 
     /// Bytes of Communication Objects sent so far, from what is counted for Prometheus.
@@ -414,6 +420,11 @@ pub(super) fn key_path(dir: &Path) -> PathBuf {
 }
 
 /// The `iss` of a side.
+/// Whether this partner is the other side, and its SETs are in the accounts.
+fn is_side(name: &str) -> bool {
+    ![MUTE, flood::NAME].contains(&name)
+}
+
 pub(super) fn issuer(name: &str) -> String {
     format!("https://{name}.example")
 }
