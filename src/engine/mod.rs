@@ -20,6 +20,7 @@ mod resume;
 mod settled;
 mod slot;
 mod supervisor;
+mod suspicion;
 mod turns;
 
 pub use bucket::{Bucket, Empty, Rate};

@@ -13,6 +13,7 @@ use super::inspect::Inspector;
 use super::recent::Last;
 use super::restraint::Restraint;
 use super::supervisor::Supervisor;
+use super::suspicion::Suspicion;
 use crate::clock::Wall;
 use crate::metrics::{PeerMetrics, Transport};
 use crate::peer::{Inspected, PeerId, SlotId};
@@ -29,6 +30,8 @@ pub struct Partner {
     pub requests: Bucket,
     /// Pays for the messages that it sends by WebSocket.
     pub messages: Bucket,
+    /// Whether it is the SETs that make exchanges fail.
+    pub suspicion: Suspicion,
     /// Places for its polls that wait for SETs.
     polls: Arc<Semaphore>,
     /// What is counted of it.
@@ -99,6 +102,7 @@ impl Partner {
             metrics,
             requests: Bucket::default(),
             messages: Bucket::default(),
+            suspicion: Suspicion::default(),
             polls: Arc::new(Semaphore::new(POLLS_MAX)),
             supervisor,
             inspector: ArcSwap::from_pointee(inspector),

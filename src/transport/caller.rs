@@ -117,6 +117,60 @@ impl Caller {
         retry_after(&response.headers, self.clock.now()).unwrap_or_default()
     }
 
+    /// The exchange came to nothing although the partner was reached. What it carried is due again, and in parts if it looks as
+    /// if that was why.
+    pub(super) fn fail(&self, slot: Slot, sets: &[(Jti, Arc<str>)], why: String, retry_after: Duration) -> Exchange {
+        let alone = match sets {
+            [] => return lose(slot, why, retry_after),
+            [(jti, _)] => Some(jti),
+            _ => None,
+        };
+        if !self.partner.suspicion.failed(alone, self.partner.now()) {
+            return lose(slot, why, retry_after);
+        }
+        slot.close(Ending::Rejected { retry_after, too_large: false });
+        match alone {
+            Some(jti) => {
+                self.unanswered(jti, &why);
+                // It alone waits for so long, and whatever else there is to say does not.
+                Exchange::Rejected { why, retry_after: Duration::ZERO }
+            }
+            None => Exchange::Parted { why, retry_after },
+        }
+    }
+
+    /// The same for an answer with a status that is no verdict.
+    pub(super) fn fail_by(
+        &self,
+        slot: Slot,
+        sets: &[(Jti, Arc<str>)],
+        status: StatusCode,
+        retry_after: Duration,
+    ) -> Exchange {
+        let why = self.explain(status);
+        match holds_for_all(status) {
+            true => lose(slot, why, retry_after),
+            false => self.fail(slot, sets, why, retry_after),
+        }
+    }
+
+    /// The same for a request without an answer.
+    pub(super) fn fail_without(&self, slot: Slot, sets: &[(Jti, Arc<str>)], error: &net::Error) -> Exchange {
+        match error {
+            // The partner had it, and perhaps something in it made it hang or break off.
+            net::Error::TimedOut(_) | net::Error::Lost(_) => self.fail(slot, sets, error.to_string(), Duration::ZERO),
+            _ => lose(slot, error.to_string(), Duration::ZERO),
+        }
+    }
+
+    /// The partner has taken so many SETs.
+    pub(super) fn note_taken(&self, sets: usize) {
+        // A question without any may be answered by one that breaks off at each of them.
+        if sets > 0 {
+            self.partner.suspicion.answered();
+        }
+    }
+
     /// Brings to the actor what an answer holds, then tells it that the exchange is complete. To the actor that asked:
     /// another one knows nothing of this slot.
     pub(super) async fn take_in(&self, handle: &Handle, slot: Slot, answer: wire::Object, bytes: usize) -> Exchange {
@@ -251,6 +305,23 @@ impl Caller {
 pub(super) fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
     slot.close(Ending::Lost { retry_after });
     Exchange::Failed { why, retry_after }
+}
+
+/// Whether what this status says holds for whatever is sent. With any other one it may be what was.
+pub(super) fn holds_for_all(status: StatusCode) -> bool {
+    status.is_redirection()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        )
 }
 
 /// A partner's error code as a remark: one that is known. What it invents may hold what it was sent, and logs and status show

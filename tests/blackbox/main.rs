@@ -8,6 +8,7 @@ mod common;
 mod address_filter;
 mod admin_api;
 mod bench_target;
+mod breaking;
 mod bridge;
 mod canary;
 mod dead_letters;

@@ -111,7 +111,7 @@ impl Batches {
         let (length, sets) = (body.len(), object.sets.len());
         let response = match self.caller.post("application/json", false, body.into(), Expected::default()).await {
             Ok(response) => response,
-            Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
+            Err(error) => return self.caller.fail_without(slot, &object.sets, &error),
         };
         self.caller.note_sent(sets, length);
         let pause = self.caller.pause_asked(&response);
@@ -121,11 +121,15 @@ impl Batches {
                 match self.caller.partner.inspector().read(response.body.clone(), limits).await {
                     Ok(answer) => {
                         self.note(&object, &answer);
+                        self.caller.note_taken(sets);
                         // It has no SETs for us: those that stand there all the same nobody would answer.
                         let answer = wire::Object { sets: Vec::new(), ..answer };
                         self.caller.take_in(handle, slot, answer, response.body.len()).await
                     }
-                    Err(malformed) => lose(slot, format!("the partner's answer holds no verdicts: {malformed}"), pause),
+                    Err(malformed) => {
+                        let why = format!("the partner's answer holds no verdicts: {malformed}");
+                        self.caller.fail(slot, &object.sets, why, pause)
+                    }
                 }
             }
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
@@ -148,7 +152,7 @@ impl Batches {
                     _ => Exchange::Parted { why, retry_after: pause },
                 }
             }
-            status => lose(slot, self.caller.explain(status), pause),
+            status => self.caller.fail_by(slot, &object.sets, status, pause),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::cpu;
 use crate::engine::{Handle, Slot};
 use crate::peer::{Ending, Inspected, SlotSpec, Transmission, Verdicts, WaitsFor};
 use crate::set::{ErrorCode, Jti};
-use crate::transport::caller::{Caller, Expected, lose, shown};
+use crate::transport::caller::{Caller, Expected, holds_for_all, lose, shown};
 use crate::transport::experience::{Exchange, Experience};
 use crate::transport::minded::Minded;
 use crate::wire;
@@ -260,17 +260,7 @@ fn judge(jti: &Jti, response: &Response) -> Answer {
                 Some(_) => Answer::Verdict(Inspected { errors: vec![(jti.clone(), error)], ..Inspected::default() }),
             }
         }
-        // What these say holds for whatever is sent; the rest may be this SET's doing.
-        StatusCode::UNAUTHORIZED
-        | StatusCode::FORBIDDEN
-        | StatusCode::NOT_FOUND
-        | StatusCode::METHOD_NOT_ALLOWED
-        | StatusCode::REQUEST_TIMEOUT
-        | StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Answer::NotNow(response.status, None),
-        status if status.is_redirection() => Answer::NotNow(response.status, None),
+        status if holds_for_all(status) => Answer::NotNow(status, None),
         status if status.is_success() => Answer::NoVerdict(format!("{}: only 202 is an ack", status.as_u16())),
         status => Answer::NoVerdict(status.as_u16().to_string()),
     }

@@ -141,6 +141,10 @@ async fn keep(
                     broken = 0;
                 }
                 broken += u32::from(farewell.broke_off);
+                if farewell.parted {
+                    reconnect.reset();
+                    broken = 0;
+                }
                 if broken < BROKEN_MAX {
                     if !farewell.left {
                         down(dial, partner, &farewell.why);

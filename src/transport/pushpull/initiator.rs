@@ -153,7 +153,7 @@ impl Initiator {
         let response = match posted.await {
             Ok(response) => response,
             Err(error @ net::Error::TooLarge { .. }) => return too_large(slot, &error, asked, Duration::ZERO),
-            Err(error) => return lose(slot, error.to_string(), Duration::ZERO),
+            Err(error) => return self.caller.fail_without(slot, &object.sets, &error),
         };
         self.caller.note_sent(object.sets.len(), sent);
         let pause = self.caller.pause_asked(&response);
@@ -162,11 +162,13 @@ impl Initiator {
                 match self.caller.partner.inspector().read(response.body.clone(), self.caller.config.limits).await {
                     Ok(answer) => {
                         self.weigh(&object, &answer);
+                        self.caller.note_taken(object.sets.len());
                         self.caller.take_in(&handle, slot, answer, response.body.len()).await
                     }
                     Err(malformed) if malformed.kind.is_too_big() => too_large(slot, &malformed, asked, pause),
                     Err(malformed) => {
-                        lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
+                        let why = format!("the partner's answer is no Communication Object: {malformed}");
+                        self.caller.fail(slot, &object.sets, why, pause)
                     }
                 }
             }
@@ -186,7 +188,7 @@ impl Initiator {
                     _ => Exchange::Parted { why, retry_after: pause },
                 }
             }
-            status => lose(slot, self.caller.explain(status), pause),
+            status => self.caller.fail_by(slot, &object.sets, status, pause),
         }
     }
 }

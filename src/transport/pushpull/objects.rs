@@ -15,7 +15,8 @@ use super::{Config, encode};
 use crate::cpu;
 use crate::engine::{Empty, Handle, Partner, Rate, Seat, Slot};
 use crate::metrics::{PeerMetrics, Transport};
-use crate::peer::SlotId;
+use crate::peer::{Ending, SlotId};
+use crate::set::Jti;
 use crate::transport::Pass;
 
 /// Objects of one connection that are inspected at the same time.
@@ -50,16 +51,18 @@ where
         inspections: JoinSet::new(),
         pass: pass.clone(),
     };
-    let mut turns = Turns { slot, sets: 0, metrics: Arc::clone(&metrics) };
+    let mut turns = Turns { slot, sets: 0, last: None, metrics: Arc::clone(&metrics) };
     let mut wire = Wire::new(socket, objects, config, stop, pass);
     let end = wire.converse(&mut turns).await;
     drop(seat);
     metrics.closed(end.code());
     // What came before the end counts: a partner's last words are the verdicts that it owed us.
     let _ = timeout(CLOSING, wire.hearing().finish()).await;
-    turns.slot.close(end.ending());
+    let partner = &wire.hearing().partner;
+    let suspects = turns.last.filter(|alone| end.is_fault() && partner.suspicion.failed(alone.as_ref(), partner.now()));
+    turns.slot.close(if suspects.is_some() { Ending::REJECTED } else { end.ending() });
     wire.part(&end).await;
-    end.farewell()
+    Farewell { parted: suspects.is_some_and(|alone| alone.is_none()), ..end.farewell() }
 }
 
 /// Objects of a partner on their way to its actor.
@@ -102,6 +105,9 @@ impl Objects {
             let code = if malformed.kind.is_too_big() { CloseCode::Size } else { CloseCode::Invalid };
             End::Ours(code, malformed.to_string())
         })?;
+        if !object.acks.is_empty() || !object.errors.is_empty() {
+            self.partner.suspicion.answered();
+        }
         let room = self.handle.arrival_room(length).await.map_err(|_| stopped(self.pass.as_ref()))?;
         while self.inspections.len() >= INSPECTIONS_MAX {
             self.inspections.join_next().await;
@@ -121,6 +127,9 @@ struct Turns {
     slot: Slot,
     /// SETs in the object that leaves.
     sets: usize,
+    /// Whether there were SETs in an object that left, and the one of the last such object if it was one alone: parts of batches
+    /// leave so.
+    last: Option<Option<Jti>>,
     metrics: Arc<PeerMetrics>,
 }
 
@@ -128,6 +137,11 @@ impl Speaking for Turns {
     async fn next(&mut self) -> Option<Result<Message, End>> {
         let object = self.slot.next().await?;
         self.sets = object.sets.len();
+        match object.sets.as_slice() {
+            [] => {}
+            [(jti, _)] => self.last = Some(Some(jti.clone())),
+            _ => self.last = Some(None),
+        }
         let text = Utf8Bytes::try_from(encode(&object, None));
         Some(text.map(Message::Text).map_err(|error| End::Ours(CloseCode::Error, error.to_string())))
     }

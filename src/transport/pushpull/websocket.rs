@@ -28,6 +28,8 @@ pub(super) struct Farewell {
     pub(super) broke_off: bool,
     /// The partner has too much to do, and asks for patience (1013).
     pub(super) overloaded: bool,
+    /// What it carried leaves again in parts: the sooner, the better for what is not at fault.
+    pub(super) parted: bool,
     /// We went away, as when the daemon stops: nothing is wrong with the partner.
     pub(super) left: bool,
 }
@@ -135,6 +137,11 @@ impl End {
         }
     }
 
+    /// The partner met an error of its own, or broke off.
+    pub(super) fn is_fault(&self) -> bool {
+        matches!(self, Self::Theirs(None | Some(CloseCode::Error), _))
+    }
+
     pub(super) fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.
@@ -153,7 +160,7 @@ impl End {
             Self::Theirs(Some(code), why) => format!("the partner closed it ({}): {why}", u16::from(code)),
             Self::Theirs(None, why) => format!("it broke: {why}"),
         };
-        Farewell { why, broke_off, overloaded, left }
+        Farewell { why, broke_off, overloaded, left, parted: false }
     }
 }
 

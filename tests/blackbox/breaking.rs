@@ -1,0 +1,200 @@
+//! A partner that breaks off at one SET, without a word on which: it must not keep the others, and a partner that is down for
+//! all of them must not be taken for one.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::initiator::{dialling, dialling_websockets};
+use crate::common::daemon::{Daemon, Plan};
+use crate::common::partner::Partner;
+use crate::common::responder::Request;
+use crate::common::socket::{Came, Socket};
+use crate::common::{soon, until};
+
+/// SETs that are queued together.
+const SETS: usize = 60;
+
+/// The one at which the partner breaks off, and which waits for a second or two then.
+const POISON: &str = "event-17";
+
+const QUICK: &str = "[delivery]\nspeak_interval = \"1h\"\nretry_first = \"2s\"\nretry_max = \"2s\"\n";
+
+/// How a partner breaks off.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Answers(u16),
+    Resets,
+}
+
+impl How {
+    fn at(self, request: Request) {
+        match self {
+            Self::Answers(status) => request.answer(status, &[], "no word on why"),
+            Self::Resets => request.lose(),
+        }
+    }
+}
+
+async fn queued_at_once(daemon: &Daemon) {
+    let jtis: Vec<String> = (0..SETS).map(|number| format!("event-{number:02}")).collect();
+    daemon.admin("POST", "/api/v1/peers/globex/pause", None).await;
+    daemon.send_all("globex", &jtis).await;
+    daemon.admin("POST", "/api/v1/peers/globex/resume", None).await;
+}
+
+/// All others have been acked, and it is still queued.
+async fn all_but_one(daemon: &Daemon) {
+    let acked = async || (daemon.totals("globex").await["acked"] == SETS - 1).then_some(());
+    until("the others acked", acked).await;
+    let totals = daemon.totals("globex").await;
+    assert_eq!((&totals["refused"], &totals["dead"], &totals["queued"]), (&json!(0), &json!(0), &json!(1)));
+}
+
+async fn the_others_arrive(transport: &str, taken: u16, how: How) {
+    let what = format!("{transport}, {how:?}");
+    let (mut responder, _, daemon) = dialling(transport, QUICK).await;
+    if transport == "http" {
+        responder.request().await.answer_object(&json!({}));
+    }
+    queued_at_once(&daemon).await;
+    let (mut arrived, mut alone) = (BTreeSet::new(), false);
+    let taking = async {
+        while arrived.len() < SETS - 1 || !alone {
+            let request = responder.request().await;
+            let jtis = request.jtis();
+            if jtis.iter().any(|jti| jti == POISON) {
+                alone |= jtis.len() == 1;
+                how.at(request);
+            } else {
+                request.answer(taken, &[], &json!({"ack": jtis}).to_string());
+                for jti in jtis {
+                    assert!(arrived.insert(jti.clone()), "{what}: {jti} arrived twice");
+                }
+            }
+        }
+    };
+    soon(&what, taking).await;
+    all_but_one(&daemon).await;
+    // It comes again by itself, and is none the worse for what it was taken for.
+    let request = soon(&what, responder.request()).await;
+    assert_eq!(request.jtis(), [POISON], "{what}");
+    request.answer(taken, &[], &json!({"ack": [POISON]}).to_string());
+    daemon.settled("globex", POISON, "acked").await;
+}
+
+#[tokio::test]
+async fn one_set_at_which_a_partner_breaks_off_keeps_no_other_where_many_are_pushed() {
+    tokio::join!(
+        the_others_arrive("multi-push", 202, How::Answers(500)),
+        the_others_arrive("multi-push", 202, How::Resets)
+    );
+}
+
+#[tokio::test]
+async fn one_set_at_which_a_partner_breaks_off_keeps_no_other_over_http() {
+    tokio::join!(
+        the_others_arrive("http", 200, How::Answers(500)),
+        the_others_arrive("http", 200, How::Answers(422)),
+        the_others_arrive("http", 200, How::Resets)
+    );
+}
+
+/// What a partner makes of what comes by its WebSocket: none once it has broken off at the one SET.
+async fn take_until_it_breaks(socket: &mut Socket, arrived: &mut BTreeSet<String>, alone: &mut bool) {
+    loop {
+        let object = match socket.next().await {
+            Came::Object(object) => object,
+            Came::Pong(_) => continue,
+            Came::Close(_) | Came::Gone => return,
+        };
+        let jtis: Vec<String> =
+            object["sets"].as_object().map(|sets| sets.keys().cloned().collect()).unwrap_or_default();
+        if jtis.iter().any(|jti| jti == POISON) {
+            *alone |= jtis.len() == 1;
+            let close = CloseFrame { code: CloseCode::Error, reason: "".into() };
+            socket.frame(Frame::Close(Some(close))).await;
+            return;
+        }
+        socket.send(&json!({"ack": jtis})).await;
+        arrived.extend(jtis);
+        if arrived.len() == SETS - 1 && *alone {
+            return;
+        }
+    }
+}
+
+async fn ack_it(socket: &mut Socket) {
+    let is_it = |object: &Value| object["sets"].get(POISON).map(drop);
+    socket.object_with(is_it).await;
+    socket.send(&json!({"ack": [POISON]})).await;
+}
+
+#[tokio::test]
+async fn one_set_at_which_a_partner_closes_the_websockets_that_we_dial_keeps_no_other() {
+    let (mut responder, _, daemon) = dialling_websockets().await;
+    queued_at_once(&daemon).await;
+    let (mut arrived, mut alone) = (BTreeSet::new(), false);
+    let taking = async {
+        while arrived.len() < SETS - 1 || !alone {
+            let (_, mut socket) = responder.socket().await;
+            take_until_it_breaks(&mut socket, &mut arrived, &mut alone).await;
+            if arrived.len() == SETS - 1 && alone {
+                return Some(socket);
+            }
+        }
+        None
+    };
+    let _open = soon("all the others", taking).await;
+    all_but_one(&daemon).await;
+}
+
+#[tokio::test]
+async fn one_set_at_which_a_partner_closes_the_websockets_that_it_dials_keeps_no_other() {
+    let partner = Partner::new("globex");
+    let daemon = Plan::new(false).with(QUICK).with_peer(&partner, "").start().await;
+    queued_at_once(&daemon).await;
+    let (mut arrived, mut alone) = (BTreeSet::new(), false);
+    let taking = async {
+        while arrived.len() < SETS - 1 || !alone {
+            let mut socket = Socket::open(&daemon, &partner).await;
+            take_until_it_breaks(&mut socket, &mut arrived, &mut alone).await;
+        }
+    };
+    soon("all the others", taking).await;
+    all_but_one(&daemon).await;
+    let mut socket = Socket::open(&daemon, &partner).await;
+    ack_it(&mut socket).await;
+    daemon.settled("globex", POISON, "acked").await;
+}
+
+#[tokio::test]
+async fn a_partner_that_is_down_for_all_sets_is_asked_seldom_and_no_set_is_blamed_for_ever() {
+    let (mut responder, _, daemon) = dialling("multi-push", QUICK).await;
+    queued_at_once(&daemon).await;
+    let mut asked = 0;
+    let down = async {
+        loop {
+            responder.request().await.answer(500, &[], "");
+            asked += 1;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(12), down).await;
+    // Two for the partner, a halving each for 60, 30, 15, 8, 4 and 2, eight SETs one by one, and pauses that grow.
+    assert!((10..40).contains(&asked), "{asked} requests");
+    let taking = async {
+        while daemon.totals("globex").await["acked"] != SETS {
+            if let Some(request) = responder.request_within(Duration::from_millis(50)).await {
+                let jtis = request.jtis();
+                request.answer(202, &[], &json!({"ack": jtis}).to_string());
+            }
+        }
+    };
+    soon("all of them", taking).await;
+    let totals = daemon.totals("globex").await;
+    assert_eq!((&totals["refused"], &totals["dead"], &totals["queued"]), (&json!(0), &json!(0), &json!(0)));
+}
