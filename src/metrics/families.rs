@@ -29,6 +29,7 @@ pub(super) struct Families {
     pub(super) http: Family<Labels, histogram::Histogram, fn() -> histogram::Histogram>,
     pub(super) cert_expiry: GaugeFamily,
     pub(super) inbox: FloatGauge,
+    pub(super) disk_full: FloatGauge,
 }
 
 /// What is measured of the process as a whole, for each SET or transaction.
@@ -231,12 +232,15 @@ impl Families {
         naming.registry.register("pushpull_http_request_duration_seconds", help, http.clone());
         naming.single_spreads();
         naming.gauges();
-        let (cert_expiry, inbox) = (GaugeFamily::default(), FloatGauge::default());
+        let cert_expiry = GaugeFamily::default();
+        let [inbox, disk_full] = std::array::from_fn(|_| FloatGauge::default());
         let help = "When a certificate of ours expires";
         registry.register("pushpull_cert_expiry_timestamp_seconds", help, cert_expiry.clone());
         let help = "Received SETs kept and not yet confirmed by every consumer, without those known to be damaged";
         registry.register("pushpull_inbox_sets", help, inbox.clone());
-        Self { peers, whole, reloads, http, cert_expiry, inbox }
+        let help = "1 while the disk is full: nothing is accepted or answered, and nothing is lost";
+        registry.register("pushpull_store_disk_full", help, disk_full.clone());
+        Self { peers, whole, reloads, http, cert_expiry, inbox, disk_full }
     }
 }
 

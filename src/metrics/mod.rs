@@ -110,6 +110,11 @@ impl Metrics {
         self.0.families.inbox.set(rows as f64);
     }
 
+    /// Whether nothing can be written until there is room on the disk again.
+    pub fn disk_full(&self, is_full: bool) {
+        self.0.families.disk_full.set(f64::from(u8::from(is_full)));
+    }
+
     /// The exposition.
     ///
     /// # Errors

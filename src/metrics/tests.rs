@@ -141,6 +141,7 @@ fn the_exposition_is_written_as_ever() {
     metrics.answered("/pushpull", "GET", 200, Duration::from_millis(3));
     metrics.certificate_expires(1e9);
     metrics.inbox(4);
+    metrics.disk_full(true);
     let oldest = Duration::from_millis(1500);
     let gauges = Gauges {
         figures: Some(Figures { queued: 1, oldest, in_flight: 2, owed: 3, dead_letters: 4 }),

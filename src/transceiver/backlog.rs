@@ -32,6 +32,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::metrics::Format;
     use crate::set::{Algorithm, KeySet, SigningKey};
     use crate::transceiver::troubled::Troubled;
     use crate::transceiver::{Event, PeerConfig};
@@ -107,7 +108,13 @@ mod tests {
                 assert!(transceiver.pause("a", paused).await.is_err());
             }
             assert!(transceiver.disk_is_full());
+            let told = async |full: bool| {
+                let page = transceiver.expose(Format::Prometheus).await.unwrap();
+                page.contains(&format!("\npushpull_store_disk_full {}.0\n", u8::from(full)))
+            };
+            assert!(told(true).await);
             store.full.store(false, Ordering::Relaxed);
+            assert!(told(false).await);
             tokio::time::sleep(std::time::Duration::from_secs(10)).await;
             assert_eq!(transceiver.peer("a").await.unwrap().paused, last);
         }

@@ -22,6 +22,7 @@ impl Transceiver {
         }
         let metrics = self.0.metrics.clone();
         metrics.inbox(self.0.journal.inbox_len());
+        metrics.disk_full(self.disk_is_full());
         let writing = tokio::task::spawn_blocking(move || metrics.expose(format));
         writing.await.unwrap_or(Err(std::fmt::Error))
     }
