@@ -114,14 +114,14 @@ pub(super) async fn many(
         let after = body::take_text(&mut object, "after")?.map(|after| cursor(&after)).transpose()?;
         let max = match object.remove("max") {
             None => 1_000,
-            Some(max) => max.as_u64().ok_or_else(|| Problem::invalid("max: expected a number of dead letters"))?,
+            Some(max) => max.as_u64().filter(|max| *max > 0).ok_or_else(no_number)?,
         };
         body::nothing_else(&object, "peer, reason, all, after, max, dry_run")?;
         if sieve.peer.is_none() && sieve.reason.is_none() && !all {
             return Err(Problem::invalid("which ones? Give peer or reason, or \"all\": true"));
         }
         known(&admin, &sieve)?;
-        let max = usize::try_from(max).unwrap_or(LETTERS_MAX).clamp(1, LETTERS_MAX);
+        let max = usize::try_from(max).unwrap_or(LETTERS_MAX).min(LETTERS_MAX);
         let bulk = admin.transceiver.redrive_all(remedy, &sieve, after, max, dry_run).await?;
         Ok(told(&bulk, done, dry_run))
     };
@@ -129,6 +129,10 @@ pub(super) async fn many(
         Ok(value) => json_response(StatusCode::OK, &value),
         Err::<_, Problem>(problem) => problem.respond(),
     }
+}
+
+fn no_number() -> Problem {
+    Problem::invalid("max: expected a number of dead letters, at least 1")
 }
 
 fn told(bulk: &Bulk, done: &str, dry_run: bool) -> Value {
@@ -189,9 +193,8 @@ impl Query {
                 "by" if value == "reason" => query.by_reason = true,
                 "by" => return Err(Problem::invalid("by: expected reason")),
                 _ => {
-                    let max: usize =
-                        value.parse().map_err(|_| Problem::invalid("max: expected a number of dead letters"))?;
-                    query.max = Some(max.clamp(1, LETTERS_MAX));
+                    let max: usize = value.parse().ok().filter(|max| *max > 0).ok_or_else(no_number)?;
+                    query.max = Some(max.min(LETTERS_MAX));
                 }
             }
         }

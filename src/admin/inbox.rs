@@ -90,8 +90,8 @@ impl Query {
                 }
                 "consumer" => query.consumer = Some(value.into_owned()),
                 "max" => {
-                    let max: usize = value.parse().map_err(|_| expected("a number of SETs"))?;
-                    query.max = max.clamp(1, SETS_MAX);
+                    let max = value.parse().ok().filter(|max: &usize| *max > 0);
+                    query.max = max.ok_or_else(|| expected("a number of SETs, at least 1"))?.min(SETS_MAX);
                 }
                 "wait" => {
                     let wait = parse_duration(&value).ok_or_else(|| expected("a duration such as 30s"))?;

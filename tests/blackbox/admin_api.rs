@@ -212,7 +212,8 @@ async fn consumers_do_not_disturb_each_other_and_looking_changes_nothing() {
     assert_eq!((jtis(&other), other[0].2), (vec!["a", "b"], false), "two has its own position");
     assert_eq!(daemon.admin("DELETE", "/api/v1/consumers/two", None).await.status(), 200);
     is_problem(&daemon.admin("DELETE", "/api/v1/consumers/two", None).await, 404, "no_such_consumer");
-    for (query, status) in [("max=x", 400), ("consumer=", 400), ("wait=5", 400), ("nonsense=1", 400), ("after=-1", 400)]
+    for (query, status) in
+        [("max=x", 400), ("max=0", 400), ("consumer=", 400), ("wait=5", 400), ("nonsense=1", 400), ("after=-1", 400)]
     {
         is_problem(&daemon.admin("GET", &format!("/api/v1/inbox?{query}"), None).await, status, "invalid_request");
     }

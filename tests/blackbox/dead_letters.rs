@@ -340,7 +340,7 @@ async fn pages_of_dead_letters_cover_every_one_once() {
     }
     met.sort();
     assert_eq!(met, jtis);
-    for wrong in ["?after=x", "?max=x", "?by=peer", "?nonsense=1"] {
+    for wrong in ["?after=x", "?max=x", "?max=0", "?by=peer", "?nonsense=1"] {
         let answer = daemon.admin("GET", &format!("/api/v1/dead-letters{wrong}"), None).await;
         is_problem(&answer, 400, "invalid_request");
     }
