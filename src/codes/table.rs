@@ -116,7 +116,7 @@ codes! {
     RefusedByPeer = "refused_by_peer", Both, "The partner refused the SET. It is kept as a dead letter.", "`pushpull event show JTI` has the partner's reason and what to do.";
     GivenUp = "given_up", Both, "A SET was never answered and has become a dead letter.", "See why the partner does not answer (`pushpull status PEER`), then `pushpull dlq resend JTI`.";
     SetRefused = "set_refused", Partner, "We refused a SET of the partner, and told it why.", "Tell the partner; `pushpull event show JTI` has the reason.";
-    RefusalsSuppressed = "refusals_suppressed", Partner, "The partner sends more SETs to refuse than are answered. They get no verdict, so that garbage cannot fill the disk.", "Tell the partner to look at what it sends.";
+    RefusalsSuppressed = "refusals_suppressed", Partner, "The partner sends more SETs to refuse, or verification events, than are answered. They get no verdict, so that garbage cannot fill the disk.", "Tell the partner to look at what it sends.";
     ContentChanged = "content_changed", Partner, "The partner sent a known jti with other bytes. The first verdict stands.", "Tell the partner: a jti names one SET for ever.";
     PeerPaused = "peer_paused", You, "An operator has paused sending to this peer. What it sends is answered all the same.", "`pushpull peer resume NAME` sends again.";
     LinkDown = "link_down", Both, "There is no link to the partner. Everything for it is kept.", "The message says why; `pushpull status PEER` shows how it stands.";

@@ -435,7 +435,7 @@ impl Actor {
             }
             Audit::RefusalsSuppressed(count) => {
                 if let Some(count) = held.suppressed.admit(*count, now) {
-                    warn!(peer, code = %Code::RefusalsSuppressed, count, "too many SETs to refuse; these got no verdict");
+                    warn!(peer, code = %Code::RefusalsSuppressed, count, "too many SETs to refuse, or verification events; these got no verdict");
                 }
             }
             Audit::InboxFull(count) => {

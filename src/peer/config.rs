@@ -24,8 +24,8 @@ pub struct Config {
     pub outbox_max: u64,
     /// Verdicts waiting for a way out (default 65,536). Beyond, received SETs are neither stored nor answered.
     pub owed_max: usize,
-    /// Refusals written per second and peer, on average (default 100; ten seconds' worth may come at once). Garbage
-    /// beyond it gets no verdict, so that it cannot fill the disk.
+    /// Refusals, and acks of verification events, written per second and peer, on average (default 100; ten seconds' worth may
+    /// come at once). What is beyond it gets no verdict, so that it cannot fill the disk.
     pub refusals_per_second: u32,
 }
 

@@ -109,11 +109,16 @@ impl Inbox {
                     let row = InboxRow { jti: jti.clone(), compact, digest, received_at };
                     (Verdict::Acked, Write::Receive(row))
                 }
+                // Nobody has to confirm them, so nothing else bounds what is remembered of them.
+                Finding::Acknowledge if !self.spend_answer(now.mono) => {
+                    tally.suppressed += 1;
+                    continue;
+                }
                 Finding::Acknowledge => (
                     Verdict::Acked,
                     Write::Answer { jti: jti.clone(), digest, verdict: Verdict::Acked, at: received_at },
                 ),
-                Finding::Refuse(_) if !self.spend_refusal(now.mono) => {
+                Finding::Refuse(_) if !self.spend_answer(now.mono) => {
                     tally.suppressed += 1;
                     continue;
                 }
@@ -220,8 +225,9 @@ impl Inbox {
         }
     }
 
-    /// Whether one more refusal may be written: on average `refusals_per_second`, ten seconds' worth at once.
-    fn spend_refusal(&mut self, now: Duration) -> bool {
+    /// Whether one more verdict on what is not handed over may be written: on average `refusals_per_second`, ten seconds' worth
+    /// at once.
+    fn spend_answer(&mut self, now: Duration) -> bool {
         let each = Duration::from_secs(1) / self.config.refusals_per_second.max(1);
         let start = self.spent_until.max(now);
         if start > now + Duration::from_secs(10) {

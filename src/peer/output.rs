@@ -113,7 +113,7 @@ pub enum Audit {
     UnknownVerdicts(usize),
     /// SETs were refused: how many in one object, and the first with its code.
     Refused(usize, Jti, crate::set::ErrorCode),
-    /// So many refusals beyond the rate got no verdict.
+    /// So many SETs that would not be handed over, refused ones and verification events, were beyond the rate and got no verdict.
     RefusalsSuppressed(usize),
     /// The inbox is full: so many SETs were neither stored nor answered (R5).
     InboxFull(usize),

@@ -56,6 +56,26 @@ fn a_set_that_is_dated_ahead_of_our_clock_is_remembered_as_of_its_own_date() {
 }
 
 #[test]
+fn what_nobody_has_to_confirm_is_answered_at_a_bounded_rate_and_later_after_all() {
+    let mut solo = Solo::new(Config { refusals_per_second: 1, ..Config::default() });
+    let verifications = |solo: &mut Solo, range: std::ops::Range<usize>| {
+        let sets = range.map(|n| solo.arrival(&format!("v-{n}"), &format!("v-{n}"), Finding::Acknowledge)).collect();
+        solo.input(Input::Arrived { slot: None, object: Inspected { sets, inbox_room: 9, ..Inspected::default() } });
+        solo.step();
+    };
+    verifications(&mut solo, 0..30);
+    let answered = solo.store.seen.len();
+    assert!((10..=12).contains(&answered), "ten seconds' worth: {answered}");
+    assert_eq!(solo.audits, [Audit::RefusalsSuppressed(30 - answered)]);
+    solo.arrive(None, &[("good", valid())], &[], 9);
+    solo.step();
+    assert_eq!(solo.store.inbox.len(), 1, "what is handed over is none of it");
+    solo.pass(Duration::from_secs(30));
+    verifications(&mut solo, 20..30);
+    assert_eq!(solo.store.seen.len(), answered + 1 + 10);
+}
+
+#[test]
 fn a_jti_with_other_bytes_gets_the_first_verdict_and_an_audit() {
     let mut solo = Solo::new(Config::default());
     let twins = [solo.arrival("jti", "first", valid()), solo.arrival("jti", "second", refused())];

@@ -80,7 +80,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: verification event answered", "answered: verification"),
     ("path: window full", "window full"),
     ("path: inbox full", "no room for received SETs, they were neither stored nor acked: confirm the inbox"),
-    ("path: refusals suppressed", "too many SETs to refuse; these got no verdict"),
+    ("path: refusals suppressed", "too many SETs to refuse, or verification events; these got no verdict"),
     ("path: unknown verdicts ignored", "verdicts about SETs that are not under way"),
     ("path: sent when all was well again", "sent after healing"),
     ("path: outbox full", "send: outbox full"),
