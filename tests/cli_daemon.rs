@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 /// What the program asked: `METHOD path`, and the body.
 type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
-/// A daemon that answers the nth request with the script's nth line, and every later one with the last.
+/// A daemon that answers the nth request with the script's nth line, and every later one with the last. A status of 0 breaks
+/// off instead.
 struct Daemon {
     address: String,
     asked: Asked,
@@ -89,6 +90,9 @@ fn converse(stream: TcpStream, asked: &Asked, script: &[(u16, Value)]) -> Option
         log.push((line, String::from_utf8(body).ok()?));
         drop(log);
         let (status, answer) = if authorised { script[step].clone() } else { (401, json!({"code": "unauthorised"})) };
+        if status == 0 {
+            return None;
+        }
         let text = answer.to_string();
         let head =
             format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", text.len());
@@ -254,6 +258,25 @@ fn a_consumer_confirms_what_was_printed_and_no_more() {
         serde_json::from_str::<Value>(&daemon.bodies()[1]).expect("JSON"),
         json!({"consumer": "s m", "up_to": 4})
     );
+}
+
+#[test]
+fn whoever_follows_waits_for_a_daemon_that_is_started_again() {
+    let stopping = (503, json!({"code": "stopping", "detail": "the daemon is stopping"}));
+    let (away, done) = ((0, Value::Null), (200, json!({})));
+    let script = [inbox(&[(1, "a")]), stopping, away.clone(), done.clone(), away, inbox(&[(2, "a")]), done];
+    let daemon = Daemon::play(script.to_vec());
+    let (out, notes) = ended(&daemon.run(&["tail", "--follow", "--consumer", "s", "--confirm", "--max", "2"]), 0);
+    assert_eq!(lines(&out).len(), 2, "{out}");
+    assert_eq!(notes.matches("the daemon is away").count(), 2, "{notes}");
+    assert_eq!(notes.matches("the daemon is back").count(), 2, "{notes}");
+}
+
+#[test]
+fn a_daemon_that_never_answered_is_not_waited_for() {
+    ended(&Daemon::play(vec![(0, Value::Null)]).run(&["tail", "--follow"]), 4);
+    ended(&Daemon::play(vec![inbox(&[(1, "a")]), (0, Value::Null)]).run(&["tail"]), 4);
+    ended(&Daemon::play(vec![inbox(&[(1, "a")]), (401, json!({"code": "unauthorised"}))]).run(&["tail", "-f"]), 5);
 }
 
 #[test]

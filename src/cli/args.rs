@@ -263,7 +263,7 @@ pub struct Tail {
     /// Confirm what was printed
     #[arg(long, requires = "consumer")]
     pub confirm: bool,
-    /// Do not end; print what arrives
+    /// Do not end; print what arrives, also when the daemon has been started again
     #[arg(short, long)]
     pub follow: bool,
     /// End after so many SETs

@@ -6,14 +6,18 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::args::{Global, Tail};
-use super::client::{Call, Client, escape};
+use super::client::{Call, Client, Response, escape};
 use super::{Error, Exit, output, site};
+use crate::codes::Code;
 
 /// Rows a request.
 const PAGE: u64 = 500;
 
 /// How long the daemon waits for something new before it answers with nothing.
 const WAIT: Duration = Duration::from_secs(20);
+
+/// How soon a daemon that is away is asked again.
+const AWAY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(tail: &Tail, global: &Global) -> Result<Exit, Error> {
     let mut daemon = site::client(global)?;
@@ -22,10 +26,13 @@ pub(super) async fn run(tail: &Tail, global: &Global) -> Result<Exit, Error> {
         daemon.json(Call::get(&format!("/api/v1/peers/{}", escape(peer)))).await?;
     }
     let mut left = tail.max.unwrap_or(u64::MAX);
-    let mut after = None;
+    let (mut after, mut answered) = (None, false);
     while left > 0 {
         let asked = Instant::now();
-        let page = page(&mut daemon, tail, after, left).await?;
+        // One that never answered is not waited for: its address may be wrong.
+        let patient = tail.follow && answered;
+        let page = page(&mut daemon, tail, after, left, patient).await?;
+        answered = true;
         let rows = page["sets"].as_array().map(Vec::as_slice).unwrap_or_default();
         if rows.is_empty() {
             if !tail.follow {
@@ -47,7 +54,7 @@ pub(super) async fn run(tail: &Tail, global: &Global) -> Result<Exit, Error> {
         }
         if let (true, Some(consumer), Some(up_to)) = (tail.confirm, &tail.consumer, after) {
             let body = json!({ "consumer": consumer, "up_to": up_to });
-            daemon.json(Call::post_json("/api/v1/inbox/confirm", &body)).await?;
+            ask(&mut daemon, Call::post_json("/api/v1/inbox/confirm", &body), tail.follow).await?;
             if passed_over > 0 {
                 output::note(&format!(
                     "note: {passed_over} SETs of other partners were confirmed for {consumer} without being shown"
@@ -58,7 +65,7 @@ pub(super) async fn run(tail: &Tail, global: &Global) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-async fn page(daemon: &mut Client, tail: &Tail, after: Option<u64>, left: u64) -> Result<Value, Error> {
+async fn page(daemon: &mut Client, tail: &Tail, after: Option<u64>, left: u64, patient: bool) -> Result<Value, Error> {
     let mut path = format!("/api/v1/inbox?max={}", left.min(PAGE));
     if let Some(consumer) = &tail.consumer {
         path.push_str(&format!("&consumer={}", escape(consumer)));
@@ -70,5 +77,28 @@ async fn page(daemon: &mut Client, tail: &Tail, after: Option<u64>, left: u64) -
     if tail.follow {
         path.push_str(&format!("&wait={}s", wait.as_secs()));
     }
-    daemon.json(Call::get(&path).waiting(wait)).await
+    ask(daemon, Call::get(&path).waiting(wait), patient).await
+}
+
+/// Asks; if it is `patient`, again and again while the daemon is away. One that is started again goes on where it was.
+async fn ask(daemon: &mut Client, call: Call<'_>, patient: bool) -> Result<Value, Error> {
+    let mut away = false;
+    loop {
+        let error = match daemon.call(&call).await.map_err(Error::from).and_then(Response::into_json) {
+            Ok(answer) => {
+                if away {
+                    output::note("note: the daemon is back");
+                }
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        if !patient || !(error.exit == Exit::Unreachable || error.code == Code::Stopping) {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut away, true) {
+            output::note("note: the daemon is away; waiting for it");
+        }
+        tokio::time::sleep(AWAY).await;
+    }
 }
