@@ -124,6 +124,7 @@ fn a_partner_that_floods_is_in_nobodys_accounts_and_the_others_are_complete() {
         let report = bench(&[&["--flood", kind], &load[..]].concat());
         assert!(accounted(&report, 1) >= 100, "{report}");
         assert_eq!(report["settings"]["flood"], kind, "{report}");
+        assert!(report["flooded_sets"].as_u64() > Some(1_600), "{report}");
     }
 }
 

@@ -1,7 +1,6 @@
 //! From bytes to an inspected object: every SET verified, refused, or undecidable for now.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,8 +23,10 @@ pub struct Inspector {
     keys: Arc<PartnerKeys<KeySet>>,
     pool: Pool,
     clock: Arc<dyn Clock>,
-    /// Pays for SETs that do not verify.
+    /// Pays for SETs that do not verify, by their number.
     garbage: Bucket,
+    /// The same by the time that they take.
+    garbage_time: Arc<Bucket>,
     metrics: Option<Metrics>,
     doubts: Doubts,
 }
@@ -34,12 +35,9 @@ pub struct Inspector {
 /// wrong setting meets that limit first; little enough that garbage takes a small part of one core.
 const GARBAGE: Rate = Rate { per_second: 200, burst: Duration::from_secs(5) };
 
-/// What a SET that does not verify may cost for the price of one: several usual signatures.
-const GARBAGE_COST: Duration = Duration::from_micros(500);
-
-/// For so long the SETs of an object may fail to verify; what has no verdict then gets none. A partner chooses what its keys
-/// cost, and could keep every core busy with an object of ten thousand.
-const GARBAGE_PER_OBJECT: Duration = Duration::from_millis(100);
+/// How long, in microseconds, SETs may fail to verify: a tenth of a core. A partner chooses what its keys cost, and could keep every
+/// core busy with objects of ten thousand.
+const GARBAGE_TIME: Rate = Rate { per_second: 100_000, burst: Duration::from_secs(5) };
 
 /// The longest time for which nothing of a partner is verified because of its garbage. Short, since SETs also fail while
 /// we do not have its new keys yet.
@@ -62,6 +60,8 @@ enum Opinion {
     Final(Finding),
     /// The keys at hand do not verify it. Final only if they are newer than the SET.
     UnlessNewerKeys(Refusal),
+    /// It was not looked at: too much before it was garbage.
+    Unseen,
 }
 
 impl Opinion {
@@ -75,7 +75,7 @@ impl Inspector {
     pub fn new(policy: Policy, keys: Arc<PartnerKeys<KeySet>>, pool: Pool, clock: Arc<dyn Clock>) -> Self {
         // With others in turns, whatever this partner sends.
         let (pool, metrics, garbage, doubts) = (pool.party(), None, Bucket::default(), Doubts::default());
-        Self { policy: Arc::new(policy), keys, pool, clock, garbage, metrics, doubts }
+        Self { policy: Arc::new(policy), keys, pool, clock, garbage, garbage_time: Arc::default(), metrics, doubts }
     }
 
     /// Measures there how long the checks take.
@@ -133,7 +133,8 @@ impl Inspector {
             && let Some(snapshot) = self.keys.after(tried, arrived_at.mono, deadline).await
         {
             tried = Some(snapshot.started_at);
-            let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(in_doubt);
+            let is_open = |set: &Examined| in_doubt(set) || matches!(set.opinion, Opinion::Unseen);
+            let (doubtful, settled): (Vec<_>, Vec<_>) = examined.into_iter().partition(is_open);
             examined = settled;
             examined.extend(self.examine(doubtful, snapshot.keys).await);
         }
@@ -155,22 +156,23 @@ impl Inspector {
 
     async fn examine(&self, sets: Vec<Examined>, keys: Arc<KeySet>) -> Vec<Examined> {
         let (policy, now, metrics) = (Arc::clone(&self.policy), self.clock.now(), self.metrics.clone());
-        let failing = Arc::new(AtomicU64::new(0));
-        let spent = Arc::clone(&failing);
+        let (garbage_time, began) = (Arc::clone(&self.garbage_time), tokio::time::Instant::now());
         let examined = self
             .pool
             .map(Queue::Verifying, sets, move |set| {
-                if u128::from(spent.load(Ordering::Relaxed)) > GARBAGE_PER_OBJECT.as_nanos() {
-                    return Examined { opinion: Opinion::Final(Finding::Undecidable), ..set }.digested();
-                }
                 let started = tokio::time::Instant::now();
+                let at = now.mono + (started - began);
+                if !garbage_time.has_any(GARBAGE_TIME, at) {
+                    return Examined { opinion: Opinion::Unseen, ..set }.digested();
+                }
                 let verified = cpu::within(Stage::Verify, || verify(&set.compact, Some(&set.jti), &policy, &keys, now));
                 let took = started.elapsed();
                 if let Some(metrics) = &metrics {
                     metrics.verified(took);
                 }
                 if verified.is_err() {
-                    spent.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                    let micros = usize::try_from(took.as_micros()).unwrap_or(usize::MAX);
+                    garbage_time.charge(micros, GARBAGE_TIME, GARBAGE_PAUSE, at + took);
                 }
                 let digest = verified.as_ref().ok().map(VerifiedSet::digest);
                 let label = verified.as_ref().map_or("other", VerifiedSet::label);
@@ -189,10 +191,7 @@ impl Inspector {
             })
             .await;
         let failed = examined.iter().filter(|set| set.opinion.is_failure()).count();
-        // A partner chooses its keys: with some a SET costs a hundred times what it does with others.
-        let took = Duration::from_nanos(failing.load(Ordering::Relaxed));
-        let price = failed.max((took.as_nanos() / GARBAGE_COST.as_nanos()) as usize);
-        self.garbage.charge(price, GARBAGE, GARBAGE_PAUSE, self.clock.now().mono);
+        self.garbage.charge(failed, GARBAGE, GARBAGE_PAUSE, self.clock.now().mono);
         examined
     }
 }
@@ -214,7 +213,7 @@ impl Examined {
             Opinion::UnlessNewerKeys(refusal) if newest_keys || planted::is(Bug::RefuseOnKeyOutage) => {
                 Finding::Refuse(refusal)
             }
-            Opinion::UnlessNewerKeys(_) => Finding::Undecidable,
+            Opinion::UnlessNewerKeys(_) | Opinion::Unseen => Finding::Undecidable,
         };
         let Self { jti, digest, issued_at, label, .. } = self;
         Arrival { jti, digest, finding, known: None, issued_at, label }
@@ -296,17 +295,22 @@ mod tests {
             inspected.sets.iter().filter(|set| !matches!(set.finding, Finding::Undecidable)).count()
         };
         let keys = inspector.keys.current().unwrap().keys;
-        for _ in 0..6 {
-            let garbage = object(&other, 400).sets.into_iter().map(Examined::fresh).collect();
+        let objects = [0, 1].map(|_| object(&other, 400));
+        let mut looked_at = Vec::new();
+        for garbage in objects {
+            let garbage = garbage.sets.into_iter().map(Examined::fresh).collect();
             let bad = inspector.examine(garbage, Arc::clone(&keys)).await;
-            let looked_at = bad.iter().filter(|set| set.opinion.is_failure()).count();
-            assert!((1..200).contains(&looked_at), "{looked_at} of 400");
+            looked_at.push(bad.iter().filter(|set| set.opinion.is_failure()).count());
             assert!(bad.iter().all(|set| set.digest == Digest::of(set.compact.as_bytes())), "known again all the same");
         }
-        let soon = inspector.inspect(object(&published, 1), Duration::ZERO).await;
-        assert_eq!(verified(&soon), 0, "it has cost more than its share");
+        // Half a second at once, by 4 ms each and more; then a tenth of the time.
+        assert!((1..=150).contains(&looked_at[0]) && looked_at[1] <= 20, "{looked_at:?} of 400");
         tokio::time::sleep(GARBAGE_PAUSE).await;
-        assert_eq!(verified(&inspector.inspect(object(&published, 1), Duration::ZERO).await), 1);
+        assert_eq!(
+            verified(&inspector.inspect(object(&published, 10), Duration::ZERO).await),
+            10,
+            "good ones are seen"
+        );
     }
 
     #[tokio::test]

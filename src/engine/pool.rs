@@ -11,6 +11,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::bucket::{Bucket, Rate};
 use super::turns::Turns;
 
 /// Runs costly work off the runtime's own threads. One shared queue would let a burst of signing starve verification.
@@ -33,11 +34,12 @@ struct Lines {
 }
 
 /// Whoever has work done, in turns with all others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Party {
     number: u64,
-    /// What an item cost of late, in nanoseconds: a moving average.
-    cost: AtomicU64,
+    since: Instant,
+    /// Pays for what is done on the spot, in microseconds.
+    on_the_spot: Bucket,
 }
 
 /// Which queue a job waits in.
@@ -81,8 +83,12 @@ const SLICE: Duration = Duration::from_millis(3);
 /// So few items are done on the spot.
 const INLINE_MAX: usize = 2;
 
-/// Unless such an item costs more: to do it there would keep a thread of the runtime from all other connections.
-const INLINE_COST_MAX: Duration = Duration::from_micros(400);
+/// As long as a party keeps the runtime's threads from all others for no more than a quarter of a core in all: it may choose
+/// what an item costs, and send as many small calls as it likes.
+const INLINE: Rate = Rate { per_second: 250_000, burst: Duration::from_millis(200) };
+
+/// What was spent on the spot beyond that is forgotten after so long.
+const INLINE_DEBT_MAX: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// A pool for this machine: each queue may use every core.
@@ -97,18 +103,13 @@ impl Pool {
     }
 
     fn of(cores: usize) -> Self {
-        Self { lines: Arc::default(), party: Arc::default(), cores, inline: false }
+        Self { lines: Arc::default(), party: Party::new(0), cores, inline: false }
     }
 
     /// The same threads for another party, whose work takes turns with that of all others.
     pub fn party(&self) -> Self {
         let number = 1 + self.lines.parties.fetch_add(1, Ordering::Relaxed);
-        Self { party: Arc::new(Party { number, ..Party::default() }), ..self.clone() }
-    }
-
-    /// What an item of this party cost of late, on average.
-    fn cost(&self) -> Duration {
-        Duration::from_nanos(self.party.cost.load(Ordering::Relaxed))
+        Self { party: Party::new(number), ..self.clone() }
     }
 
     /// Applies `work` to every item, keeping their order.
@@ -118,10 +119,14 @@ impl Pool {
         R: Send + 'static,
         F: Fn(T) -> R + Clone + Send + 'static,
     {
-        if self.inline || (items.len() <= INLINE_MAX && self.cost() <= INLINE_COST_MAX) {
-            let (started, count) = (Instant::now(), items.len());
+        if self.inline {
+            return items.into_iter().map(work).collect();
+        }
+        if items.len() <= INLINE_MAX
+            && let Some(spot) = self.party.spot()
+        {
             let done = items.into_iter().map(work).collect();
-            self.party.note(started, count);
+            self.party.pay(spot);
             return done;
         }
         let mut items = items.into_iter();
@@ -144,7 +149,7 @@ impl Pool {
     {
         let mut done = Vec::new();
         while !items.is_empty() {
-            let (work, party) = (work.clone(), Arc::clone(&self.party));
+            let work = work.clone();
             let job = move || {
                 let (started, mut left) = (Instant::now(), items.into_iter());
                 let mut done = Vec::with_capacity(left.len());
@@ -154,7 +159,6 @@ impl Pool {
                         break;
                     }
                 }
-                party.note(started, done.len());
                 (done, left.collect())
             };
             let (next, left) = self.run(queue, job).await;
@@ -199,13 +203,21 @@ impl Pool {
 }
 
 impl Party {
-    /// So many items have been done since then.
-    fn note(&self, started: Instant, count: usize) {
-        let Some(each) = started.elapsed().as_nanos().checked_div(count as u128) else { return };
-        // Two at the same time may forget one of the two, which an average can stand.
-        let before = self.cost.load(Ordering::Relaxed);
-        let each = u64::try_from(each).unwrap_or(u64::MAX);
-        self.cost.store(before - before / 8 + each / 8, Ordering::Relaxed);
+    fn new(number: u64) -> Arc<Self> {
+        Arc::new(Self { number, since: Instant::now(), on_the_spot: Bucket::default() })
+    }
+
+    /// The time now, if something may be done on the spot.
+    fn spot(&self) -> Option<Duration> {
+        let now = self.since.elapsed();
+        self.on_the_spot.has_any(INLINE, now).then_some(now)
+    }
+
+    /// Pays for what was done there since then.
+    fn pay(&self, began: Duration) {
+        let now = self.since.elapsed();
+        let micros = usize::try_from((now - began).as_micros()).unwrap_or(usize::MAX);
+        self.on_the_spot.charge(micros, INLINE, INLINE_DEBT_MAX, now);
     }
 }
 
@@ -457,18 +469,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_cheap_items_are_done_on_the_spot_and_each_party_has_its_own_price() {
-        let (costly, cheap) = (Pool::of(1).party(), Pool::of(1).party());
+    async fn a_party_keeps_the_threads_of_others_for_a_part_of_the_time_only() {
+        let (greedy, modest) = (Pool::of(1).party(), Pool::of(1).party());
         let here = std::thread::current().id();
-        for _ in 0..8 {
-            costly.map(Queue::Verifying, vec![()], |()| std::thread::sleep(8 * INLINE_COST_MAX)).await;
+        let spin = |_| {
+            let until = Instant::now() + Duration::from_millis(5);
+            while Instant::now() < until {}
+            std::thread::current().id()
+        };
+        let started = Instant::now();
+        let (mut on_the_spot, mut elsewhere) = (Duration::ZERO, 0);
+        while elsewhere < 20 {
+            let began = Instant::now();
+            if greedy.map(Queue::Verifying, vec![()], spin).await == [here] {
+                on_the_spot += began.elapsed();
+            } else {
+                elsewhere += 1;
+            }
         }
-        let elsewhere = costly.map(Queue::Verifying, vec![()], |()| std::thread::current().id()).await;
-        assert!(elsewhere != [here] && costly.cost() > INLINE_COST_MAX, "{:?}", costly.cost());
-        assert_eq!(cheap.map(Queue::Verifying, vec![()], |()| std::thread::current().id()).await, [here]);
-        while costly.cost() > INLINE_COST_MAX {
-            costly.map(Queue::Verifying, vec![(); CHUNK], |()| ()).await;
-        }
-        assert_eq!(costly.map(Queue::Verifying, vec![()], |()| std::thread::current().id()).await, [here]);
+        // The quarter of a core, what may be spent at once, and the one that goes beyond it.
+        let most = started.elapsed() / 4 + INLINE.burst / 4 + Duration::from_millis(50);
+        assert!(on_the_spot <= most, "{on_the_spot:?} of {:?}", started.elapsed());
+        assert_eq!(modest.map(Queue::Verifying, vec![()], |()| std::thread::current().id()).await, [here]);
+        tokio::time::sleep(INLINE_DEBT_MAX + INLINE.burst).await;
+        assert_eq!(greedy.map(Queue::Verifying, vec![()], spin).await, [here], "it has its share again");
     }
 }

@@ -15,18 +15,43 @@ use crate::set::Jti;
 #[derive(Debug, Default)]
 pub struct Suspicion(Mutex<Seen>);
 
+/// What to do with SETs at which an exchange has failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Suspects {
+    /// They are none: everything is due again.
+    None,
+    /// They leave again in parts. A SET that failed alone has used up an attempt if that `counts`: only where the partner takes
+    /// other ones. While it takes nothing, nobody knows that it is this SET's doing.
+    Parts {
+        /// Whether it does.
+        counts: bool,
+    },
+}
+
 #[derive(Debug, Default)]
 struct Seen {
     /// Exchanges that failed so, each soon after the one before.
     failures: u32,
-    /// When the last one did (monotonic time).
+    /// When the last of these did (monotonic time).
+    counted_at: Duration,
+    /// When any last did.
     last: Duration,
     /// SETs that failed so alone since one was answered.
     alone: HashSet<Jti>,
+    /// Exchanges with SETs that were answered since the last failure.
+    answered: u32,
+    /// One was since the first failure.
+    takes_others: bool,
 }
 
 /// So many failures may be the partner's.
 const FAILURES: u32 = 2;
+
+/// After so many answers in a row the failures before have nothing to do with the next one. To find a SET takes fewer.
+const ANSWERS: u32 = 16;
+
+/// Failures within so long of one that counts are the same one, as when a partner with several connections ends.
+const ONE: Duration = Duration::from_millis(250);
 
 /// Failures that are further apart have nothing to do with each other. The pauses between attempts come to a minute.
 const APART: Duration = Duration::from_secs(150);
@@ -35,24 +60,33 @@ const APART: Duration = Duration::from_secs(150);
 const MANY: usize = 8;
 
 impl Suspicion {
-    /// An exchange that carried SETs has failed so; `alone` is the SET, if it was one. True if they are to leave again in parts.
-    pub fn failed(&self, alone: Option<&Jti>, now: Duration) -> bool {
+    /// An exchange that carried SETs has failed so; `alone` is the SET, if it was one.
+    pub fn failed(&self, alone: Option<&Jti>, now: Duration) -> Suspects {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_sub(seen.last) > APART {
+        let since = now.saturating_sub(seen.last);
+        if since > APART || seen.answered >= ANSWERS {
             *seen = Seen::default();
         }
-        seen.last = now;
-        seen.failures = seen.failures.saturating_add(1);
+        if seen.failures == 0 || now.saturating_sub(seen.counted_at) >= ONE {
+            seen.failures = seen.failures.saturating_add(1);
+            seen.counted_at = now;
+        }
+        (seen.last, seen.answered) = (now, 0);
         if seen.failures <= FAILURES || seen.alone.len() >= MANY {
-            return false;
+            return Suspects::None;
         }
         seen.alone.extend(alone.cloned());
-        true
+        Suspects::Parts { counts: seen.takes_others }
     }
 
     /// The partner has answered what was sent: it is there, and may yet break off at other SETs.
     pub fn answered(&self) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.failures == 0 {
+            return;
+        }
+        seen.answered = seen.answered.saturating_add(1);
+        seen.takes_others = true;
         if !seen.alone.is_empty() {
             seen.alone = HashSet::new();
         }
@@ -67,27 +101,50 @@ mod tests {
         Duration::from_secs(1000 + seconds)
     }
 
+    const PARTS: Suspects = Suspects::Parts { counts: false };
+    const COUNTS: Suspects = Suspects::Parts { counts: true };
+
     #[test]
     fn the_third_failure_in_a_row_is_suspect_and_so_are_those_after_it() {
         let suspicion = Suspicion::default();
         let failed = |now| suspicion.failed(None, now);
-        assert_eq!([at(0), at(1), at(3)].map(failed), [false, false, true]);
+        assert_eq!([at(0), at(1), at(3)].map(failed), [Suspects::None, Suspects::None, PARTS]);
         suspicion.answered();
-        assert!(failed(at(4)), "a part was answered, and what is looked for is in another one");
-        assert_eq!([at(200), at(201), at(202)].map(failed), [false, false, true], "long after the last one");
+        assert_eq!(failed(at(4)), COUNTS, "a part was answered, and what is looked for is in another one");
+        let later = [at(200), at(201), at(202)].map(failed);
+        assert_eq!(later, [Suspects::None, Suspects::None, PARTS], "long after the last one");
+        (0..ANSWERS).for_each(|_| suspicion.answered());
+        assert_eq!(failed(at(203)), Suspects::None, "much was answered in between");
+    }
+
+    #[test]
+    fn connections_that_end_together_are_one_failure() {
+        let suspicion = Suspicion::default();
+        for event in 0..2 {
+            let ends = (0..8).map(|end| at(event) + Duration::from_millis(end));
+            assert!(ends.map(|now| suspicion.failed(None, now)).all(|suspects| suspects == Suspects::None));
+        }
+        assert_eq!(suspicion.failed(None, at(2)), PARTS);
     }
 
     #[test]
     fn many_that_fail_alone_are_not_suspect_until_one_is_answered() {
         let suspicion = Suspicion::default();
-        let failed = |jti: &Jti| suspicion.failed(Some(jti), at(1));
+        let mut now = at(0);
+        let mut failed = |jti: &Jti| {
+            now += ONE;
+            suspicion.failed(Some(jti), now)
+        };
         let jtis: Vec<_> = (0..20).map(|n| Jti::from(n.to_string().as_str())).collect();
-        assert_eq!([0, 1].map(|n| failed(&jtis[n])), [false, false]);
-        assert!((0..100).all(|_| failed(&jtis[0])), "one that fails again and again is one");
-        let suspects = jtis.iter().filter(|jti| failed(jti)).count();
+        assert_eq!([0, 1].map(|n| failed(&jtis[n])), [Suspects::None, Suspects::None]);
+        assert!(
+            (0..100).all(|_| failed(&jtis[0]) == PARTS),
+            "one that fails again and again is one, and is not charged"
+        );
+        let suspects = jtis.iter().filter(|jti| failed(jti) == PARTS).count();
         assert_eq!(suspects, MANY);
-        assert!(!suspicion.failed(None, at(2)), "nor do batches leave in parts then");
+        assert_eq!(suspicion.failed(None, now + ONE), Suspects::None, "nor do batches leave in parts then");
         suspicion.answered();
-        assert!(failed(&jtis[0]));
+        assert_eq!(suspicion.failed(Some(&jtis[0]), now + ONE * 2), COUNTS);
     }
 }

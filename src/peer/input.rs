@@ -165,6 +165,14 @@ pub enum Ending {
         /// It is too large, be nothing in it minded.
         too_large: bool,
     },
+    /// The partner was reached and said nothing about the object, and that time and again: perhaps one of its SETs makes it fail,
+    /// so the batch is bisected like a refused one.
+    Failed {
+        /// As of [`Ending::Rejected`].
+        retry_after: Duration,
+        /// A SET that was alone in it has used up an attempt.
+        counts: bool,
+    },
 }
 
 impl Ending {

@@ -281,8 +281,14 @@ impl Peer {
                     // and is told the same (R4); while this one comes first for ever nothing else would.
                     slot.verdicts.clear();
                 }
-                if let Some(alone) = self.outbox.rejected(id, &slot.carried, too_large) {
-                    let expiry = self.outbox.penalise(alone, believed(retry_after), now);
+                if let Some(alone) = self.outbox.rejected(id, &slot.carried, slot.heard_at, too_large) {
+                    let expiry = self.outbox.penalise(alone, believed(retry_after), true, now);
+                    self.expired(alone, expiry, now);
+                }
+            }
+            Ending::Failed { retry_after, counts } => {
+                if let Some(alone) = self.outbox.rejected(id, &slot.carried, slot.heard_at, false) {
+                    let expiry = self.outbox.penalise(alone, believed(retry_after), counts, now);
                     self.expired(alone, expiry, now);
                 }
             }

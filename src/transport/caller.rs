@@ -14,9 +14,9 @@ use super::pushpull::{Config, Dial};
 use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
-use crate::engine::{Handle, Partner, Restraint, Slot};
+use crate::engine::{Handle, Partner, Restraint, Slot, Suspects};
 use crate::metrics::Transport;
-use crate::peer::{Ending, Inspected};
+use crate::peer::{Ending, Inspected, Transmission};
 use crate::set::{ErrorCode, Jti};
 use crate::wire;
 use crate::wire::net::{self, Client, Response, retry_after};
@@ -119,16 +119,18 @@ impl Caller {
 
     /// The exchange came to nothing although the partner was reached. What it carried is due again, and in parts if it looks as
     /// if that was why.
-    pub(super) fn fail(&self, slot: Slot, sets: &[(Jti, Arc<str>)], why: String, retry_after: Duration) -> Exchange {
-        let alone = match sets {
+    pub(super) fn fail(&self, slot: Slot, object: &Transmission, why: String, retry_after: Duration) -> Exchange {
+        let alone = match object.sets.as_slice() {
             [] => return lose(slot, why, retry_after),
             [(jti, _)] => Some(jti),
             _ => None,
         };
-        if !self.partner.suspicion.failed(alone, self.partner.now()) {
+        let Suspects::Parts { counts } = self.partner.suspicion.failed(alone, self.partner.now()) else {
             return lose(slot, why, retry_after);
-        }
-        slot.close(Ending::Rejected { retry_after, too_large: false });
+        };
+        // It may be a verdict that it fails at; from the next time on they do not go with this SET.
+        let counts = counts && object.verdicts.is_empty();
+        slot.close(Ending::Failed { retry_after, counts });
         match alone {
             Some(jti) => {
                 self.unanswered(jti, &why);
@@ -143,22 +145,22 @@ impl Caller {
     pub(super) fn fail_by(
         &self,
         slot: Slot,
-        sets: &[(Jti, Arc<str>)],
+        object: &Transmission,
         status: StatusCode,
         retry_after: Duration,
     ) -> Exchange {
         let why = self.explain(status);
         match holds_for_all(status) {
             true => lose(slot, why, retry_after),
-            false => self.fail(slot, sets, why, retry_after),
+            false => self.fail(slot, object, why, retry_after),
         }
     }
 
     /// The same for a request without an answer.
-    pub(super) fn fail_without(&self, slot: Slot, sets: &[(Jti, Arc<str>)], error: &net::Error) -> Exchange {
+    pub(super) fn fail_without(&self, slot: Slot, object: &Transmission, error: &net::Error) -> Exchange {
         match error {
             // The partner had it, and perhaps something in it made it hang or break off.
-            net::Error::TimedOut(_) | net::Error::Lost(_) => self.fail(slot, sets, error.to_string(), Duration::ZERO),
+            net::Error::TimedOut(_) | net::Error::Lost(_) => self.fail(slot, object, error.to_string(), Duration::ZERO),
             _ => lose(slot, error.to_string(), Duration::ZERO),
         }
     }
@@ -307,21 +309,12 @@ pub(super) fn lose(slot: Slot, why: String, retry_after: Duration) -> Exchange {
     Exchange::Failed { why, retry_after }
 }
 
-/// Whether what this status says holds for whatever is sent. With any other one it may be what was.
+/// Whether what this status says holds for whatever is sent: it is about us, about the way there or about the partner's load. With
+/// any other one it may be what was sent.
 pub(super) fn holds_for_all(status: StatusCode) -> bool {
-    status.is_redirection()
-        || matches!(
-            status,
-            StatusCode::UNAUTHORIZED
-                | StatusCode::FORBIDDEN
-                | StatusCode::NOT_FOUND
-                | StatusCode::METHOD_NOT_ALLOWED
-                | StatusCode::REQUEST_TIMEOUT
-                | StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-                | StatusCode::GATEWAY_TIMEOUT
-        )
+    let about_us = [401, 403, 404, 405, 407, 408, 421, 425, 429].contains(&status.as_u16());
+    let about_it = status.is_server_error() && status != StatusCode::INTERNAL_SERVER_ERROR;
+    status.is_redirection() || about_us || about_it
 }
 
 /// A partner's error code as a remark: one that is known. What it invents may hold what it was sent, and logs and status show

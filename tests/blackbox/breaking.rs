@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -105,7 +106,7 @@ async fn one_set_at_which_a_partner_breaks_off_keeps_no_other_over_http() {
 }
 
 /// What a partner makes of what comes by its WebSocket: none once it has broken off at the one SET.
-async fn take_until_it_breaks(socket: &mut Socket, arrived: &mut BTreeSet<String>, alone: &mut bool) {
+async fn take_until_it_breaks(socket: &mut Socket, how: Breaks, arrived: &mut BTreeSet<String>, alone: &mut bool) {
     loop {
         let object = match socket.next().await {
             Came::Object(object) => object,
@@ -116,8 +117,9 @@ async fn take_until_it_breaks(socket: &mut Socket, arrived: &mut BTreeSet<String
             object["sets"].as_object().map(|sets| sets.keys().cloned().collect()).unwrap_or_default();
         if jtis.iter().any(|jti| jti == POISON) {
             *alone |= jtis.len() == 1;
-            let close = CloseFrame { code: CloseCode::Error, reason: "".into() };
-            socket.frame(Frame::Close(Some(close))).await;
+            if let Breaks::With(code) = how {
+                socket.frame(Frame::Close(Some(CloseFrame { code, reason: "".into() }))).await;
+            }
             return;
         }
         socket.send(&json!({"ack": jtis})).await;
@@ -128,29 +130,59 @@ async fn take_until_it_breaks(socket: &mut Socket, arrived: &mut BTreeSet<String
     }
 }
 
+/// How a partner breaks a WebSocket.
+#[derive(Clone, Copy, Debug)]
+enum Breaks {
+    /// By closing it so.
+    With(CloseCode),
+    /// Without a word.
+    Off,
+}
+
 async fn ack_it(socket: &mut Socket) {
     let is_it = |object: &Value| object["sets"].get(POISON).map(drop);
     socket.object_with(is_it).await;
     socket.send(&json!({"ack": [POISON]})).await;
 }
 
-#[tokio::test]
-async fn one_set_at_which_a_partner_closes_the_websockets_that_we_dial_keeps_no_other() {
+async fn the_others_arrive_by_websockets_that_we_dial(how: Breaks) {
     let (mut responder, _, daemon) = dialling_websockets().await;
     queued_at_once(&daemon).await;
     let (mut arrived, mut alone) = (BTreeSet::new(), false);
     let taking = async {
         while arrived.len() < SETS - 1 || !alone {
-            let (_, mut socket) = responder.socket().await;
-            take_until_it_breaks(&mut socket, &mut arrived, &mut alone).await;
-            if arrived.len() == SETS - 1 && alone {
-                return Some(socket);
+            // Where WebSockets do not last, HTTP is used for a while, and the search goes on by it.
+            match responder.socket_or_request().await {
+                Either::Left(mut socket) => {
+                    take_until_it_breaks(&mut socket, how, &mut arrived, &mut alone).await;
+                    if arrived.len() == SETS - 1 && alone {
+                        return Some(socket);
+                    }
+                }
+                Either::Right(request) => {
+                    let jtis = request.jtis();
+                    if jtis.iter().any(|jti| jti == POISON) {
+                        alone |= jtis.len() == 1;
+                        request.lose();
+                    } else {
+                        request.answer_object(&json!({"ack": jtis}));
+                        arrived.extend(jtis);
+                    }
+                }
             }
         }
         None
     };
     let _open = soon("all the others", taking).await;
     all_but_one(&daemon).await;
+}
+
+#[tokio::test]
+async fn one_set_at_which_a_partner_closes_the_websockets_that_we_dial_keeps_no_other() {
+    tokio::join!(
+        the_others_arrive_by_websockets_that_we_dial(Breaks::With(CloseCode::Error)),
+        the_others_arrive_by_websockets_that_we_dial(Breaks::Off)
+    );
 }
 
 #[tokio::test]
@@ -162,7 +194,7 @@ async fn one_set_at_which_a_partner_closes_the_websockets_that_it_dials_keeps_no
     let taking = async {
         while arrived.len() < SETS - 1 || !alone {
             let mut socket = Socket::open(&daemon, &partner).await;
-            take_until_it_breaks(&mut socket, &mut arrived, &mut alone).await;
+            take_until_it_breaks(&mut socket, Breaks::With(CloseCode::Error), &mut arrived, &mut alone).await;
         }
     };
     soon("all the others", taking).await;
@@ -197,4 +229,43 @@ async fn a_partner_that_is_down_for_all_sets_is_asked_seldom_and_no_set_is_blame
     soon("all of them", taking).await;
     let totals = daemon.totals("globex").await;
     assert_eq!((&totals["refused"], &totals["dead"], &totals["queued"]), (&json!(0), &json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn while_a_partner_takes_nothing_at_all_no_set_uses_up_an_attempt() {
+    tokio::join!(nothing_is_charged("multi-push", 202), nothing_is_charged("http", 200));
+}
+
+/// Few SETs, so that they would not show that it is the partner.
+async fn nothing_is_charged(transport: &str, taken: u16) {
+    let (mut responder, _, daemon) = dialling(transport, QUICK).await;
+    if transport == "http" {
+        responder.request().await.answer_object(&json!({}));
+    }
+    let jtis = ["one", "two", "three"];
+    daemon.send_all("globex", &jtis.map(str::to_owned)).await;
+    let mut alone: std::collections::BTreeMap<String, usize> = jtis.map(|jti| (jti.to_owned(), 0)).into();
+    let failing = async {
+        while alone.values().any(|times| *times < 2) {
+            let request = responder.request().await;
+            if let [jti] = request.jtis().as_slice() {
+                *alone.get_mut(jti).expect("one of them") += 1;
+            }
+            request.answer(500, &[], "");
+        }
+    };
+    soon("each of them twice by itself", failing).await;
+    for jti in jtis {
+        let record = daemon.record("out", "globex", jti).await.expect("it is known");
+        assert_eq!(record["attempts"], 0, "{transport}, {jti}: {record}");
+    }
+    let taking = async {
+        while daemon.totals("globex").await["acked"] != jtis.len() {
+            if let Some(request) = responder.request_within(Duration::from_millis(50)).await {
+                let jtis = request.jtis();
+                request.answer(taken, &[], &json!({"ack": jtis}).to_string());
+            }
+        }
+    };
+    soon("all of them", taking).await;
 }

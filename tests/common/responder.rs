@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -158,6 +159,17 @@ impl Responder {
     /// A request that comes within this time, if one does.
     pub(crate) async fn request_within(&mut self, time: Duration) -> Option<Request> {
         tokio::time::timeout(time, self.requests.recv()).await.ok().flatten()
+    }
+
+    /// The next WebSocket that is opened, or the next request, whichever comes first.
+    pub(crate) async fn socket_or_request(&mut self) -> Either<Socket, Request> {
+        let coming = async {
+            tokio::select! {
+                Some((_, socket)) = self.sockets.recv() => Either::Left(socket),
+                Some(request) = self.requests.recv() => Either::Right(request),
+            }
+        };
+        soon("a WebSocket or a request", coming).await
     }
 
     /// The next WebSocket that is opened.

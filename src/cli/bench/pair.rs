@@ -108,8 +108,7 @@ pub(super) async fn run(args: &Bench, folder: &Path, keys: &mut Keys) -> Result<
     };
     let linked: [Memory; 2] = both(&mut sides, &Order::Link, &Order::Link).await?;
 
-    // Until the end of the run.
-    let _flood = match messages {
+    let flooding = match messages {
         None => None,
         Some(messages) => {
             Some(flood::begin(&opened[1].address, opened[1].pin.as_deref(), &flood_token, messages).await?)
@@ -125,10 +124,12 @@ pub(super) async fn run(args: &Bench, folder: &Path, keys: &mut Keys) -> Result<
         rate => (None, pace(rate)),
     };
     let measured_sides = measure(&mut sides, args, rate, true).await?;
+    let flood_ended = flooding.map(flood::Flood::end).transpose();
     let ended: [Ended; 2] = both(&mut sides, &Order::End, &Order::End).await?;
     if let Some(muted) = muted {
         muted.abort();
     }
+    let flooded = flood_ended?;
     for side in sides {
         side.ended().await?;
     }
@@ -158,6 +159,7 @@ pub(super) async fn run(args: &Bench, folder: &Path, keys: &mut Keys) -> Result<
             rested: resident(&|side| ended[side].rss),
         },
         restarted,
+        flooded,
         leaves_a_backlog: args.backlog > 0,
         is_idle: args.rate == Rate::Fixed(0.0),
         sides: measured_sides,

@@ -24,6 +24,8 @@ pub(super) struct Report {
     pub(super) peak: Option<Reached>,
     pub(super) resident: Resident,
     pub(super) restarted: Option<Restarted>,
+    /// SETs that a partner which floods had sent.
+    pub(super) flooded: Option<u64>,
     /// There was a backlog, of which some may still be queued.
     pub(super) leaves_a_backlog: bool,
     /// Nothing was to be sent.
@@ -164,6 +166,7 @@ impl Report {
             "seconds": round(self.sides[0].seconds),
             "environment": self.environment,
             "settings": settings(args),
+            "flooded_sets": self.flooded,
             "bound": self.bound.to_json(),
             "sets_per_s": tenth(reached.rate()),
             "ratio": round(self.ratio()),
@@ -322,7 +325,8 @@ fn settings(args: &Bench) -> Value {
         "alg": args.alg.as_str(), "rate": rate(args.rate), "direction": direction(args.direction),
         "transport": transport(args.transport()), "partners": args.partners, "payload_bytes": args.payload,
         "tls": args.tls || !args.no_tls, "presigned": args.presigned, "backlog": args.backlog,
-        "tombstones": args.tombstones, "commit_delay_ms": args.commit_delay.as_secs_f64() * 1e3, "mute": args.mute, "flood": args.flood.map(flood),
+        "tombstones": args.tombstones, "commit_delay_ms": args.commit_delay.as_secs_f64() * 1e3, "mute": args.mute,
+        "flood": args.flood.map(flood),
         "callers": args.callers, "unsettled": args.unsettled,
         "warmup_s": args.warmup.as_secs_f64(), "duration_s": args.duration.as_secs_f64(),
     })

@@ -419,12 +419,12 @@ pub(super) fn key_path(dir: &Path) -> PathBuf {
     dir.join("key.pem")
 }
 
-/// The `iss` of a side.
 /// Whether this partner is the other side, and its SETs are in the accounts.
 fn is_side(name: &str) -> bool {
     ![MUTE, flood::NAME].contains(&name)
 }
 
+/// The `iss` of a side.
 pub(super) fn issuer(name: &str) -> String {
     format!("https://{name}.example")
 }

@@ -22,9 +22,15 @@ pub(super) struct Group {
 impl Outbox {
     /// The partner refused an object as a whole: its SETs leave again in halves. A SET that was refused alone has used
     /// up an attempt; its number comes back.
-    pub(in crate::peer) fn rejected(&mut self, slot: SlotId, carried: &[u64], too_large: bool) -> Option<u64> {
-        // However long the answer took: a SET that waits for its retry by now is as suspect as one still in flight.
-        let mut suspects: Vec<u64> = carried.iter().copied().filter(|seq| self.left_last_by(*seq, slot)).collect();
+    pub(in crate::peer) fn rejected(
+        &mut self,
+        slot: SlotId,
+        carried: &[u64],
+        heard_at: Option<Duration>,
+        too_large: bool,
+    ) -> Option<u64> {
+        let mut suspects: Vec<u64> =
+            carried.iter().copied().filter(|seq| self.is_suspect(*seq, slot, heard_at)).collect();
         suspects.sort_unstable();
         suspects.dedup();
         let is_in_part = |seq: &u64| self.suspect_by(*seq).is_some();
@@ -72,18 +78,38 @@ impl Outbox {
         }
     }
 
-    /// A SET was refused alone: it has used up an attempt and waits, for as long as the partner asks at least.
-    pub(in crate::peer) fn penalise(&mut self, seq: u64, retry_after: Duration, now: Timestamp) -> Expiry {
+    /// The partner may mind this SET: it left last by this slot. However long the answer took, one that waits for its retry by
+    /// now is as suspect as one still in flight; but not when the partner was heard on the same link after it had left, and has
+    /// gone on.
+    fn is_suspect(&mut self, seq: u64, slot: SlotId, heard_at: Option<Duration>) -> bool {
+        let Some(entry) = self.entries.get_mut(&seq).filter(|entry| entry.left_by(slot)) else { return false };
+        let Some((_, sent_at)) = entry.sent else { return false };
+        let in_flight = matches!(entry.state, State::InFlight { .. });
+        if in_flight || heard_at.is_none_or(|heard| heard <= sent_at) {
+            return true;
+        }
+        entry.delivered |= matches!(entry.state, State::Waiting { .. });
+        false
+    }
+
+    /// A SET was refused alone: it waits, for as long as the partner asks at least, and if that `counts` has used up an attempt.
+    pub(in crate::peer) fn penalise(
+        &mut self,
+        seq: u64,
+        retry_after: Duration,
+        counts: bool,
+        now: Timestamp,
+    ) -> Expiry {
         let Some(entry) = self.entries.get_mut(&seq) else { return Expiry::Quiet };
         entry.open = false;
-        entry.attempts = entry.attempts.saturating_add(1);
+        entry.attempts = entry.attempts.saturating_add(u32::from(counts));
         let attempts = entry.attempts;
-        if self.exhausted(seq, now) {
+        if counts && self.exhausted(seq, now) {
             return Expiry::Exhausted;
         }
         let pause = self.pause(seq).max(retry_after);
         self.wait(seq, now.mono + pause);
-        if attempts > 1 { Expiry::Attempted(attempts) } else { Expiry::Quiet }
+        if counts && attempts > 1 { Expiry::Attempted(attempts) } else { Expiry::Quiet }
     }
 
     /// A batch is being bisected: until that is over, only its parts leave.
@@ -138,13 +164,14 @@ impl Outbox {
         self.groups.push_front(Group { seqs: seqs.into(), is_next });
     }
 
-    /// SETs of the next part that have lost their token, because they waited for a retry when the rejection came.
+    /// SETs of the next part that have lost their token, because they waited for a retry when the rejection came: as many as may
+    /// leave next, and no more are kept beyond the window.
     pub(super) fn unread_suspects(&mut self) -> Vec<u64> {
         if !self.bisecting() {
             return Vec::new();
         }
         let unread = |seq: &u64| self.entries.get(seq).is_some_and(|entry| entry.token.is_none());
-        self.groups.front().into_iter().flat_map(|group| &group.seqs).copied().filter(unread).take(READ_MAX).collect()
+        self.groups.front().into_iter().flat_map(|group| &group.seqs).copied().take(READ_MAX).filter(unread).collect()
     }
 
     /// The next part of a bisected batch, once the one before it has been answered. What does not fit is a part of its

@@ -336,3 +336,53 @@ fn a_set_that_was_refused_alone_never_shares_an_object_again() {
     assert_eq!((object.sets.len(), object.verdicts.len()), (1, 0));
     assert_eq!((sets(&objects).len(), verdicts(&objects)), (3, vec!["theirs"]));
 }
+
+#[test]
+fn a_set_at_which_an_exchange_fails_alone_uses_up_an_attempt_only_where_that_counts() {
+    let failed = |counts| Ending::Failed { retry_after: Duration::ZERO, counts };
+    let mut solo = Solo::new(Config { give_up_after: Duration::ZERO, attempts_max: 2, ..config() });
+    solo.send(&["a", "b"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, failed(true));
+    for (round, counts) in [false, false, false, true, true].into_iter().enumerate() {
+        let slot = solo.open();
+        let left = match round {
+            0 => solo.step(),
+            _ => solo.pass(Duration::from_secs(3600)),
+        };
+        assert_eq!(sets(&left), ["a"], "round {round}: by itself, after a pause");
+        if round == 0 {
+            solo.arrive(None, &[], &["b"], 1);
+        }
+        solo.close(slot, failed(counts));
+        solo.step();
+        assert_eq!(solo.store.outcome("a").is_some(), round == 4, "round {round}");
+    }
+    assert_eq!(solo.store.outcome("a"), Some(Outcome::Dead(DeathCause::Attempts)));
+}
+
+#[test]
+fn what_a_partner_has_gone_on_after_is_no_suspect_when_its_link_breaks() {
+    let mut solo = Solo::new(config());
+    let slot = solo.open();
+    solo.send(&["old"]);
+    assert_eq!(sets(&solo.step()), ["old"]);
+    solo.input(Input::SlotReady(slot));
+    solo.now += Duration::from_millis(500);
+    solo.input(Input::SlotAlive(slot));
+    // It waits for its retry by now.
+    solo.step_after(Duration::from_millis(700));
+    solo.send(&["a", "b"]);
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.close(slot, Ending::Failed { retry_after: Duration::ZERO, counts: true });
+    for one in ["a", "b"] {
+        solo.open();
+        assert_eq!(sets(&solo.step()), [one]);
+        solo.arrive(None, &[], &[one], 1);
+    }
+    assert_eq!(solo.peer.under_way(&"old".into()), Some((false, 0)), "it waits on");
+    solo.open();
+    assert_eq!(sets(&solo.pass(Duration::from_secs(60))), ["old"]);
+    assert_eq!(solo.peer.under_way(&"old".into()).map(|(_, attempts)| attempts), Some(1), "the link was alive");
+}

@@ -111,7 +111,7 @@ impl Batches {
         let (length, sets) = (body.len(), object.sets.len());
         let response = match self.caller.post("application/json", false, body.into(), Expected::default()).await {
             Ok(response) => response,
-            Err(error) => return self.caller.fail_without(slot, &object.sets, &error),
+            Err(error) => return self.caller.fail_without(slot, &object, &error),
         };
         self.caller.note_sent(sets, length);
         let pause = self.caller.pause_asked(&response);
@@ -126,10 +126,7 @@ impl Batches {
                         let answer = wire::Object { sets: Vec::new(), ..answer };
                         self.caller.take_in(handle, slot, answer, response.body.len()).await
                     }
-                    Err(malformed) => {
-                        let why = format!("the partner's answer holds no verdicts: {malformed}");
-                        self.caller.fail(slot, &object.sets, why, pause)
-                    }
+                    Err(malformed) => lose(slot, format!("the partner's answer holds no verdicts: {malformed}"), pause),
                 }
             }
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
@@ -152,7 +149,7 @@ impl Batches {
                     _ => Exchange::Parted { why, retry_after: pause },
                 }
             }
-            status => self.caller.fail_by(slot, &object.sets, status, pause),
+            status => self.caller.fail_by(slot, &object, status, pause),
         }
     }
 

@@ -72,6 +72,11 @@ const OVERLOADED: Duration = Duration::from_secs(2);
 /// So many in a row that broke off sooner, and HTTP is used for a while.
 const BROKEN_MAX: u32 = 4;
 
+/// The pause before the next part of a batch at which a partner breaks off, and how many such pauses there may be until a
+/// connection lasts. A batch has only so many halves.
+const PARTED: Duration = Duration::from_millis(200);
+const HURRIED_MAX: u32 = 12;
+
 /// The longest time for the opening handshake, TCP and TLS included.
 const OPENING: Duration = Duration::from_secs(10);
 
@@ -105,7 +110,7 @@ async fn keep(
     let mut reconnect = Backoff::new(Duration::from_millis(200), Duration::from_secs(30), seed);
     let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
     let mut opened = None;
-    let mut broken = 0;
+    let (mut broken, mut hurried) = (0, 0);
     let mut connected_before = false;
     loop {
         let attempt = match opened.take() {
@@ -141,16 +146,14 @@ async fn keep(
                     broken = 0;
                 }
                 broken += u32::from(farewell.broke_off);
-                if farewell.parted {
-                    reconnect.reset();
-                    broken = 0;
-                }
                 if broken < BROKEN_MAX {
                     if !farewell.left {
                         down(dial, partner, &farewell.why);
                     }
                     let least = if farewell.overloaded { OVERLOADED } else { Duration::ZERO };
-                    reconnect.pause().max(least)
+                    let pause = reconnect.pause().max(least);
+                    hurried = if since.elapsed() >= GOOD { 0 } else { hurried + 1 };
+                    if farewell.parted && hurried <= HURRIED_MAX { PARTED } else { pause }
                 } else {
                     // Something on the way lets them open and then cuts them.
                     broken = 0;

@@ -153,7 +153,7 @@ impl Initiator {
         let response = match posted.await {
             Ok(response) => response,
             Err(error @ net::Error::TooLarge { .. }) => return too_large(slot, &error, asked, Duration::ZERO),
-            Err(error) => return self.caller.fail_without(slot, &object.sets, &error),
+            Err(error) => return self.caller.fail_without(slot, &object, &error),
         };
         self.caller.note_sent(object.sets.len(), sent);
         let pause = self.caller.pause_asked(&response);
@@ -167,8 +167,7 @@ impl Initiator {
                     }
                     Err(malformed) if malformed.kind.is_too_big() => too_large(slot, &malformed, asked, pause),
                     Err(malformed) => {
-                        let why = format!("the partner's answer is no Communication Object: {malformed}");
-                        self.caller.fail(slot, &object.sets, why, pause)
+                        lose(slot, format!("the partner's answer is no Communication Object: {malformed}"), pause)
                     }
                 }
             }
@@ -188,7 +187,7 @@ impl Initiator {
                     _ => Exchange::Parted { why, retry_after: pause },
                 }
             }
-            status => self.caller.fail_by(slot, &object.sets, status, pause),
+            status => self.caller.fail_by(slot, &object, status, pause),
         }
     }
 }

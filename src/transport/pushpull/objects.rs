@@ -1,6 +1,7 @@
 //! Push-pull on a WebSocket, either end: objects out by one slot, objects in as they come.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -13,9 +14,9 @@ use super::elastic::Elastic;
 use super::websocket::{CLOSING, End, Farewell, Hearing, Speaking, Wire, part, stopped};
 use super::{Config, encode};
 use crate::cpu;
-use crate::engine::{Empty, Handle, Partner, Rate, Seat, Slot};
+use crate::engine::{Empty, Handle, Partner, Rate, Seat, Slot, Suspects};
 use crate::metrics::{PeerMetrics, Transport};
-use crate::peer::{Ending, SlotId};
+use crate::peer::{Ending, SlotId, Transmission};
 use crate::set::Jti;
 use crate::transport::Pass;
 
@@ -50,19 +51,20 @@ where
         slot: slot.id(),
         inspections: JoinSet::new(),
         pass: pass.clone(),
+        unanswered: Arc::default(),
     };
-    let mut turns = Turns { slot, sets: 0, last: None, metrics: Arc::clone(&metrics) };
+    let unanswered = Arc::clone(&objects.unanswered);
+    let mut turns = Turns { slot, sets: 0, unanswered, metrics: Arc::clone(&metrics) };
     let mut wire = Wire::new(socket, objects, config, stop, pass);
     let end = wire.converse(&mut turns).await;
     drop(seat);
     metrics.closed(end.code());
     // What came before the end counts: a partner's last words are the verdicts that it owed us.
     let _ = timeout(CLOSING, wire.hearing().finish()).await;
-    let partner = &wire.hearing().partner;
-    let suspects = turns.last.filter(|alone| end.is_fault() && partner.suspicion.failed(alone.as_ref(), partner.now()));
-    turns.slot.close(if suspects.is_some() { Ending::REJECTED } else { end.ending() });
+    let (ending, parted) = wire.hearing().ending(&end);
+    turns.slot.close(ending);
     wire.part(&end).await;
-    Farewell { parted: suspects.is_some_and(|alone| alone.is_none()), ..end.farewell() }
+    Farewell { parted, ..end.farewell() }
 }
 
 /// Objects of a partner on their way to its actor.
@@ -73,6 +75,29 @@ struct Objects {
     slot: SlotId,
     inspections: JoinSet<()>,
     pass: Option<Pass>,
+    unanswered: Arc<Mutex<Unanswered>>,
+}
+
+/// What has left since a verdict last came.
+#[derive(Default)]
+enum Unanswered {
+    /// No SETs.
+    #[default]
+    Nothing,
+    /// One SET in an object of its own, as the last part of a refused batch does.
+    Alone(Jti),
+    /// Several.
+    Many,
+}
+
+impl Unanswered {
+    fn left(&mut self, object: &Transmission) {
+        *self = match (object.sets.as_slice(), std::mem::take(self)) {
+            ([], before) => before,
+            ([(jti, _)], Self::Nothing) => Self::Alone(jti.clone()),
+            _ => Self::Many,
+        };
+    }
 }
 
 impl Hearing for Objects {
@@ -89,7 +114,25 @@ impl Hearing for Objects {
     }
 }
 
+fn lock(unanswered: &Mutex<Unanswered>) -> MutexGuard<'_, Unanswered> {
+    unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Objects {
+    /// What the end of the connection says about what it carried, and whether that leaves again in parts.
+    fn ending(&self, end: &End) -> (Ending, bool) {
+        let alone = match &*lock(&self.unanswered) {
+            Unanswered::Nothing => return (end.ending(), false),
+            _ if !end.is_fault() => return (end.ending(), false),
+            Unanswered::Alone(jti) => Some(jti.clone()),
+            Unanswered::Many => None,
+        };
+        match self.partner.suspicion.failed(alone.as_ref(), self.partner.now()) {
+            Suspects::None => (end.ending(), false),
+            Suspects::Parts { counts } => (Ending::Failed { retry_after: Duration::ZERO, counts }, alone.is_none()),
+        }
+    }
+
     /// Waits until what has arrived is judged and with the actor.
     async fn finish(&mut self) {
         while self.inspections.join_next().await.is_some() {}
@@ -107,6 +150,7 @@ impl Objects {
         })?;
         if !object.acks.is_empty() || !object.errors.is_empty() {
             self.partner.suspicion.answered();
+            *lock(&self.unanswered) = Unanswered::Nothing;
         }
         let room = self.handle.arrival_room(length).await.map_err(|_| stopped(self.pass.as_ref()))?;
         while self.inspections.len() >= INSPECTIONS_MAX {
@@ -127,9 +171,7 @@ struct Turns {
     slot: Slot,
     /// SETs in the object that leaves.
     sets: usize,
-    /// Whether there were SETs in an object that left, and the one of the last such object if it was one alone: parts of batches
-    /// leave so.
-    last: Option<Option<Jti>>,
+    unanswered: Arc<Mutex<Unanswered>>,
     metrics: Arc<PeerMetrics>,
 }
 
@@ -137,11 +179,7 @@ impl Speaking for Turns {
     async fn next(&mut self) -> Option<Result<Message, End>> {
         let object = self.slot.next().await?;
         self.sets = object.sets.len();
-        match object.sets.as_slice() {
-            [] => {}
-            [(jti, _)] => self.last = Some(Some(jti.clone())),
-            _ => self.last = Some(None),
-        }
+        lock(&self.unanswered).left(&object);
         let text = Utf8Bytes::try_from(encode(&object, None));
         Some(text.map(Message::Text).map_err(|error| End::Ours(CloseCode::Error, error.to_string())))
     }

@@ -124,8 +124,12 @@ where
 pub(super) enum End {
     /// We close it: with this code, because of this.
     Ours(CloseCode, String),
-    /// The partner closed it, or it broke.
+    /// The partner closed it, with this code if it gave one.
     Theirs(Option<CloseCode>, String),
+    /// It broke.
+    Broke(String),
+    /// Nobody is there any more, or nobody who reads.
+    Silent(String),
 }
 
 impl End {
@@ -133,13 +137,13 @@ impl End {
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Self::Ours(code, _) | Self::Theirs(Some(code), _) => Some(u16::from(*code)),
-            Self::Theirs(None, _) => None,
+            Self::Theirs(None, _) | Self::Broke(_) | Self::Silent(_) => None,
         }
     }
 
-    /// The partner met an error of its own, or broke off.
+    /// The partner met an error of its own, or broke off: perhaps at what it was sent.
     pub(super) fn is_fault(&self) -> bool {
-        matches!(self, Self::Theirs(None | Some(CloseCode::Error), _))
+        matches!(self, Self::Theirs(Some(CloseCode::Error), _) | Self::Broke(_))
     }
 
     pub(super) fn ending(&self) -> Ending {
@@ -152,13 +156,14 @@ impl End {
     }
 
     pub(super) fn farewell(self) -> Farewell {
-        let broke_off = matches!(self, Self::Theirs(None, _));
+        let broke_off = matches!(self, Self::Broke(_) | Self::Silent(_));
         let overloaded = matches!(self, Self::Theirs(Some(CloseCode::Again), _));
         let left = matches!(self, Self::Ours(CloseCode::Away, _));
         let why = match self {
             Self::Ours(code, why) => format!("we closed it ({}): {why}", u16::from(code)),
             Self::Theirs(Some(code), why) => format!("the partner closed it ({}): {why}", u16::from(code)),
-            Self::Theirs(None, why) => format!("it broke: {why}"),
+            Self::Theirs(None, why) => format!("the partner closed it: {why}"),
+            Self::Broke(why) | Self::Silent(why) => format!("it broke: {why}"),
         };
         Farewell { why, broke_off, overloaded, left, parted: false }
     }
@@ -186,7 +191,7 @@ where
                 message = self.stream.next() => message,
             };
             let message = match message {
-                None => return End::Theirs(None, "end of stream".to_owned()),
+                None => return End::Broke("end of stream".to_owned()),
                 Some(Err(error)) => return blame(error),
                 Some(Ok(message)) => message,
             };
@@ -261,7 +266,7 @@ where
                 () = expelled(&mut pass) => return stopped(pass.as_ref()),
             };
             match sent {
-                Err(_) => return End::Theirs(None, "the partner does not read what we write".to_owned()),
+                Err(_) => return End::Silent("the partner does not read what we write".to_owned()),
                 Ok(Err(error)) => return blame(error),
                 Ok(Ok(())) if speaks => {
                     // What was heard while it left says nothing about it.
@@ -314,8 +319,8 @@ where
             socket.send(Message::Close(Some(CloseFrame { code: *code, reason }))).await?;
         }
         // Our reply to the partner's close frame has been ready since that was read; it only has to leave.
-        End::Theirs(Some(_), _) => SinkExt::close(&mut socket).await?,
-        End::Theirs(None, _) => return SinkExt::close(&mut socket).await,
+        End::Theirs(..) => SinkExt::close(&mut socket).await?,
+        End::Broke(_) | End::Silent(_) => return SinkExt::close(&mut socket).await,
     }
     // To close with unread bytes would reset the connection, and our close frame might be lost with its reason.
     let Some(mut stream) = socket.into_inner() else { return Ok(()) };
@@ -330,7 +335,7 @@ fn closed_by_partner(frame: Option<CloseFrame>) -> End {
     match frame {
         // Its reason is a text of the partner's, which may repeat what it was sent: neither logs nor status show it.
         Some(frame) => End::Theirs(Some(frame.code), meaning(frame.code).to_owned()),
-        None => End::Theirs(None, "closed without a code".to_owned()),
+        None => End::Theirs(None, "it gave no code".to_owned()),
     }
 }
 
@@ -358,11 +363,12 @@ fn blame(error: Error) -> End {
         Error::Io(error) if GivenUp::in_error(&error) == Some(GivenUp::TooSlow) => {
             End::Ours(CloseCode::Again, error.to_string())
         }
+        Error::Io(error) if GivenUp::in_error(&error).is_some() => End::Silent(error.to_string()),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) | Error::ConnectionClosed => {
-            End::Theirs(None, error.to_string())
+            End::Broke(error.to_string())
         }
         Error::Protocol(_) => End::Ours(CloseCode::Protocol, error.to_string()),
-        other => End::Theirs(None, other.to_string()),
+        other => End::Broke(other.to_string()),
     }
 }
 

@@ -112,6 +112,7 @@ impl Caller {
             let answer = self.ask(Way::MultiPush, &object, Duration::ZERO).await;
             let exchange = match answer {
                 Some(Answer { status: 202, body, .. }) => {
+                    slot.answered();
                     let verdicts = wire::parse(&body.bytes, &self.config.limits).unwrap_or_default();
                     let before = unanswered.len();
                     unanswered.extend(sets(&object));
@@ -137,6 +138,13 @@ impl Caller {
                 Some(Answer { status: 400 | 413, .. }) => {
                     slot.close(Ending::REJECTED);
                     rejected()
+                }
+                other @ (None | Some(Answer { status: 500, .. })) => {
+                    let pause = self.asked_for(&other);
+                    match slot.fail(pause, false) {
+                        true => rejected(),
+                        false => Exchange::Failed { why: String::new(), retry_after: pause },
+                    }
                 }
                 other => lose(slot, self.asked_for(&other)),
             };

@@ -309,7 +309,7 @@ impl Dialler {
         let request = exchange::request(&self.life.world, self.life.org, self.to, Way::PushPull, object.bytes.into());
         let answer = timeout(config.exchange_within, request).await;
         self.life.awake().await;
-        let Ok(Some(Answer { status, body, retry_after })) = answer else { return lose(slot, Duration::ZERO) };
+        let Ok(Some(Answer { status, body, retry_after })) = answer else { return fail(slot, Duration::ZERO) };
         let pause = retry_after.map(|pause| self.believed(pause)).unwrap_or_default();
         match status {
             200 => {
@@ -333,6 +333,7 @@ impl Dialler {
                 if !objects::comes(&self.life, self.to, link, &answer) {
                     return failed(Duration::ZERO);
                 }
+                slot.answered();
                 self.take_in(&config, &handle, slot, answer, bytes).await
             }
             400 | 413 => {
@@ -348,6 +349,7 @@ impl Dialler {
                 slot.close(Ending::REJECTED);
                 rejected()
             }
+            500 => fail(slot, pause),
             _ => lose(slot, pause),
         }
     }
@@ -375,6 +377,11 @@ impl Dialler {
         slot.close(Ending::Delivered);
         Exchange::Done
     }
+}
+
+/// The partner was reached, and said nothing.
+fn fail(slot: Outgoing, retry_after: Duration) -> Exchange {
+    if slot.fail(retry_after, false) { rejected() } else { failed(retry_after) }
 }
 
 fn lose(slot: Outgoing, retry_after: Duration) -> Exchange {

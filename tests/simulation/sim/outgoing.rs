@@ -1,12 +1,14 @@
 //! A slot that tells of every object that was put into it: also of those that the link then never took, which whoever made
 //! them cannot know.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use pushpull::engine::Slot;
-use pushpull::peer::{Ending, SlotId, SlotSpec};
+use pushpull::engine::{Slot, Suspects};
+use pushpull::peer::{Ending, SlotId, SlotSpec, Transmission};
+use pushpull::set::Jti;
 
 use super::event::{Event, Org};
 use super::life::Life;
@@ -21,6 +23,27 @@ pub struct Outgoing {
     spec: SlotSpec,
     /// It takes an object.
     is_free: bool,
+    pub unanswered: Arc<Mutex<Unanswered>>,
+}
+
+/// What has left since the partner last answered any of it, as `transport/pushpull/objects.rs` remembers it.
+#[derive(Default)]
+pub struct Unanswered {
+    sets: usize,
+    alone: Option<Jti>,
+    verdicts: bool,
+}
+
+impl Unanswered {
+    fn left(&mut self, object: &Transmission) {
+        self.alone = match object.sets.as_slice() {
+            [] => self.alone.take(),
+            [(jti, _)] if self.sets == 0 => Some(jti.clone()),
+            _ => None,
+        };
+        self.sets += object.sets.len();
+        self.verdicts |= !object.verdicts.is_empty();
+    }
 }
 
 /// An object that has to be sent.
@@ -33,7 +56,7 @@ pub struct Leaving {
 
 impl Outgoing {
     pub fn new(slot: Slot, life: &Arc<Life>, to: Org, link: u64, spec: SlotSpec) -> Self {
-        Self { slot: Some(slot), life: Arc::clone(life), to, link, spec, is_free: true }
+        Self { slot: Some(slot), life: Arc::clone(life), to, link, spec, is_free: true, unanswered: Arc::default() }
     }
 
     pub fn id(&self) -> SlotId {
@@ -50,6 +73,7 @@ impl Outgoing {
         let mut object = self.slot.as_mut()?.next().await?;
         self.is_free = false;
         let asked_for = ask();
+        self.unanswered.lock().expect("nobody panics").left(&object);
         let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, asked_for)?;
         Some(Leaving { bytes, sets: object.sets.len(), asked_for })
     }
@@ -64,9 +88,34 @@ impl Outgoing {
         self.slot().alive();
     }
 
+    /// The partner has answered what left by it.
+    pub fn answered(&self) {
+        if std::mem::take(&mut *self.unanswered.lock().expect("nobody panics")).sets > 0 {
+            self.life.partner(self.to).suspicion.answered();
+        }
+    }
+
+    /// The partner was reached and said nothing, as `transport/caller.rs` takes it. True if what it carried leaves again in
+    /// parts.
+    pub fn fail(self, retry_after: Duration, one_link: bool) -> bool {
+        let partner = self.life.partner(self.to);
+        let Unanswered { sets, alone, verdicts } = std::mem::take(&mut *self.unanswered.lock().expect("nobody panics"));
+        let suspects = match sets {
+            0 => Suspects::None,
+            _ => partner.suspicion.failed(alone.as_ref(), partner.now()),
+        };
+        let Suspects::Parts { counts } = suspects else {
+            self.close(Ending::Lost { retry_after });
+            return false;
+        };
+        self.life.world.meet("exchanges kept failing");
+        self.close(Ending::Failed { retry_after, counts: counts && (one_link || !verdicts) });
+        true
+    }
+
     pub fn close(mut self, ending: Ending) {
         self.finish();
-        if !matches!(ending, Ending::Lost { .. }) {
+        if !matches!(ending, Ending::Lost { .. } | Ending::Failed { counts: false, .. }) {
             self.heard();
         }
         if let Some(slot) = self.slot.take() {

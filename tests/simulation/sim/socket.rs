@@ -1,7 +1,7 @@
 //! One end of a pretend WebSocket, with the habits of `transport/pushpull/websocket.rs`: objects out by one slot, objects in
 //! as they come, pings, and an end that is either said or noticed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pushpull::engine::{Handle, Partner};
@@ -14,7 +14,7 @@ use super::event::Org;
 use super::life::Life;
 use super::net::{Frame, Inlet, Outlet, Wire};
 use super::objects;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Unanswered};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,6 +65,7 @@ pub async fn run(life: Arc<Life>, partner: Org, wire: Wire) -> End {
         alive,
         inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
         link,
+        unanswered: Arc::clone(&slot.unanswered),
     };
     let writer = Writer { life: &life, out: &out, config: &config };
     let end = tokio::select! {
@@ -75,7 +76,11 @@ pub async fn run(life: Arc<Life>, partner: Org, wire: Wire) -> End {
     drop(seat);
     // What came before the end counts.
     let _ = timeout(Duration::from_secs(2), reader.inspections.acquire_many(INSPECTIONS_MAX as u32)).await;
-    slot.close(end.ending());
+    if end.broke_off() {
+        slot.fail(Duration::ZERO, true);
+    } else {
+        slot.close(end.ending());
+    }
     if let End::Ours(code) = end {
         out.send(Frame::Close(code));
     }
@@ -93,6 +98,7 @@ struct Reader {
     alive: mpsc::Sender<()>,
     inspections: Arc<Semaphore>,
     link: u64,
+    unanswered: Arc<Mutex<Unanswered>>,
 }
 
 impl Reader {
@@ -151,6 +157,10 @@ impl Reader {
         };
         if !objects::comes(&self.life, self.from, self.link, &object) {
             return Err(End::Theirs(None));
+        }
+        if !object.acks.is_empty() || !object.errors.is_empty() {
+            *self.unanswered.lock().expect("nobody panics") = Unanswered::default();
+            self.partner.suspicion.answered();
         }
         let room = self.handle.arrival_room(bytes).await.map_err(|_| End::Ours(1001))?;
         let Ok(permit) = Arc::clone(&self.inspections).acquire_owned().await else { return Ok(()) };
