@@ -36,4 +36,3 @@ pub use resume::{Timekeeper, resume};
 pub use settled::Settled;
 pub use slot::Slot;
 pub use supervisor::{Config, Supervisor};
-pub use suspicion::Suspects;

@@ -43,6 +43,8 @@ pub struct Partner {
     link: Mutex<Link>,
     /// Of lines about connections that it opens.
     restraint: Mutex<Restraint>,
+    /// Of lines about single SETs without a verdict.
+    unanswered: Mutex<Restraint>,
 }
 
 /// How the connection to a partner stands, in words for the operator.
@@ -109,6 +111,7 @@ impl Partner {
             retired: AtomicBool::new(false),
             link,
             restraint: Mutex::default(),
+            unanswered: Mutex::default(),
         }
     }
 
@@ -232,6 +235,11 @@ impl Partner {
     /// often as it likes.
     pub fn note_connection(&self) -> Option<usize> {
         self.restraint.lock().unwrap_or_else(PoisonError::into_inner).admit(1, self.now())
+    }
+
+    /// Whether to log that it gave no verdict on a single SET, and on how many since that was last logged.
+    pub fn note_unanswered(&self) -> Option<usize> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).admit(1, self.now())
     }
 
     /// The monotonic time now.

@@ -5,28 +5,17 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::peer::Blame;
 use crate::set::Jti;
 
 /// What exchanges came to that ended without a word on what they carried, although the partner was reached: it met an error of
 /// its own, broke off, or did not answer in time.
 ///
 /// Once or twice that is the partner, and everything is due again. When it goes on, the SETs leave in parts, as those of a
-/// refused batch do, and the one that is found waits by itself. When many fail one by one, it is the partner after all.
+/// refused batch do, and the one that is found waits by itself. When many fail one by one, it is the partner after all, or too many
+/// of them lie side by side: then others get their turn.
 #[derive(Debug, Default)]
 pub struct Suspicion(Mutex<Seen>);
-
-/// What to do with SETs at which an exchange has failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Suspects {
-    /// They are none: everything is due again.
-    None,
-    /// They leave again in parts. A SET that failed alone has used up an attempt if that `counts`: only where the partner takes
-    /// other ones. While it takes nothing, nobody knows that it is this SET's doing.
-    Parts {
-        /// Whether it does.
-        counts: bool,
-    },
-}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -60,8 +49,8 @@ const APART: Duration = Duration::from_secs(150);
 const MANY: usize = 8;
 
 impl Suspicion {
-    /// An exchange that carried SETs has failed so; `alone` is the SET, if it was one.
-    pub fn failed(&self, alone: Option<&Jti>, now: Duration) -> Suspects {
+    /// An exchange that carried SETs has failed so; `alone` is the SET, if it was one. Whose doing it is, once there is a reason to ask.
+    pub fn failed(&self, alone: Option<&Jti>, now: Duration) -> Option<Blame> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = now.saturating_sub(seen.last);
         if since > APART || seen.answered >= ANSWERS {
@@ -72,11 +61,15 @@ impl Suspicion {
             seen.counted_at = now;
         }
         (seen.last, seen.answered) = (now, 0);
-        if seen.failures <= FAILURES || seen.alone.len() >= MANY {
-            return Suspects::None;
+        if seen.failures <= FAILURES {
+            return None;
+        }
+        if seen.alone.len() >= MANY {
+            return Some(Blame::Partner);
         }
         seen.alone.extend(alone.cloned());
-        Suspects::Parts { counts: seen.takes_others }
+        // While it takes nothing at all, nobody knows that it is this SET's doing.
+        Some(if seen.takes_others { Blame::Set } else { Blame::Unknown })
     }
 
     /// The partner has answered what was sent: it is there, and may yet break off at other SETs.
@@ -101,20 +94,20 @@ mod tests {
         Duration::from_secs(1000 + seconds)
     }
 
-    const PARTS: Suspects = Suspects::Parts { counts: false };
-    const COUNTS: Suspects = Suspects::Parts { counts: true };
+    const PARTS: Option<Blame> = Some(Blame::Unknown);
+    const COUNTS: Option<Blame> = Some(Blame::Set);
 
     #[test]
     fn the_third_failure_in_a_row_is_suspect_and_so_are_those_after_it() {
         let suspicion = Suspicion::default();
         let failed = |now| suspicion.failed(None, now);
-        assert_eq!([at(0), at(1), at(3)].map(failed), [Suspects::None, Suspects::None, PARTS]);
+        assert_eq!([at(0), at(1), at(3)].map(failed), [None, None, PARTS]);
         suspicion.answered();
         assert_eq!(failed(at(4)), COUNTS, "a part was answered, and what is looked for is in another one");
         let later = [at(200), at(201), at(202)].map(failed);
-        assert_eq!(later, [Suspects::None, Suspects::None, PARTS], "long after the last one");
+        assert_eq!(later, [None, None, PARTS], "long after the last one");
         (0..ANSWERS).for_each(|_| suspicion.answered());
-        assert_eq!(failed(at(203)), Suspects::None, "much was answered in between");
+        assert_eq!(failed(at(203)), None, "much was answered in between");
     }
 
     #[test]
@@ -122,7 +115,7 @@ mod tests {
         let suspicion = Suspicion::default();
         for event in 0..2 {
             let ends = (0..8).map(|end| at(event) + Duration::from_millis(end));
-            assert!(ends.map(|now| suspicion.failed(None, now)).all(|suspects| suspects == Suspects::None));
+            assert!(ends.map(|now| suspicion.failed(None, now)).all(|blame| blame.is_none()));
         }
         assert_eq!(suspicion.failed(None, at(2)), PARTS);
     }
@@ -136,14 +129,14 @@ mod tests {
             suspicion.failed(Some(jti), now)
         };
         let jtis: Vec<_> = (0..20).map(|n| Jti::from(n.to_string().as_str())).collect();
-        assert_eq!([0, 1].map(|n| failed(&jtis[n])), [Suspects::None, Suspects::None]);
+        assert_eq!([0, 1].map(|n| failed(&jtis[n])), [None, None]);
         assert!(
             (0..100).all(|_| failed(&jtis[0]) == PARTS),
             "one that fails again and again is one, and is not charged"
         );
         let suspects = jtis.iter().filter(|jti| failed(jti) == PARTS).count();
         assert_eq!(suspects, MANY);
-        assert_eq!(suspicion.failed(None, now + ONE), Suspects::None, "nor do batches leave in parts then");
+        assert_eq!(suspicion.failed(None, now + ONE), Some(Blame::Partner), "nor do batches leave in parts then");
         suspicion.answered();
         assert_eq!(suspicion.failed(Some(&jtis[0]), now + ONE * 2), COUNTS);
     }

@@ -170,9 +170,21 @@ pub enum Ending {
     Failed {
         /// As of [`Ending::Rejected`].
         retry_after: Duration,
-        /// A SET that was alone in it has used up an attempt.
-        counts: bool,
+        /// Whose doing it is.
+        blame: Blame,
     },
+}
+
+/// Whose doing it is that exchanges fail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Blame {
+    /// The partner takes other SETs meanwhile: one that was alone in the object has used up an attempt.
+    Set,
+    /// Perhaps that of a SET, perhaps the partner's: nothing is charged.
+    Unknown,
+    /// Many SETs have failed alone, and nothing was taken in between. What it carried goes behind all that waits, so that whatever
+    /// the partner may take gets its turn.
+    Partner,
 }
 
 impl Ending {

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::Config;
-pub use input::{Act, Arrival, Ending, Finding, Input, Inspected, Redrive, SlotId, SlotSpec, Verdicts, WaitsFor};
+pub use input::{
+    Act, Arrival, Blame, Ending, Finding, Input, Inspected, Redrive, SlotId, SlotSpec, Verdicts, WaitsFor,
+};
 pub use output::{Audit, Figures, Output, Reason, Redriven, Retries, Stats, Step, Transmission, Unfit};
 pub use row::{
     Counts, DeadLetter, DeadPage, DeathCause, Direction, Fate, InboxRow, OutboxRow, Outcome, Page, PeerId, Place,
@@ -206,6 +208,9 @@ impl Peer {
                 None => unknown += 1,
             }
         }
+        if answers > unknown {
+            self.outbox.takes();
+        }
         // A partner that holds the others back would keep all that waits behind this part for the longest time for an answer.
         if let Some((id, slot)) = read.and_then(|id| Some((id, self.slots.find(id)?))) {
             self.outbox.vouch(id, &slot.carried);
@@ -270,7 +275,7 @@ impl Peer {
             }
             Ending::Lost { retry_after } => {
                 let due = (!retry_after.is_zero()).then(|| now.mono + believed(retry_after));
-                self.outbox.lost(id, &slot.carried, slot.heard_at, due);
+                self.outbox.lost(id, &slot.carried, slot.heard_at, due, now.mono);
             }
             Ending::Rejected { retry_after, too_large } => {
                 if !slot.verdicts.is_empty() {
@@ -286,9 +291,13 @@ impl Peer {
                     self.expired(alone, expiry, now);
                 }
             }
-            Ending::Failed { retry_after, counts } => {
-                if let Some(alone) = self.outbox.rejected(id, &slot.carried, slot.heard_at, false) {
-                    let expiry = self.outbox.penalise(alone, believed(retry_after), counts, now);
+            Ending::Failed { retry_after, blame } => {
+                let alone = match blame {
+                    Blame::Partner => self.outbox.put_last(id, &slot.carried, slot.heard_at),
+                    Blame::Set | Blame::Unknown => self.outbox.rejected(id, &slot.carried, slot.heard_at, false),
+                };
+                if let Some(alone) = alone {
+                    let expiry = self.outbox.penalise(alone, believed(retry_after), blame == Blame::Set, now);
                     self.expired(alone, expiry, now);
                 }
             }

@@ -14,9 +14,9 @@ use super::pushpull::{Config, Dial};
 use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
-use crate::engine::{Handle, Partner, Restraint, Slot, Suspects};
+use crate::engine::{Handle, Partner, Restraint, Slot};
 use crate::metrics::Transport;
-use crate::peer::{Ending, Inspected, Transmission};
+use crate::peer::{Blame, Ending, Inspected, Transmission};
 use crate::set::{ErrorCode, Jti};
 use crate::wire;
 use crate::wire::net::{self, Client, Response, retry_after};
@@ -47,8 +47,6 @@ struct Standing {
     held: bool,
     /// The log says that it is down.
     said: bool,
-    /// Of lines about single SETs without a verdict.
-    unanswered: Restraint,
 }
 
 /// What an answer may be like.
@@ -125,13 +123,17 @@ impl Caller {
             [(jti, _)] => Some(jti),
             _ => None,
         };
-        let Suspects::Parts { counts } = self.partner.suspicion.failed(alone, self.partner.now()) else {
+        let Some(blame) = self.partner.suspicion.failed(alone, self.partner.now()) else {
             return lose(slot, why, retry_after);
         };
-        // It may be a verdict that it fails at; from the next time on they do not go with this SET.
-        let counts = counts && object.verdicts.is_empty();
-        slot.close(Ending::Failed { retry_after, counts });
+        let blame = match blame {
+            // It may be a verdict that it fails at; from the next time on they do not go with this SET.
+            Blame::Set if !object.verdicts.is_empty() => Blame::Unknown,
+            blame => blame,
+        };
+        slot.close(Ending::Failed { retry_after, blame });
         match alone {
+            _ if blame == Blame::Partner => Exchange::Failed { why, retry_after },
             Some(jti) => {
                 self.unanswered(jti, &why);
                 // It alone waits for so long, and whatever else there is to say does not.
@@ -280,9 +282,7 @@ impl Caller {
 
     /// The partner gave no verdict on a SET, and the link is none the worse for it.
     pub(super) fn unanswered(&self, jti: &Jti, why: &str) {
-        let now = self.partner.now();
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = standing.unanswered.admit(1, now) {
+        if let Some(count) = self.partner.note_unanswered() {
             let (peer, transport) = (&self.partner.name, self.transport.as_str());
             info!(%peer, %jti, transport, count, why, "no verdict");
         }

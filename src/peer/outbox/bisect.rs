@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::entry::{Expiry, State};
-use super::{Outbox, READ_MAX};
+use super::entry::{Entry, Expiry, State};
+use super::{End, Outbox, READ_MAX};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
 use crate::planted::{self, Bug};
 use crate::set::Jti;
+
+/// Fewer SETs in an object than that may be because the partner takes nothing.
+const NARROWED_MAX: usize = 512;
 
 /// A part of a batch that was refused.
 #[derive(Debug)]
@@ -29,10 +32,7 @@ impl Outbox {
         heard_at: Option<Duration>,
         too_large: bool,
     ) -> Option<u64> {
-        let mut suspects: Vec<u64> =
-            carried.iter().copied().filter(|seq| self.is_suspect(*seq, slot, heard_at)).collect();
-        suspects.sort_unstable();
-        suspects.dedup();
+        let mut suspects = self.suspects(slot, carried, heard_at);
         let is_in_part = |seq: &u64| self.suspect_by(*seq).is_some();
         if suspects.iter().any(is_in_part) {
             // Parts leave alone, so it is the one that is out; what was read before it and waits for its verdict is not.
@@ -41,7 +41,7 @@ impl Outbox {
             for seq in read.into_iter().rev() {
                 if self.is_in_flight(seq) {
                     self.leave_state(seq);
-                    self.requeue(seq);
+                    self.requeue(seq, End::Front);
                 }
             }
         }
@@ -51,17 +51,11 @@ impl Outbox {
         }
         match suspects.as_slice() {
             [] => None,
-            [one] => {
-                self.leave_state(*one);
-                if let Some(entry) = self.entries.get_mut(one) {
-                    entry.alone = true;
-                }
-                Some(*one)
-            }
+            [one] => self.set_apart(*one),
             many if planted::is(Bug::BatchNotBisected) => {
                 for seq in many {
                     self.leave_state(*seq);
-                    self.requeue(*seq);
+                    self.requeue(*seq, End::Front);
                 }
                 None
             }
@@ -76,6 +70,64 @@ impl Outbox {
                 None
             }
         }
+    }
+
+    /// Object after object fails, and that many SETs side by side are bad is not known from the partner being down: these leave again
+    /// after all others, and none in parts any more, but fewer at a time, so that what the partner may take is found. The number of
+    /// one that was alone comes back.
+    pub(in crate::peer) fn put_last(
+        &mut self,
+        slot: SlotId,
+        carried: &[u64],
+        heard_at: Option<Duration>,
+    ) -> Option<u64> {
+        let suspects = self.suspects(slot, carried, heard_at);
+        if let [one] = suspects.as_slice() {
+            return self.set_apart(*one);
+        }
+        let parts: Vec<u64> = self.groups.drain(..).flat_map(|group| group.seqs).collect();
+        let is_waiting = |seq: &u64| self.entries.get(seq).is_some_and(|entry| entry.state == State::Suspect);
+        let parts: Vec<u64> = parts.into_iter().filter(is_waiting).collect();
+        self.sets_max = (self.sets_max.min(parts.len() + suspects.len()) / 2).max(1);
+        // Those of the parts have not been tried for longer.
+        for seq in parts.into_iter().chain(suspects) {
+            self.leave_state(seq);
+            self.requeue(seq, End::Back);
+        }
+        None
+    }
+
+    /// The partner takes SETs: there may be more of them in an object again, and those that failed alone while it took none are due.
+    pub(in crate::peer) fn takes(&mut self) {
+        let more = self.sets_max.saturating_mul(2);
+        self.sets_max = if more > NARROWED_MAX { usize::MAX } else { more };
+        if !std::mem::take(&mut self.failed_unblamed) {
+            return;
+        }
+        let unblamed =
+            |entry: &Entry| entry.alone > 0 && entry.attempts == 0 && matches!(entry.state, State::Waiting { .. });
+        let due: Vec<u64> = self.entries.keys().filter(|seq| self.entries.get(seq).is_some_and(unblamed)).collect();
+        for seq in due {
+            self.set_state(seq, State::Unread);
+            self.due_unread.push_back(seq);
+        }
+    }
+
+    /// This one travels by itself from now on.
+    fn set_apart(&mut self, seq: u64) -> Option<u64> {
+        self.leave_state(seq);
+        let entry = self.entries.get_mut(&seq)?;
+        entry.alone = entry.alone.saturating_add(1);
+        Some(seq)
+    }
+
+    /// Those of a slot's SETs that the partner may mind.
+    fn suspects(&mut self, slot: SlotId, carried: &[u64], heard_at: Option<Duration>) -> Vec<u64> {
+        let mut suspects: Vec<u64> =
+            carried.iter().copied().filter(|seq| self.is_suspect(*seq, slot, heard_at)).collect();
+        suspects.sort_unstable();
+        suspects.dedup();
+        suspects
     }
 
     /// The partner may mind this SET: it left last by this slot. However long the answer took, one that waits for its retry by
@@ -102,12 +154,13 @@ impl Outbox {
     ) -> Expiry {
         let Some(entry) = self.entries.get_mut(&seq) else { return Expiry::Quiet };
         entry.open = false;
+        self.failed_unblamed |= !counts;
         entry.attempts = entry.attempts.saturating_add(u32::from(counts));
         let attempts = entry.attempts;
         if counts && self.exhausted(seq, now) {
             return Expiry::Exhausted;
         }
-        let pause = self.pause(seq).max(retry_after);
+        let pause = self.pause_alone(seq).max(retry_after);
         self.wait(seq, now.mono + pause);
         if counts && attempts > 1 { Expiry::Attempted(attempts) } else { Expiry::Quiet }
     }
@@ -143,7 +196,7 @@ impl Outbox {
     /// The partner may refuse the object that carries this SET because of it.
     pub(in crate::peer) fn may_be_minded(&self, seq: u64) -> bool {
         let suspect = |state| matches!(state, State::InFlight { suspect: true, .. });
-        self.entries.get(&seq).is_some_and(|entry| entry.alone || suspect(entry.state))
+        self.entries.get(&seq).is_some_and(|entry| entry.alone > 0 || suspect(entry.state))
     }
 
     /// Makes these the next part to leave.

@@ -30,8 +30,8 @@ pub(in crate::peer) struct Entry {
     pub(super) open: bool,
     /// The exchange that carried it was completed.
     pub(super) delivered: bool,
-    /// An object with it alone was refused: it never travels with others again.
-    pub(super) alone: bool,
+    /// How often an object with it alone was refused, or failed: from the first time on it never travels with others again.
+    pub(super) alone: u8,
 }
 
 impl Entry {
@@ -50,7 +50,7 @@ impl Entry {
             sent: None,
             open: false,
             delivered: false,
-            alone: false,
+            alone: 0,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Outbox;
 use super::entry::{Entry, Expiry, State};
+use super::{End, Outbox};
 use crate::clock::Timestamp;
 use crate::peer::input::SlotId;
 use crate::planted::{self, Bug};
@@ -35,6 +35,7 @@ impl Outbox {
         carried: &[u64],
         heard_at: Option<Duration>,
         due: Option<Duration>,
+        now: Duration,
     ) {
         let (mut again, mut suspects) = (Vec::new(), Vec::new());
         for &seq in carried {
@@ -66,10 +67,16 @@ impl Outbox {
         again.sort_unstable();
         again.dedup();
         for &seq in again.iter().rev() {
+            let apart = self.entries.get(&seq).is_some_and(|entry| entry.alone > 0);
             match due {
                 Some(due) => self.wait(seq, due),
                 None if planted::is(Bug::InFlightNotReturned) => {}
-                None => self.requeue(seq),
+                // At the head of the queue one that is known to be minded would hold up all others once more.
+                None if apart => {
+                    let pause = self.pause_alone(seq);
+                    self.wait(seq, now + pause);
+                }
+                None => self.requeue(seq, End::Front),
             }
         }
     }
@@ -171,7 +178,18 @@ impl Outbox {
 
     /// The pause before the next transmission: exponential, with jitter.
     pub(super) fn pause(&mut self, seq: u64) -> Duration {
-        let tries = self.entries.get(&seq).map_or(1, |entry| entry.tries).clamp(1, 32);
+        let tries = self.entries.get(&seq).map_or(1, |entry| entry.tries);
+        self.pause_after(tries)
+    }
+
+    /// The same for a SET that failed alone: how often it left with others before says nothing.
+    pub(super) fn pause_alone(&mut self, seq: u64) -> Duration {
+        let times = self.entries.get(&seq).map_or(1, |entry| u32::from(entry.alone));
+        self.pause_after(times)
+    }
+
+    fn pause_after(&mut self, times: u32) -> Duration {
+        let tries = times.clamp(1, 32);
         let pause = self.config.retry_first.saturating_mul(1 << (tries - 1).min(20));
         let pause = pause.min(self.config.retry_max);
         // At least half of it: what started together is pulled apart, and yet a partner is not hurried.
@@ -188,16 +206,18 @@ impl Outbox {
         self.set_state(seq, State::Waiting { due });
     }
 
-    /// Puts a SET that was under way back to the head of the queue; without its token it is read again.
-    pub(super) fn requeue(&mut self, seq: u64) {
+    /// Puts a SET that was under way back into the queue; without its token it is read again.
+    pub(super) fn requeue(&mut self, seq: u64, end: End) {
         let Some(entry) = self.entries.get(&seq) else { return };
-        if entry.token.is_some() {
-            self.set_state(seq, State::Fresh);
-            self.fresh.push_front(seq);
-        } else {
-            self.set_state(seq, State::Unread);
-            self.due_unread.push_front(seq);
+        let (state, queue) = match entry.token {
+            Some(_) => (State::Fresh, &mut self.fresh),
+            None => (State::Unread, &mut self.due_unread),
+        };
+        match end {
+            End::Front => queue.push_front(seq),
+            End::Back => queue.push_back(seq),
         }
+        self.set_state(seq, state);
     }
 
     /// Counts the last transmission as an attempt if it met a live link; the new number, if so.

@@ -50,6 +50,10 @@ pub(super) struct Outbox {
     groups: VecDeque<Group>,
     /// SETs under way from such a batch.
     suspects_out: usize,
+    /// SETs in an object: fewer while the partner takes nothing.
+    sets_max: usize,
+    /// Some failed alone and were not charged for it, since the partner took none.
+    failed_unblamed: bool,
     /// One entry for each SET in flight (its answer is late then) or waiting (it is due then).
     timers: BTreeSet<(Duration, u64)>,
     held: usize,
@@ -91,6 +95,8 @@ impl Outbox {
             due_unread: VecDeque::new(),
             groups: VecDeque::new(),
             suspects_out: 0,
+            sets_max: usize::MAX,
+            failed_unblamed: false,
             timers: BTreeSet::new(),
             held: 0,
             held_bytes: 0,
@@ -216,7 +222,7 @@ impl Outbox {
         if self.bisecting() {
             return self.take_group(slot, now, sets_max, fits);
         }
-        let mut taken = Vec::new();
+        let (mut taken, sets_max) = (Vec::new(), sets_max.min(self.sets_max));
         // Retries and the others share an object and take turns in going first, or in small objects that are answered
         // slowly those that nobody answers would stall the rest (R9).
         let first = self.retries_first;
@@ -291,6 +297,13 @@ impl Outbox {
     }
 }
 
+/// Of a queue.
+#[derive(Clone, Copy)]
+enum End {
+    Front,
+    Back,
+}
+
 /// Rows in one read of the store.
 const READ_MAX: usize = 1024;
 
@@ -312,6 +325,8 @@ impl Outbox {
             if retry && self.retries_in_flight >= self.retries_max() {
                 break;
             }
+            // While it is not known what the partner takes at all, those that it did not take wait for the others.
+            let is_behind = retry && self.sets_max < usize::MAX && !self.fresh.is_empty();
             let (queue, ready) = if retry { (&mut self.due, State::Due) } else { (&mut self.fresh, State::Fresh) };
             let Some(&seq) = queue.front() else { break };
             let entry = self.entries.get(&seq).filter(|entry| entry.state == ready);
@@ -319,13 +334,13 @@ impl Outbox {
                 queue.pop_front();
                 continue;
             };
-            if entry.alone && !taken.is_empty() {
+            if entry.alone > 0 && (is_behind || !taken.is_empty()) {
                 break;
             }
             if !fits(&entry.jti, &token) && !taken.is_empty() {
                 return false;
             }
-            let alone = entry.alone;
+            let alone = entry.alone > 0;
             let token = if retry && planted::is(Bug::ResignedAtRetry) { format!("{token}A").into() } else { token };
             queue.pop_front();
             taken.push((seq, entry.jti.clone(), token));

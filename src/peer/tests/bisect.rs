@@ -6,7 +6,7 @@ use super::calls::Method;
 use super::link::Mode;
 use super::pair::{Left, Pair, Right, Seed};
 use super::solo::{SPEC, Solo, sets, valid, verdicts};
-use crate::peer::{Config, DeathCause, Ending, Input, Outcome, SlotSpec};
+use crate::peer::{Blame, Config, DeathCause, Ending, Input, Outcome, SlotSpec};
 
 const TOO_LARGE: Ending = Ending::Rejected { retry_after: Duration::ZERO, too_large: true };
 
@@ -339,7 +339,10 @@ fn a_set_that_was_refused_alone_never_shares_an_object_again() {
 
 #[test]
 fn a_set_at_which_an_exchange_fails_alone_uses_up_an_attempt_only_where_that_counts() {
-    let failed = |counts| Ending::Failed { retry_after: Duration::ZERO, counts };
+    let failed = |counts: bool| {
+        let blame = if counts { Blame::Set } else { Blame::Unknown };
+        Ending::Failed { retry_after: Duration::ZERO, blame }
+    };
     let mut solo = Solo::new(Config { give_up_after: Duration::ZERO, attempts_max: 2, ..config() });
     solo.send(&["a", "b"]);
     let slot = solo.open();
@@ -375,7 +378,7 @@ fn what_a_partner_has_gone_on_after_is_no_suspect_when_its_link_breaks() {
     solo.step_after(Duration::from_millis(700));
     solo.send(&["a", "b"]);
     assert_eq!(sets(&solo.step()), ["a", "b"]);
-    solo.close(slot, Ending::Failed { retry_after: Duration::ZERO, counts: true });
+    solo.close(slot, Ending::Failed { retry_after: Duration::ZERO, blame: Blame::Set });
     for one in ["a", "b"] {
         solo.open();
         assert_eq!(sets(&solo.step()), [one]);
@@ -385,4 +388,57 @@ fn what_a_partner_has_gone_on_after_is_no_suspect_when_its_link_breaks() {
     solo.open();
     assert_eq!(sets(&solo.pass(Duration::from_secs(60))), ["old"]);
     assert_eq!(solo.peer.under_way(&"old".into()).map(|(_, attempts)| attempts), Some(1), "the link was alive");
+}
+
+#[test]
+fn where_the_partner_is_to_blame_all_others_get_their_turn_first() {
+    let failed = |blame| Ending::Failed { retry_after: Duration::ZERO, blame };
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a", "b", "c", "d"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, failed(Blame::Unknown));
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.send(&["fresh"]);
+    solo.close(slot, failed(Blame::Partner));
+    let slot = solo.open_as(SlotSpec { sets_max: 1, ..SPEC });
+    assert_eq!(sets(&solo.step()), ["fresh"], "what was handed in meanwhile");
+    solo.close(slot, failed(Blame::Partner));
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["c", "d"], "those that were not tried yet, and fewer of them");
+    solo.arrive(Some(slot), &[], &["c", "d"], 1);
+    solo.close(slot, Ending::Delivered);
+    // Now that the partner takes SETs, the one that had failed alone is due at once.
+    let mut objects = Vec::new();
+    for _ in 0..2 {
+        solo.open();
+        objects.extend(solo.step());
+    }
+    let mut left: Vec<_> = objects.iter().map(|(_, object)| object.sets.len()).collect();
+    left.sort_unstable();
+    assert_eq!(left, [1, 2], "it travels by itself");
+    let mut left = sets(&objects);
+    left.sort_unstable();
+    assert_eq!(left, ["a", "b", "fresh"]);
+    assert_eq!(solo.peer.under_way(&"fresh".into()), Some((true, 0)));
+}
+
+#[test]
+fn a_set_that_failed_alone_waits_also_when_its_next_exchange_is_lost() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["poison"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::REJECTED);
+    for _ in 0..3 {
+        let slot = solo.open();
+        assert_eq!(sets(&solo.pass(Duration::from_millis(1100))), ["poison"]);
+        solo.send(&["other"]);
+        solo.lose(slot);
+        let slot = solo.open();
+        assert!(!sets(&solo.step()).contains(&"poison"), "others do not wait for it once more");
+        solo.arrive(Some(slot), &[], &["other"], 1);
+        solo.close(slot, Ending::Delivered);
+    }
 }

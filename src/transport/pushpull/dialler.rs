@@ -24,7 +24,7 @@ use super::{Config, SUBPROTOCOL, objects, websocket};
 use crate::auth::Secret;
 use crate::clock::Clock;
 use crate::codes::Code;
-use crate::engine::{Partner, Seat};
+use crate::engine::{Partner, Restraint, Seat};
 use crate::metrics::Transport;
 use crate::transport::caller::{Caller, NOT_OUR_TOKEN};
 use crate::transport::experience::{Exchange, Experience};
@@ -111,6 +111,7 @@ async fn keep(
     let mut upgrade = Backoff::new(config.websocket_retry_first, config.websocket_retry_max, seed);
     let mut opened = None;
     let (mut broken, mut hurried) = (0, 0);
+    let mut lines = Lines::default();
     let mut connected_before = false;
     loop {
         let attempt = match opened.take() {
@@ -129,7 +130,7 @@ async fn keep(
                 }
                 // From here on HTTP is not used, so nothing that it achieved says anything about the link.
                 partner.update_link(|link| link.exchanged_at = None);
-                info!(peer = %partner.name, transport = "websocket", "link up");
+                lines.up(partner);
                 let (seat, settings) = (partner.seat(), Arc::clone(config));
                 let farewell = Box::pin(objects::run(socket, seat, settings, stop.clone(), None)).await;
                 if *stop.borrow() || partner.is_retired() {
@@ -148,7 +149,7 @@ async fn keep(
                 broken += u32::from(farewell.broke_off);
                 if broken < BROKEN_MAX {
                     if !farewell.left {
-                        down(dial, partner, &farewell.why);
+                        lines.down(dial, partner, &farewell.why);
                     }
                     let least = if farewell.overloaded { OVERLOADED } else { Duration::ZERO };
                     let pause = reconnect.pause().max(least);
@@ -164,7 +165,7 @@ async fn keep(
                 }
             }
             Err(Refused::Unreachable(why)) => {
-                down(dial, partner, &why);
+                lines.down(dial, partner, &why);
                 reconnect.pause()
             }
             Err(Refused::Busy(why, wait)) => {
@@ -345,17 +346,40 @@ impl Dial {
     }
 }
 
-/// One line per change of state, not one per attempt.
-fn down(dial: &Dial, partner: &Partner, why: &str) {
-    let told = dial.name.map(|name| format!("{name}: {why}"));
-    let why = told.as_deref().unwrap_or(why);
-    let mut news = false;
-    partner.update_link(|link| {
-        news = link.note_trouble(why);
-        link.exchanged_at = None;
-    });
-    if news {
-        warn!(peer = %partner.name, code = %Code::LinkDown, transport = "websocket", why, "link down");
+/// One line per change of state, not one per attempt; and few where it changes all the time.
+#[derive(Default)]
+struct Lines {
+    restraint: Restraint,
+    /// The last line was held back.
+    held: bool,
+}
+
+impl Lines {
+    fn down(&mut self, dial: &Dial, partner: &Partner, why: &str) {
+        let told = dial.name.map(|name| format!("{name}: {why}"));
+        let why = told.as_deref().unwrap_or(why);
+        let mut news = false;
+        partner.update_link(|link| {
+            news = link.note_trouble(why);
+            link.exchanged_at = None;
+        });
+        // One that was held back is written later, if it still holds.
+        if !news && !self.held {
+            return;
+        }
+        let admitted = self.restraint.admit(usize::from(news), partner.now());
+        self.held = admitted.is_none();
+        if let Some(count) = admitted {
+            let peer = &partner.name;
+            warn!(%peer, code = %Code::LinkDown, transport = "websocket", count, why, "link down");
+        }
+    }
+
+    /// It is up: news unless nobody has heard that it was down.
+    fn up(&mut self, partner: &Partner) {
+        if !std::mem::take(&mut self.held) {
+            info!(peer = %partner.name, transport = "websocket", "link up");
+        }
     }
 }
 

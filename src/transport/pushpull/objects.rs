@@ -9,16 +9,20 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tracing::info;
 
 use super::elastic::Elastic;
 use super::websocket::{CLOSING, End, Farewell, Hearing, Speaking, Wire, part, stopped};
 use super::{Config, encode};
 use crate::cpu;
-use crate::engine::{Empty, Handle, Partner, Rate, Seat, Slot, Suspects};
+use crate::engine::{Empty, Handle, Partner, Rate, Seat, Slot};
 use crate::metrics::{PeerMetrics, Transport};
-use crate::peer::{Ending, SlotId, Transmission};
+use crate::peer::{Blame, Ending, SlotId, Transmission};
 use crate::set::Jti;
 use crate::transport::Pass;
+
+/// What a SET takes beside its text until it is judged, its refusal included.
+const SET_BYTES: usize = 256;
 
 /// Objects of one connection that are inspected at the same time.
 const INSPECTIONS_MAX: usize = 4;
@@ -55,10 +59,15 @@ where
     };
     let unanswered = Arc::clone(&objects.unanswered);
     let mut turns = Turns { slot, sets: 0, unanswered, metrics: Arc::clone(&metrics) };
+    let is_theirs = pass.is_some();
     let mut wire = Wire::new(socket, objects, config, stop, pass);
     let end = wire.converse(&mut turns).await;
     drop(seat);
     metrics.closed(end.code());
+    if is_theirs && end.is_fault() {
+        let why = format!("the partner comes to us, and its last WebSocket ended: {}", end.why());
+        wire.hearing().partner.update_link(|link| link.trouble = Some(why).filter(|_| link.sockets == 0));
+    }
     // What came before the end counts: a partner's last words are the verdicts that it owed us.
     let _ = timeout(CLOSING, wire.hearing().finish()).await;
     let (ending, parted) = wire.hearing().ending(&end);
@@ -128,8 +137,17 @@ impl Objects {
             Unanswered::Many => None,
         };
         match self.partner.suspicion.failed(alone.as_ref(), self.partner.now()) {
-            Suspects::None => (end.ending(), false),
-            Suspects::Parts { counts } => (Ending::Failed { retry_after: Duration::ZERO, counts }, alone.is_none()),
+            None => (end.ending(), false),
+            Some(blame) => {
+                if let Some(jti) = &alone
+                    && let Some(count) = self.partner.note_unanswered()
+                {
+                    let (peer, why) = (&self.partner.name, end.why());
+                    info!(%peer, %jti, transport = "websocket", count, why, "no verdict");
+                }
+                let in_parts = alone.is_none() && blame != Blame::Partner;
+                (Ending::Failed { retry_after: Duration::ZERO, blame }, in_parts)
+            }
         }
     }
 
@@ -152,7 +170,9 @@ impl Objects {
             self.partner.suspicion.answered();
             *lock(&self.unanswered) = Unanswered::Nothing;
         }
-        let room = self.handle.arrival_room(length).await.map_err(|_| stopped(self.pass.as_ref()))?;
+        // What is made of it takes more room than the text, if its SETs are small.
+        let taken = length + object.sets.len() * SET_BYTES;
+        let room = self.handle.arrival_room(taken).await.map_err(|_| stopped(self.pass.as_ref()))?;
         while self.inspections.len() >= INSPECTIONS_MAX {
             self.inspections.join_next().await;
         }

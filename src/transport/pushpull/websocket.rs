@@ -146,6 +146,13 @@ impl End {
         matches!(self, Self::Theirs(Some(CloseCode::Error), _) | Self::Broke(_))
     }
 
+    /// In words.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Ours(_, why) | Self::Theirs(_, why) | Self::Broke(why) | Self::Silent(why) => why,
+        }
+    }
+
     pub(super) fn ending(&self) -> Ending {
         match self {
             // The partner minds an object; which one, only smaller ones will tell.

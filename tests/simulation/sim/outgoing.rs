@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use pushpull::engine::{Slot, Suspects};
-use pushpull::peer::{Ending, SlotId, SlotSpec, Transmission};
+use pushpull::engine::Slot;
+use pushpull::peer::{Blame, Ending, SlotId, SlotSpec, Transmission};
 use pushpull::set::Jti;
 
 use super::event::{Event, Org};
@@ -100,22 +100,26 @@ impl Outgoing {
     pub fn fail(self, retry_after: Duration, one_link: bool) -> bool {
         let partner = self.life.partner(self.to);
         let Unanswered { sets, alone, verdicts } = std::mem::take(&mut *self.unanswered.lock().expect("nobody panics"));
-        let suspects = match sets {
-            0 => Suspects::None,
+        let blame = match sets {
+            0 => None,
             _ => partner.suspicion.failed(alone.as_ref(), partner.now()),
         };
-        let Suspects::Parts { counts } = suspects else {
+        let Some(blame) = blame else {
             self.close(Ending::Lost { retry_after });
             return false;
         };
-        self.life.world.meet("exchanges kept failing");
-        self.close(Ending::Failed { retry_after, counts: counts && (one_link || !verdicts) });
-        true
+        let blame = match blame {
+            Blame::Set if verdicts && !one_link => Blame::Unknown,
+            blame => blame,
+        };
+        self.life.world.meet(if blame == Blame::Partner { "all kept failing" } else { "exchanges kept failing" });
+        self.close(Ending::Failed { retry_after, blame });
+        blame != Blame::Partner
     }
 
     pub fn close(mut self, ending: Ending) {
         self.finish();
-        if !matches!(ending, Ending::Lost { .. } | Ending::Failed { counts: false, .. }) {
+        if !matches!(ending, Ending::Lost { .. } | Ending::Failed { blame: Blame::Unknown | Blame::Partner, .. }) {
             self.heard();
         }
         if let Some(slot) = self.slot.take() {
