@@ -286,15 +286,17 @@ impl Peer {
                     // and is told the same (R4); while this one comes first for ever nothing else would.
                     slot.verdicts.clear();
                 }
-                if let Some(alone) = self.outbox.rejected(id, &slot.carried, slot.heard_at, too_large) {
+                if let Some(alone) = self.outbox.rejected(id, &slot.carried, slot.heard_at, too_large, now.mono) {
                     let expiry = self.outbox.penalise(alone, believed(retry_after), true, now);
                     self.expired(alone, expiry, now);
                 }
             }
             Ending::Failed { retry_after, blame } => {
                 let alone = match blame {
-                    Blame::Partner => self.outbox.put_last(id, &slot.carried, slot.heard_at),
-                    Blame::Set | Blame::Unknown => self.outbox.rejected(id, &slot.carried, slot.heard_at, false),
+                    Blame::Partner => self.outbox.put_last(id, &slot.carried, slot.heard_at, now.mono),
+                    Blame::Set | Blame::Unknown => {
+                        self.outbox.rejected(id, &slot.carried, slot.heard_at, false, now.mono)
+                    }
                 };
                 if let Some(alone) = alone {
                     let expiry = self.outbox.penalise(alone, believed(retry_after), blame == Blame::Set, now);

@@ -31,8 +31,9 @@ impl Outbox {
         carried: &[u64],
         heard_at: Option<Duration>,
         too_large: bool,
+        now: Duration,
     ) -> Option<u64> {
-        let mut suspects = self.suspects(slot, carried, heard_at);
+        let mut suspects = self.suspects(slot, carried, heard_at, now);
         let is_in_part = |seq: &u64| self.suspect_by(*seq).is_some();
         if suspects.iter().any(is_in_part) {
             // Parts leave alone, so it is the one that is out; what was read before it and waits for its verdict is not.
@@ -80,10 +81,13 @@ impl Outbox {
         slot: SlotId,
         carried: &[u64],
         heard_at: Option<Duration>,
+        now: Duration,
     ) -> Option<u64> {
-        let suspects = self.suspects(slot, carried, heard_at);
-        if let [one] = suspects.as_slice() {
-            return self.set_apart(*one);
+        let suspects = self.suspects(slot, carried, heard_at, now);
+        match suspects.as_slice() {
+            [] => return None,
+            [one] => return self.set_apart(*one),
+            _ => {}
         }
         let parts: Vec<u64> = self.groups.drain(..).flat_map(|group| group.seqs).collect();
         let is_waiting = |seq: &u64| self.entries.get(seq).is_some_and(|entry| entry.state == State::Suspect);
@@ -121,13 +125,31 @@ impl Outbox {
         Some(seq)
     }
 
-    /// Those of a slot's SETs that the partner may mind.
-    fn suspects(&mut self, slot: SlotId, carried: &[u64], heard_at: Option<Duration>) -> Vec<u64> {
+    /// Those of a slot's SETs that the partner may mind. Where some of several travel by themselves it is one of these: they wait,
+    /// and the others are due again.
+    fn suspects(&mut self, slot: SlotId, carried: &[u64], heard_at: Option<Duration>, now: Duration) -> Vec<u64> {
         let mut suspects: Vec<u64> =
             carried.iter().copied().filter(|seq| self.is_suspect(*seq, slot, heard_at)).collect();
         suspects.sort_unstable();
         suspects.dedup();
-        suspects
+        if suspects.len() < 2 {
+            return suspects;
+        }
+        let known = |seq: &u64| self.entries.get(seq).is_some_and(|entry| entry.alone > 0);
+        let (apart, others): (Vec<u64>, Vec<u64>) = suspects.into_iter().partition(known);
+        if apart.is_empty() {
+            return others;
+        }
+        for seq in apart {
+            self.set_apart(seq);
+            let pause = self.pause_alone(seq);
+            self.wait(seq, now + pause);
+        }
+        for &seq in others.iter().rev() {
+            self.leave_state(seq);
+            self.requeue(seq, End::Front);
+        }
+        Vec::new()
     }
 
     /// The partner may mind this SET: it left last by this slot. However long the answer took, one that waits for its retry by

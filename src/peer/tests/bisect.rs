@@ -442,3 +442,29 @@ fn a_set_that_failed_alone_waits_also_when_its_next_exchange_is_lost() {
         solo.close(slot, Ending::Delivered);
     }
 }
+
+#[test]
+fn sets_that_failed_alone_and_left_one_after_another_wait_all_of_them() {
+    let failed = |blame| Ending::Failed { retry_after: Duration::ZERO, blame };
+    for blame in [Blame::Unknown, Blame::Set, Blame::Partner] {
+        let mut solo = Solo::new(Config::default());
+        for one in ["a", "b"] {
+            solo.send(&[one]);
+            let slot = solo.open();
+            assert_eq!(sets(&solo.step()), [one]);
+            solo.close(slot, failed(Blame::Unknown));
+            solo.step();
+        }
+        let slot = solo.open();
+        let mut left = solo.pass(Duration::from_millis(1050));
+        solo.input(Input::SlotReady(slot));
+        left.extend(solo.step());
+        solo.send(&["other"]);
+        solo.input(Input::SlotReady(slot));
+        left.extend(solo.step());
+        assert_eq!(sets(&left).len(), 3, "each in an object of its own: {left:?}");
+        solo.close(slot, failed(blame));
+        solo.open();
+        assert_eq!(sets(&solo.step()), ["other"], "{blame:?}");
+    }
+}

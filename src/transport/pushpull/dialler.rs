@@ -73,9 +73,9 @@ const OVERLOADED: Duration = Duration::from_secs(2);
 const BROKEN_MAX: u32 = 4;
 
 /// The pause before the next part of a batch at which a partner breaks off, and how many such pauses there may be until a
-/// connection lasts. A batch has only so many halves.
+/// connection lasts. A batch has only so many halves, and a few bad SETs may be in it.
 const PARTED: Duration = Duration::from_millis(200);
-const HURRIED_MAX: u32 = 12;
+const HURRIED_MAX: u32 = 64;
 
 /// The longest time for the opening handshake, TCP and TLS included.
 const OPENING: Duration = Duration::from_secs(10);
@@ -152,9 +152,9 @@ async fn keep(
                         lines.down(dial, partner, &farewell.why);
                     }
                     let least = if farewell.overloaded { OVERLOADED } else { Duration::ZERO };
-                    let pause = reconnect.pause().max(least);
                     hurried = if since.elapsed() >= GOOD { 0 } else { hurried + 1 };
-                    if farewell.parted && hurried <= HURRIED_MAX { PARTED } else { pause }
+                    let hurries = farewell.parted && hurried <= HURRIED_MAX;
+                    if hurries { PARTED } else { reconnect.pause().max(least) }
                 } else {
                     // Something on the way lets them open and then cuts them.
                     broken = 0;

@@ -128,7 +128,7 @@ fn lock(unanswered: &Mutex<Unanswered>) -> MutexGuard<'_, Unanswered> {
 }
 
 impl Objects {
-    /// What the end of the connection says about what it carried, and whether that leaves again in parts.
+    /// What the end of the connection says about what it carried, and whether a SET in it is looked for.
     fn ending(&self, end: &End) -> (Ending, bool) {
         let alone = match &*lock(&self.unanswered) {
             Unanswered::Nothing => return (end.ending(), false),
@@ -145,8 +145,7 @@ impl Objects {
                     let (peer, why) = (&self.partner.name, end.why());
                     info!(%peer, %jti, transport = "websocket", count, why, "no verdict");
                 }
-                let in_parts = alone.is_none() && blame != Blame::Partner;
-                (Ending::Failed { retry_after: Duration::ZERO, blame }, in_parts)
+                (Ending::Failed { retry_after: Duration::ZERO, blame }, blame != Blame::Partner)
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Farewell {
     pub(super) broke_off: bool,
     /// The partner has too much to do, and asks for patience (1013).
     pub(super) overloaded: bool,
-    /// What it carried leaves again in parts: the sooner, the better for what is not at fault.
+    /// What it carried leaves again in parts, or without the SET that was found: the sooner, the better for all others.
     pub(super) parted: bool,
     /// We went away, as when the daemon stops: nothing is wrong with the partner.
     pub(super) left: bool,
