@@ -98,6 +98,8 @@ pub enum Event {
     /// A link of `org` to its partner ended while its slot was free. What the product puts into that slot before it hears of
     /// it goes nowhere, and nobody sees it.
     Parted { org: Org, partner: Org },
+    /// Exchanges of `org` with its partner kept failing without a word: what they carried is taken for a refused batch.
+    Suspected { org: Org, partner: Org },
     /// An object reached the product of `to` on a link that is authenticated as `from`, and was read. The name of a SET is its
     /// name in `sets`.
     Came { to: Org, from: Org, link: u64, sets: Vec<(Jti, Digest, Truth)>, acks: Vec<Jti>, errors: Vec<(Jti, String)> },

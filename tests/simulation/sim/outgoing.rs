@@ -112,6 +112,7 @@ impl Outgoing {
             Blame::Set if verdicts && !one_link => Blame::Unknown,
             blame => blame,
         };
+        self.life.note(&Event::Suspected { org: self.life.org, partner: self.to });
         self.life.world.meet(if blame == Blame::Partner { "all kept failing" } else { "exchanges kept failing" });
         self.close(Ending::Failed { retry_after, blame });
         blame != Blame::Partner

@@ -74,6 +74,8 @@ pub(super) struct Lane {
     pub(super) seqs: HashMap<u64, Jti>,
     /// When a link of the sender last ended while its slot was free.
     pub(super) parted_at: Option<Duration>,
+    /// When exchanges last kept failing, so that parts of a batch go first.
+    pub(super) suspected_at: Option<Duration>,
     /// When the sender last heard the receiver, on whatever link.
     pub(super) heard_at: Option<Duration>,
     /// When the sender last made something durable about it, and the time before.

@@ -184,6 +184,11 @@ impl Judge {
                 self.lane(*org, *partner).parted_at = Some(now);
                 Ok(())
             }
+            Event::Suspected { org, partner } => {
+                let now = self.now;
+                self.lane(*org, *partner).suspected_at = Some(now);
+                Ok(())
+            }
             Event::Came { to, from, sets, acks, errors, .. } => {
                 if !self.runs_product(*to) {
                     return Ok(());

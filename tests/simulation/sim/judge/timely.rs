@@ -15,6 +15,9 @@ const RETRY_SLACK: Duration = Duration::from_secs(3);
 /// A commit that met a full disk is done so long after that at most.
 const FULL_SLACK: Duration = Duration::from_secs(10);
 
+/// Parts of a batch that leave one after another before those that were refused or failed with it.
+const PARTS_MAX: u32 = 5;
+
 /// No token of a simulation is longer.
 const TOKEN_MAX: usize = 1024;
 
@@ -62,7 +65,7 @@ impl Judge {
         let now = self.now;
         let case = self.case(from, to, Some(jti));
         let lane = self.lane(from, to);
-        let (crowded_at, refused_at) = (lane.crowded_at, lane.refused_at);
+        let (crowded_at, refused_at, suspected_at) = (lane.crowded_at, lane.refused_at, lane.suspected_at);
         let life = self.member(from).life;
         let Some((last_at, ..)) = self
             .sent(from, to, jti)
@@ -72,6 +75,11 @@ impl Judge {
             return Ok(());
         };
         if crowded_at >= Some(last_at) || refused_at.is_some_and(|at| at + max >= last_at) {
+            return Ok(());
+        }
+        // The partner may be silent to each part in turn, and there are a few of them.
+        if suspected_at.is_some_and(|at| at + max * PARTS_MAX >= last_at) {
+            self.tally.excuse("left late, perhaps behind parts at which exchanges had failed");
             return Ok(());
         }
         self.tally.demand(Invariant::Retry, case, now <= last_at + max, || {

@@ -367,6 +367,23 @@ fn a_retry_may_come_late_where_there_was_no_room_for_all_of_them() {
 }
 
 #[test]
+fn a_retry_may_come_late_behind_parts_at_which_exchanges_failed_and_not_for_ever() {
+    let longest = 2 * limits().peer.retry_max.as_secs() + 3;
+    for (since, breaks) in [(10, false), (5 * longest + 10, true)] {
+        let mut scene = Scene::new();
+        scene.note(Event::Suspected { org: P, partner: Q }).after(since);
+        scene.sent("a").note(Event::Healed).after(100).left("a").after(longest + 10).left("a");
+        if breaks {
+            scene.breaks(Retry);
+        } else {
+            // What is put to the test is another one, later.
+            scene.after(1).verdict_came(Q, &["a"], &[]).settled(1, "a", Outcome::Acked);
+            scene.after(5 * longest).sent("b").left("b").after(1).left("b").passes(Retry);
+        }
+    }
+}
+
+#[test]
 fn i1_of_a_call_a_part_is_durable() {
     let mut scene = Scene::new();
     scene.note(Event::Calling { from: P, to: Q, jtis: vec!["a".into(), "b".into()] });
