@@ -10,14 +10,14 @@ use crate::wire::net::Backoff;
 pub enum Exchange {
     /// It went well.
     Done,
-    /// The partner minds what was sent, and it does not leave again in parts.
+    /// The partner minds what was sent, or fails at it time and again, and it does not leave again in parts.
     Rejected {
         /// What it says.
         why: String,
         /// The partner's `Retry-After`, where it is not for the one SET alone that was refused.
         retry_after: Duration,
     },
-    /// The partner minds a batch of several SETs; they leave again in parts, soon.
+    /// The partner minds a batch of several SETs, or fails at it time and again; they leave again in parts, soon.
     Parted {
         /// What it says.
         why: String,

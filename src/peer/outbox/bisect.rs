@@ -73,9 +73,9 @@ impl Outbox {
         }
     }
 
-    /// Object after object fails, and that many SETs side by side are bad is not known from the partner being down: these leave again
-    /// after all others, and none in parts any more, but fewer at a time, so that what the partner may take is found. The number of
-    /// one that was alone comes back.
+    /// Object after object fails: the partner is down, or many bad SETs lie side by side, which nobody can tell apart. These leave
+    /// again after all others and not in parts, but fewer at a time, so that what the partner may take is found. The number of one
+    /// that was alone comes back.
     pub(in crate::peer) fn put_last(
         &mut self,
         slot: SlotId,

@@ -66,7 +66,12 @@ where
     metrics.closed(end.code());
     if is_theirs && end.is_fault() {
         let why = format!("the partner comes to us, and its last WebSocket ended: {}", end.why());
-        wire.hearing().partner.update_link(|link| link.trouble = Some(why).filter(|_| link.sockets == 0));
+        wire.hearing().partner.update_link(|link| {
+            // Another connection may do, and what keeps us from it says more.
+            if !link.is_connected() {
+                link.trouble.get_or_insert(why);
+            }
+        });
     }
     // What came before the end counts: a partner's last words are the verdicts that it owed us.
     let _ = timeout(CLOSING, wire.hearing().finish()).await;
