@@ -34,6 +34,7 @@ use crate::clock::Timestamp;
 use crate::planted::{self, Bug};
 use crate::set::{Jti, SignedSet};
 use inbox::Inbox;
+use outbox::bisect::Parting;
 use outbox::{Expiry, Outbox};
 use slots::{Slot, Slots};
 
@@ -286,7 +287,8 @@ impl Peer {
                     // and is told the same (R4); while this one comes first for ever nothing else would.
                     slot.verdicts.clear();
                 }
-                if let Some(alone) = self.outbox.rejected(id, &slot.carried, slot.heard_at, too_large, now.mono) {
+                let why = if too_large { Parting::TooLarge } else { Parting::Refused };
+                if let Some(alone) = self.outbox.rejected(id, &slot.carried, slot.heard_at, why, now.mono) {
                     let expiry = self.outbox.penalise(alone, believed(retry_after), true, now);
                     self.expired(alone, expiry, now);
                 }
@@ -295,7 +297,7 @@ impl Peer {
                 let alone = match blame {
                     Blame::Partner => self.outbox.put_last(id, &slot.carried, slot.heard_at, now.mono),
                     Blame::Set | Blame::Unknown => {
-                        self.outbox.rejected(id, &slot.carried, slot.heard_at, false, now.mono)
+                        self.outbox.rejected(id, &slot.carried, slot.heard_at, Parting::Failed, now.mono)
                     }
                 };
                 if let Some(alone) = alone {

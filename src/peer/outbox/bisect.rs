@@ -20,17 +20,41 @@ pub(super) struct Group {
     pub(super) seqs: VecDeque<u64>,
     /// Once the part before it was taken, what the partner minds is in this one: to send it whole would be in vain.
     is_next: bool,
+    /// Why the batch leaves in parts.
+    why: Parting,
+}
+
+/// Why a batch leaves in parts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::peer) enum Parting {
+    /// It is too large for the partner, and so may all its parts be.
+    TooLarge,
+    /// The partner minds something in it.
+    Refused,
+    /// The partner breaks off at something in it, or falls silent.
+    ///
+    /// That is most likely the first SET, since what came to nothing leaves first again while others gather behind it; and each part
+    /// with it may cost the whole time for an answer. So the later half leaves first: once it is taken the earlier one is parted unsent.
+    Failed,
+}
+
+impl Parting {
+    /// Two halves, the one that leaves first before the other.
+    fn halves(self, mut seqs: VecDeque<u64>) -> [VecDeque<u64>; 2] {
+        let later = seqs.split_off(seqs.len() / 2);
+        if self == Self::Failed { [later, seqs] } else { [seqs, later] }
+    }
 }
 
 impl Outbox {
-    /// The partner refused an object as a whole: its SETs leave again in halves. A SET that was refused alone has used
-    /// up an attempt; its number comes back.
+    /// The partner refused an object as a whole, or fails at it: its SETs leave again in halves. The number of one that was alone
+    /// comes back.
     pub(in crate::peer) fn rejected(
         &mut self,
         slot: SlotId,
         carried: &[u64],
         heard_at: Option<Duration>,
-        too_large: bool,
+        why: Parting,
         now: Duration,
     ) -> Option<u64> {
         let mut suspects = self.suspects(slot, carried, heard_at, now);
@@ -61,13 +85,13 @@ impl Outbox {
                 None
             }
             many => {
-                let (left, right) = many.split_at(many.len() / 2);
+                let [first, second] = why.halves(many.iter().copied().collect());
                 if planted::is(Bug::HalfForgotten) {
-                    right.iter().for_each(|seq| self.leave_state(*seq));
+                    second.iter().for_each(|seq| self.leave_state(*seq));
                 } else {
-                    self.suspect_part(right.to_vec(), !too_large);
+                    self.suspect_part(Group { seqs: second, is_next: why != Parting::TooLarge, why });
                 }
-                self.suspect(left.to_vec());
+                self.suspect_part(Group { seqs: first, is_next: false, why });
                 None
             }
         }
@@ -223,20 +247,20 @@ impl Outbox {
 
     /// Makes these the next part to leave.
     pub(super) fn suspect(&mut self, seqs: Vec<u64>) {
-        self.suspect_part(seqs, false);
+        self.suspect_part(Group { seqs: seqs.into(), is_next: false, why: Parting::Refused });
     }
 
-    fn suspect_part(&mut self, seqs: Vec<u64>, is_next: bool) {
-        if seqs.is_empty() {
+    fn suspect_part(&mut self, group: Group) {
+        if group.seqs.is_empty() {
             return;
         }
-        for &seq in &seqs {
+        for &seq in &group.seqs {
             self.set_state(seq, State::Suspect);
             if let Some(entry) = self.entries.get_mut(&seq) {
                 entry.open = false;
             }
         }
-        self.groups.push_front(Group { seqs: seqs.into(), is_next });
+        self.groups.push_front(group);
     }
 
     /// SETs of the next part that have lost their token, because they waited for a retry when the rejection came: as many as may
@@ -287,17 +311,10 @@ impl Outbox {
         if !self.bisecting() {
             return;
         }
-        if let Some(group) = self.groups.front_mut()
-            && group.is_next
-            && group.seqs.len() > 1
-        {
-            let right = group.seqs.split_off(group.seqs.len() / 2);
-            group.is_next = false;
-            let left = self.groups.pop_front();
-            self.groups.push_front(Group { seqs: right, is_next: true });
-            if let Some(left) = left {
-                self.groups.push_front(left);
-            }
-        }
+        let Some(group) = self.groups.front_mut().filter(|group| group.is_next && group.seqs.len() > 1) else { return };
+        let why = group.why;
+        let [first, second] = why.halves(std::mem::take(&mut group.seqs));
+        (group.seqs, group.is_next) = (second, true);
+        self.groups.push_front(Group { seqs: first, is_next: false, why });
     }
 }

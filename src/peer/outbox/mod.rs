@@ -3,7 +3,7 @@
 //! On disk are all unsettled SETs; here at most a window of them with their tokens, and the retries by number alone.
 
 mod ages;
-mod bisect;
+pub(super) mod bisect;
 #[cfg(test)]
 mod check;
 mod entries;
