@@ -18,6 +18,7 @@ mod redrive;
 mod restraint;
 mod resume;
 mod settled;
+mod silence;
 mod slot;
 mod supervisor;
 mod suspicion;

@@ -12,6 +12,7 @@ use super::handle::{ArrivalRoom, Handle, Stopped};
 use super::inspect::Inspector;
 use super::recent::Last;
 use super::restraint::Restraint;
+use super::silence::Silence;
 use super::supervisor::Supervisor;
 use super::suspicion::Suspicion;
 use crate::clock::Wall;
@@ -32,6 +33,8 @@ pub struct Partner {
     pub messages: Bucket,
     /// Whether it is the SETs that make exchanges fail.
     pub suspicion: Suspicion,
+    /// How long its answers to SETs are waited for.
+    pub silence: Silence,
     /// Places for its polls that wait for SETs.
     polls: Arc<Semaphore>,
     /// What is counted of it.
@@ -105,6 +108,7 @@ impl Partner {
             requests: Bucket::default(),
             messages: Bucket::default(),
             suspicion: Suspicion::default(),
+            silence: Silence::default(),
             polls: Arc::new(Semaphore::new(POLLS_MAX)),
             supervisor,
             inspector: ArcSwap::from_pointee(inspector),

@@ -52,8 +52,8 @@ struct Standing {
 /// What an answer may be like.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Expected {
-    /// How long the partner may take beyond the time for an exchange.
-    pub(super) within: Duration,
+    /// How long the partner may take, where that is not the time for an exchange.
+    pub(super) within: Option<Duration>,
     /// The longest that is read, where that is less than for an object.
     pub(super) bytes_max: Option<usize>,
     /// What it says stands in its head, whatever becomes of its body.
@@ -97,12 +97,34 @@ impl Caller {
     ) -> Result<Response, net::Error> {
         let limits = net::Limits {
             body_bytes_max: expected.bytes_max.unwrap_or(self.config.limits.object_bytes_max),
-            timeout: self.config.exchange_within + expected.within,
+            timeout: expected.within.unwrap_or(self.config.exchange_within),
             head_counts: expected.head_counts,
         };
         let response = self.client.post(self.headers(media, has_texts), body, limits).await?;
         self.partner.metrics.received_bytes(self.transport, response.body.len());
         Ok(response)
+    }
+
+    /// The same for an object, which is waited for less if it has SETs and the partner was silent to some.
+    pub(super) async fn post_object(&self, object: &Transmission, body: Bytes) -> Result<Response, net::Error> {
+        let has_texts = !object.verdicts.is_empty();
+        let media = "application/json";
+        let alone = match object.sets.as_slice() {
+            [] => return self.post(media, has_texts, body, Expected::default()).await,
+            [(jti, _)] => Some(jti),
+            _ => None,
+        };
+        let (silence, began) = (&self.partner.silence, self.partner.now());
+        let within = silence.patience(self.config.exchange_within, alone, began);
+        let response =
+            self.post(media, has_texts, body, Expected { within: Some(within), ..Expected::default() }).await;
+        let now = self.partner.now();
+        match &response {
+            Ok(_) => silence.answered(now.saturating_sub(began), alone),
+            Err(net::Error::TimedOut(_)) => silence.fell(alone, now),
+            Err(_) => {}
+        }
+        response
     }
 
     /// Counts an object that has left and was answered.

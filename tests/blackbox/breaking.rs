@@ -27,6 +27,8 @@ struct Poison(Range<usize>);
 
 const ONE: Poison = Poison(17..18);
 
+const FIRST: Poison = Poison(0..1);
+
 /// More side by side than may fail alone until it is taken for the partner.
 const MANY: Poison = Poison(20..32);
 
@@ -138,6 +140,45 @@ async fn many_side_by_side_keep_no_other_where_many_are_pushed_and_over_http() {
     tokio::join!(
         the_others_arrive("multi-push", 202, How::Answers(500), MANY),
         the_others_arrive("http", 200, How::Resets, MANY)
+    );
+}
+
+/// The partner says nothing at the first of them, and keeps the request; it has answered another one before.
+async fn the_others_do_not_wait_out_each_silence(transport: &str, taken: u16) {
+    let (mut responder, _, daemon) = dialling(transport, QUICK).await;
+    if transport == "http" {
+        responder.request().await.answer_object(&json!({}));
+    }
+    daemon.send_all("globex", &["before".to_owned()]).await;
+    let ack = |jtis: &[String]| json!({"ack": jtis}).to_string();
+    let before = responder.request().await;
+    let jtis = before.jtis();
+    before.answer(taken, &[], &ack(&jtis));
+    queued_at_once(&daemon).await;
+    let (mut arrived, mut kept) = (BTreeSet::new(), Vec::new());
+    let taking = async {
+        while arrived.len() < SETS - 1 {
+            let Some(request) = responder.request_within(Duration::from_secs(40)).await else { continue };
+            let jtis = request.jtis();
+            if FIRST.is_in(&jtis) {
+                kept.push(request);
+            } else {
+                request.answer(taken, &[], &ack(&jtis));
+                arrived.extend(jtis);
+            }
+        }
+    };
+    // Once it is waited for as long as ever, half a minute, and then for seconds. Each step of the search used to take half a minute.
+    let most = Duration::from_secs(75);
+    assert!(tokio::time::timeout(most, taking).await.is_ok(), "{transport}: {} arrived in {most:?}", arrived.len());
+    assert!(kept.len() <= 4, "{transport}: the partner was silent {} times", kept.len());
+}
+
+#[tokio::test]
+async fn a_set_at_which_a_partner_hangs_costs_one_long_wait() {
+    tokio::join!(
+        the_others_do_not_wait_out_each_silence("multi-push", 202),
+        the_others_do_not_wait_out_each_silence("http", 200)
     );
 }
 

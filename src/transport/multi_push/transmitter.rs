@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::engine::{Handle, Slot};
 use crate::peer::{Ending, SlotSpec, Transmission, Verdicts, WaitsFor};
 use crate::set::Jti;
-use crate::transport::caller::{Caller, Expected, TOO_MANY_SETS, is_about_us, lose, shown};
+use crate::transport::caller::{Caller, TOO_MANY_SETS, is_about_us, lose, shown};
 use crate::transport::experience::{Exchange, Experience};
 use crate::transport::minded::Minded;
 use crate::transport::wanted::Wanted;
@@ -109,7 +109,7 @@ impl Batches {
     async fn exchange(&mut self, handle: &Handle, slot: Slot, object: Transmission) -> Exchange {
         let body = wire::write_sets(&object.sets);
         let (length, sets) = (body.len(), object.sets.len());
-        let response = match self.caller.post("application/json", false, body.into(), Expected::default()).await {
+        let response = match self.caller.post_object(&object, body.into()).await {
             Ok(response) => response,
             Err(error) => return self.caller.fail_without(slot, &object, &error),
         };

@@ -296,7 +296,7 @@ async fn post(
     let (acks, errors) = verdicts(object);
     let body = wire::write_poll(acks, errors, max_events, return_immediately);
     let length = body.len();
-    let within = if return_immediately { Duration::ZERO } else { HELD_MAX };
+    let within = (!return_immediately).then(|| caller.config.exchange_within + HELD_MAX);
     let expected = Expected { within, ..Expected::default() };
     let response = caller.post("application/json", !object.verdicts.is_empty(), body.into(), expected).await?;
     caller.note_sent(0, length);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::encode;
 use crate::engine::{Handle, Slot};
 use crate::peer::{Ending, Transmission, WaitsFor};
-use crate::transport::caller::{Caller, Expected, is_about_us, lose, shown};
+use crate::transport::caller::{Caller, is_about_us, lose, shown};
 use crate::transport::experience::{Exchange, Experience};
 use crate::transport::told::Told;
 use crate::wire;
@@ -149,8 +149,7 @@ impl Initiator {
     async fn exchange(self: Arc<Self>, handle: Handle, slot: Slot, object: Transmission, asked: u64) -> Exchange {
         let body = encode(&object, Some(asked));
         let sent = body.len();
-        let posted = self.caller.post("application/json", !object.verdicts.is_empty(), body, Expected::default());
-        let response = match posted.await {
+        let response = match self.caller.post_object(&object, body).await {
             Ok(response) => response,
             Err(error @ net::Error::TooLarge { .. }) => return too_large(slot, &error, asked, Duration::ZERO),
             Err(error) => return self.caller.fail_without(slot, &object, &error),

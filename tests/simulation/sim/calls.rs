@@ -267,9 +267,15 @@ impl Caller {
     async fn ask(&self, way: Way, object: &Leaving, patience: Duration) -> Option<Answer> {
         self.life.awake().await;
         let request = exchange::request(&self.life.world, self.life.org, self.to, way, object.bytes.clone().into());
-        let answer = timeout(self.config.exchange_within + patience, request).await;
+        let usual = self.config.exchange_within + patience;
+        let answer = match way {
+            Way::PushPull | Way::MultiPush => {
+                exchange::within(&self.life, self.to, usual, (object.sets, object.alone.as_ref()), request).await
+            }
+            Way::Push | Way::Poll { .. } => timeout(usual, request).await.ok().flatten(),
+        };
         self.life.awake().await;
-        answer.ok().flatten()
+        answer
     }
 
     /// What an answer asks for, as far as the product believes it.

@@ -16,7 +16,7 @@ use pushpull::transport::pushpull::{Exchange, Experience};
 use pushpull::wire;
 use pushpull::wire::net::Backoff;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::event::Org;
 use super::exchange::{self, Answer, Way};
@@ -307,9 +307,10 @@ impl Dialler {
     ) -> Exchange {
         self.life.awake().await;
         let request = exchange::request(&self.life.world, self.life.org, self.to, Way::PushPull, object.bytes.into());
-        let answer = timeout(config.exchange_within, request).await;
+        let sets = (object.sets, object.alone.as_ref());
+        let answer = exchange::within(&self.life, self.to, config.exchange_within, sets, request).await;
         self.life.awake().await;
-        let Ok(Some(Answer { status, body, retry_after })) = answer else { return fail(slot, Duration::ZERO) };
+        let Some(Answer { status, body, retry_after }) = answer else { return fail(slot, Duration::ZERO) };
         let pause = retry_after.map(|pause| self.believed(pause)).unwrap_or_default();
         match status {
             200 => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pushpull::engine::{ArrivalRoom, Handle};
 use pushpull::peer::{Ending, SlotSpec, WaitsFor};
+use pushpull::set::Jti;
 use pushpull::transport::pushpull as transport;
 use pushpull::wire;
 use tokio::sync::oneshot;
@@ -54,6 +55,34 @@ pub enum Way {
         max: usize,
         at_once: bool,
     },
+}
+
+/// The answer to a request, if it comes within the time that `transport/caller.rs` would wait: for SETs that is less than `usual` where
+/// the partner has been silent to some.
+pub async fn within(
+    life: &Life,
+    to: Org,
+    usual: Duration,
+    (sets, alone): (usize, Option<&Jti>),
+    request: impl Future<Output = Option<Answer>>,
+) -> Option<Answer> {
+    if sets == 0 {
+        return timeout(usual, request).await.ok().flatten();
+    }
+    let partner = life.partner(to);
+    let began = partner.now();
+    let patience = partner.silence.patience(usual, alone, began);
+    if patience < usual {
+        life.world.meet("less time for an answer");
+    }
+    let answer = timeout(patience, request).await;
+    let now = partner.now();
+    match &answer {
+        Ok(Some(_)) => partner.silence.answered(now.saturating_sub(began), alone),
+        Ok(None) => {}
+        Err(_) => partner.silence.fell(alone, now),
+    }
+    answer.ok().flatten()
 }
 
 /// Where an answer goes, and what is to become of the slot that gave it.

@@ -50,6 +50,8 @@ impl Unanswered {
 pub struct Leaving {
     pub bytes: Bytes,
     pub sets: usize,
+    /// Its only SET.
+    pub alone: Option<Jti>,
     /// Its `maxResponseEvents`.
     pub asked_for: Option<u64>,
 }
@@ -75,7 +77,11 @@ impl Outgoing {
         let asked_for = ask();
         self.unanswered.lock().expect("nobody panics").left(&object);
         let bytes = objects::leaves(&self.life, self.to, self.link, &self.spec, &mut object, asked_for)?;
-        Some(Leaving { bytes, sets: object.sets.len(), asked_for })
+        let alone = match object.sets.as_slice() {
+            [(jti, _)] => Some(jti.clone()),
+            _ => None,
+        };
+        Some(Leaving { bytes, sets: object.sets.len(), alone, asked_for })
     }
 
     pub async fn ready(&mut self) {

@@ -74,6 +74,7 @@ pub const EXPECTED: &[(&str, &str)] = &[
     ("path: batch refused as a whole", "batch refused"),
     ("path: exchanges kept failing, batch in parts", "exchanges kept failing"),
     ("path: many SETs failed alone, others first", "all kept failing"),
+    ("path: an answer waited for less long after a silence", "less time for an answer"),
     ("path: answer too large to read", "answer too large"),
     ("path: known SET came again", "came again"),
     ("path: duplicate answered again", "answered again"),
