@@ -143,6 +143,12 @@ async fn many_side_by_side_keep_no_other_where_many_are_pushed_and_over_http() {
     );
 }
 
+#[tokio::test]
+async fn many_side_by_side_keep_no_other_where_each_is_pushed() {
+    // More than are under way together, beside those that may fail before it is taken for the partner.
+    the_others_arrive("push", 202, How::Answers(500), Poison(20..40)).await;
+}
+
 /// The partner says nothing at the first of them, and keeps the request; it has answered another one before.
 async fn the_others_do_not_wait_out_each_silence(transport: &str, taken: u16) {
     let (mut responder, _, daemon) = dialling(transport, QUICK).await;

@@ -186,6 +186,9 @@ impl Request {
 
     /// The jtis of its SETs.
     pub(crate) fn jtis(&self) -> Vec<String> {
+        if self.message.header("Content-Type") == Some("application/secevent+jwt") {
+            return vec![self.pushed()];
+        }
         self.object()["sets"].as_object().map(|sets| sets.keys().cloned().collect()).unwrap_or_default()
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::cpu;
 use crate::engine::{Handle, Slot};
-use crate::peer::{Ending, Inspected, SlotSpec, Transmission, Verdicts, WaitsFor};
+use crate::peer::{Blame, Ending, Inspected, SlotSpec, Transmission, Verdicts, WaitsFor};
 use crate::set::{ErrorCode, Jti};
 use crate::transport::caller::{Caller, Expected, holds_for_all, lose, shown};
 use crate::transport::experience::{Exchange, Experience};
@@ -215,8 +215,9 @@ async fn push(
     };
     match answer {
         Answer::NoVerdict(what) if is_down.load(Ordering::Relaxed) => {
-            // It is not this SET, which has used up no attempt.
-            lose(slot, format!("the partner gives no verdicts: {what}"), retry_after)
+            // It is not this SET, which has used up no attempt; or bad ones lie side by side, and others get their turn.
+            slot.close(Ending::Failed { retry_after, blame: Blame::Partner });
+            Exchange::Failed { why: format!("the partner gives no verdicts: {what}"), retry_after }
         }
         Answer::Verdict(verdict) => caller.settle(&handle, slot, verdict).await,
         Answer::NoVerdict(what) => {
