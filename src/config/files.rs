@@ -1,7 +1,7 @@
 //! The files that a configuration names: are they there, and are they what they should be? Contents are never shown.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::auth::keyring::{ROTATION_FILE, Undecided};
@@ -10,7 +10,7 @@ use crate::codes::Code;
 use crate::private::{self, Exposed};
 use crate::set::nearest::nearest;
 use crate::set::{Digest, KeySet, SigningKey};
-use crate::store::exposed_database;
+use crate::store::{exposed_database, is_foreign_database};
 use crate::wire::net::{TlsError, server_config};
 
 use super::problem::Problem;
@@ -219,7 +219,7 @@ impl Look<'_> {
         }
         let (what, fix) = if path.is_dir() {
             ("this is a directory, and no file", "name another file, or one that is not there yet: it is made")
-        } else if is_foreign(path) {
+        } else if is_foreign_database(path) {
             (
                 "this file is no SQLite database",
                 "name another file, or one that is not there yet: it is made. If this was the database, it is damaged: restore a backup",
@@ -285,16 +285,4 @@ impl Look<'_> {
             );
         }
     }
-}
-
-/// What begins otherwise is not overwritten, and SQLite would not open it.
-fn is_foreign(path: &Path) -> bool {
-    const SQLITE: &[u8] = b"SQLite format 3\0";
-    let mut start = Vec::new();
-    // A pipe would have us wait for somebody who writes.
-    if path.exists() && !path.is_file() {
-        return true;
-    }
-    let read = std::fs::File::open(path).and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut start));
-    read.is_ok() && !start.is_empty() && start != SQLITE
 }

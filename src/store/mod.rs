@@ -21,7 +21,7 @@ pub use archive::{Archived, Bookmark, Keep, Leaf};
 pub use horizon::Horizon;
 pub use memory::Memory;
 pub use remember::{DESCRIPTION_MAX, ERR_MAX};
-pub use sqlite::{Options, Sqlite, exposed_database};
+pub use sqlite::{Options, Sqlite, exposed_database, is_foreign_database};
 
 /// What a store call returns.
 pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;

@@ -47,6 +47,32 @@ async fn another_token_shuts_the_old_one_out_and_disturbs_nobody_else() {
     assert_eq!(daemon.reload().await, (vec![], vec![]), "the same again changes nothing");
 }
 
+/// A daemon that reads its database for itself gives up the locks that SQLite has on it. Nobody sees that it is there then: the next
+/// `sqlite3` that is run on the file removes the log, and what the daemon accepts from then on goes into one that nobody finds again.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_reload_leaves_the_locks_on_the_database_alone() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let (_, b, daemon) = scene().await;
+    let database = std::fs::metadata(daemon.dir().join("pushpull.db")).unwrap();
+    let locks = || {
+        let all = std::fs::read_to_string("/proc/locks").unwrap();
+        let of_database = |line: &&str| line.contains("POSIX") && line.contains(&format!(":{} ", database.ino()));
+        all.lines().filter(of_database).count()
+    };
+    assert_eq!(locks(), 1, "SQLite's, for as long as it is open");
+    daemon.reload().await;
+    daemon.hang_up();
+    until("reloaded twice", async || {
+        (daemon.log().iter().filter(|line| line.contains("\"reloaded\"")).count() == 2).then_some(())
+    })
+    .await;
+    let answer = b.exchange(&daemon, &json!({"sets": {"event": b.set("event")}})).await;
+    assert_eq!(verdict(&answer, "event").as_deref(), Some("ack"));
+    assert_eq!(locks(), 1);
+}
+
 #[tokio::test]
 async fn tokens_pass_from_one_partner_to_the_other_in_one_reload() {
     let (mut a, mut b, daemon) = scene().await;

@@ -1,7 +1,10 @@
 //! The files: made for nobody else's eyes, locked against a second process, opened with every promise read back.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -35,9 +38,47 @@ pub(super) enum Use {
     Read,
 }
 
+/// The databases that this process has open, by their real paths. The system keeps the locks of SQLite for the process as a whole,
+/// so what has to be known of them is known here for the process as a whole.
+static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Keeps other processes from a database until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    path: PathBuf,
+    /// Holds the lock.
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+    }
+}
+
+/// Whether there is something at this path that is no database. To be asked instead of reading the file.
+///
+/// One that this process has open is one, and must not be opened beside SQLite: to close it again, however little was read, would take
+/// from every connection of this process its locks on it (POSIX). The next `sqlite3` that somebody runs on the file, for a backup or to look
+/// at it, would then believe to be the last one to use it and remove the log from under us, with all that is written from then on.
+pub fn is_foreign(path: &Path) -> bool {
+    const SQLITE: &[u8] = b"SQLite format 3\0";
+    // A pipe would have us wait for somebody who writes.
+    if path.exists() && !path.is_file() {
+        return true;
+    }
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if path.canonicalize().is_ok_and(|path| open.contains(&path)) {
+        return false;
+    }
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut start));
+    read.is_ok() && !start.is_empty() && start != SQLITE
+}
+
 /// Makes the file unless it is there, and the lock beside it ours. Returns the file's real path and the lock, which
 /// holds until it is dropped.
-pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), Error> {
+pub(super) fn claim(path: &Path) -> Result<(PathBuf, Lock), Error> {
     let failed = |doing: &str, error: &std::io::Error| {
         Error::Fatal(format!("cannot {doing} the database {}: {error}", path.display()))
     };
@@ -61,7 +102,10 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), Error> {
     let lock = open_private(&lock_path, false)
         .map_err(|error| Error::Fatal(format!("cannot open the lock {}: {error}", lock_path.display())))?;
     match lock.try_lock() {
-        Ok(()) => Ok((path, lock)),
+        Ok(()) => {
+            OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+            Ok((path.clone(), Lock { path, _file: lock }))
+        }
         Err(TryLockError::WouldBlock) => Err(Error::Invalid(format!(
             "the database {} is in use by another process (it holds {}): stop that process, or give this one a \
              database of its own",

@@ -45,7 +45,7 @@ use crate::metrics::Metrics;
 use batch::Batch;
 use checkpoint::Checkpoints;
 use file::Use;
-pub use file::exposed as exposed_database;
+pub use file::{exposed as exposed_database, is_foreign as is_foreign_database};
 use kept::{Kept, Position, added};
 use pace::Pace;
 use reader::Readers;

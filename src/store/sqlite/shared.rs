@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 use super::batch::Effects;
+use super::file::Lock;
 use super::kept::{Ends, Position};
 use super::newest::Newest;
 use super::reader::Readers;
@@ -51,7 +52,7 @@ pub(super) struct Shared {
     /// The database. To close it would take from every connection of this process its locks on it.
     pub(super) file: Mutex<Option<Arc<File>>>,
     /// Last, so that it is let go when every connection is closed.
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Lock>>,
 }
 
 /// Rows of the inbox that are known to be damaged.
@@ -82,7 +83,7 @@ pub(super) struct Consumer {
 
 impl Shared {
     pub(super) fn new(
-        (path, lock): (PathBuf, File),
+        (path, lock): (PathBuf, Lock),
         readers: Readers,
         seen: Seen,
         hand_ahead: u64,
