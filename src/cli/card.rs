@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::codes::Code;
-use crate::config::{Config, Peer, TlsMode, duration_text, is_loopback};
+use crate::config::{Config, Peer, TlsMode, duration_text, is_loopback, is_slug};
 use crate::wire::net::{Pin, Target};
 
 use super::args::{Card, Global};
@@ -41,6 +41,14 @@ fn of(config: &Config, card: &Card) -> Result<(Peer, String), Error> {
             (target.authority(), target.with_websocket_scheme().to_string(), String::new())
         }
         (None, Some(public)) => {
+            if public.contains('/') {
+                return Err(Error::new(Exit::Usage, "--public is no host and port")
+                    .expected("the host that partners reach us at, and its port where it is not the usual one")
+                    .found(format!("{public:?}"))
+                    .fix(
+                        "leave out scheme and path, as in --public signals.acme.example:8443; --endpoint takes a URL",
+                    ));
+            }
             let target =
                 Target::parse(&format!("{scheme}://{public}")).map_err(|error| unusable("--public", &error))?;
             (target.authority(), format!("{websocket}://{}/pushpull", target.authority()), String::new())
@@ -51,6 +59,12 @@ fn of(config: &Config, card: &Card) -> Result<(Peer, String), Error> {
             (authority, endpoint, remark)
         }
     };
+    if let Some(name) = card.name.as_deref().filter(|name| !is_slug(name)) {
+        return Err(Error::new(Exit::Usage, "the name is no slug, and the partner could not add it")
+            .expected("1 to 63 of a-z, 0-9 and -, not starting with -")
+            .found(format!("{name:?}"))
+            .fix("write --name with small letters, digits and hyphens"));
+    }
     let name = card.name.clone().or_else(|| init::label(&config.server.issuer));
     let peer = Peer {
         name: name.unwrap_or_else(|| "partner".to_owned()),
