@@ -10,7 +10,7 @@ use crate::auth::{KeyRing, Secret, keyring};
 use crate::clock::{Clock as _, SystemClock};
 use crate::codes::Code;
 use crate::config::diff::{self, Contents};
-use crate::config::{self, Config, Environment, TlsMode, Transport};
+use crate::config::{self, Config, Environment, Problem, TlsMode, Transport};
 use crate::engine;
 use crate::metrics::Metrics;
 use crate::private;
@@ -174,15 +174,11 @@ pub(super) fn read_peer(
     config: &Config,
     directory: &Path,
 ) -> Result<config::Peer, String> {
-    let mut peer: config::Peer = serde_json::from_value(definition).map_err(|error| error.to_string())?;
-    name.clone_into(&mut peer.name);
+    let told = |problems: Vec<Problem>| problems.iter().map(Problem::brief).collect::<Vec<_>>().join("; ");
+    let mut peer = config::Peer::of_definition(name, definition).map_err(told)?;
     peer.resolve(directory);
     let problems = config.check_peer(&peer);
-    if problems.is_empty() {
-        return Ok(peer);
-    }
-    let problems: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.field, problem.what)).collect();
-    Err(problems.join("; "))
+    if problems.is_empty() { Ok(peer) } else { Err(told(problems)) }
 }
 
 /// A checked definition with its files read.

@@ -4,6 +4,7 @@
 mod amounts;
 mod check;
 mod complaint;
+mod definition;
 pub mod diff;
 mod document;
 mod environment;

@@ -207,6 +207,20 @@ impl Problem {
         self
     }
 
+    /// The fault in one line, without its place.
+    pub fn brief(&self) -> String {
+        let mut text = format!("{}: {}", harmless(&self.field), harmless(&self.what));
+        match (&self.expected, &self.found) {
+            (Some(expected), Some(found)) => {
+                text.push_str(&format!(" (expected {}, found {})", harmless(expected), harmless(found)));
+            }
+            (Some(expected), None) => text.push_str(&format!(" (expected {})", harmless(expected))),
+            (None, Some(found)) => text.push_str(&format!(" (found {})", harmless(found))),
+            (None, None) => {}
+        }
+        text + ": " + &harmless(&self.fix)
+    }
+
     /// The fault for programs: absent members are null.
     pub fn to_json(&self) -> serde_json::Value {
         let (line, column, variable) = match &self.place {
