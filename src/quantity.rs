@@ -27,16 +27,17 @@ const SIZE_UNITS: [(&str, u64); 8] = [
     ("B", 1),
 ];
 
-/// Reads `"5s"`, `"250ms"` or, with several units, `"1h30m"`. `None` when the text is anything else, or too large.
+/// Reads `"5s"`, `"250ms"` or, with several units, `"1h30m"`; between numbers and units there may be spaces. `None` when the text
+/// is anything else, or too large.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut millis = 0u64;
     loop {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let count: u64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
+        rest = rest[digits..].trim_start();
         let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (_, unit) = DURATION_UNITS.iter().find(|(name, _)| *name == &rest[..end])?;
+        let (_, unit) = DURATION_UNITS.iter().find(|(name, _)| *name == rest[..end].trim_end())?;
         millis = millis.checked_add(count.checked_mul(*unit)?)?;
         rest = &rest[end..];
         if rest.is_empty() {
@@ -144,11 +145,13 @@ mod tests {
             ("14d", 1_209_600_000),
             ("0s", 0),
             ("1h30m", 5_400_000),
+            ("5 s", 5_000),
+            ("1 h 30m", 5_400_000),
         ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
         for text in
-            ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "99999999999999999999s", "18446744073709551615d", "5s 3"]
+            ["", "5", "s", "s 5", "-5s", "1.5s", "5sec", "99999999999999999999s", "18446744073709551615d", "5s 3"]
         {
             assert_eq!(parse_duration(text), None, "{text}");
         }

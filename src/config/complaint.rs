@@ -49,8 +49,8 @@ pub(super) fn of_value(message: &str, key: &str, base: Problem) -> Problem {
                 field => format!("write [{field}], and its keys below it"),
             },
         ),
-        quantity::DURATION => (expected, amount(found, text, "5s", &["ms", "s", "m", "h", "d"])),
-        quantity::SIZE => (expected, amount(found, text, "4MiB", &["B", "kB", "MB", "GB", "KiB", "MiB", "GiB"])),
+        quantity::DURATION => (expected, amount(found, text, &DURATIONS)),
+        quantity::SIZE => (expected, amount(found, text, &SIZES)),
         quantity::ADDRESS => (expected, address(text.unwrap_or_default())),
         _ => (expected, String::new()),
     };
@@ -77,23 +77,78 @@ fn whole_number(kind: &str, found: &str, text: Option<&str>) -> (&'static str, S
     (expected, fix)
 }
 
-/// The remedy for a duration or a size that is none.
-fn amount(found: &str, text: Option<&str>, example: &str, units: &[&str]) -> String {
+/// How one kind of amount is written.
+struct Amounts {
+    example: &'static str,
+    units: &'static [&'static str],
+    /// What a number without a unit may have meant.
+    bare: &'static [&'static str],
+    /// What others call a unit: a factor, and which of ours it is so many of.
+    others: &'static [(&'static [&'static str], u64, &'static str)],
+    reads: fn(&str) -> bool,
+}
+
+const DURATIONS: Amounts = Amounts {
+    example: "5s",
+    units: &["ms", "s", "m", "h", "d"],
+    bare: &["s", "m", "h"],
+    others: &[
+        (&["msec", "millis", "milliseconds"], 1, "ms"),
+        (&["sec", "secs", "second", "seconds"], 1, "s"),
+        (&["min", "mins", "minute", "minutes"], 1, "m"),
+        (&["hr", "hrs", "hour", "hours"], 1, "h"),
+        (&["day", "days"], 1, "d"),
+        (&["w", "week", "weeks"], 7, "d"),
+        (&["y", "year", "years"], 365, "d"),
+    ],
+    reads: |text| quantity::parse_duration(text).is_some(),
+};
+
+const SIZES: Amounts = Amounts {
+    example: "4MiB",
+    units: &["B", "kB", "MB", "GB", "KiB", "MiB", "GiB"],
+    bare: &["B", "KiB", "MiB"],
+    others: &[
+        (&["byte", "bytes"], 1, "B"),
+        (&["k", "ki"], 1, "KiB"),
+        (&["m", "mi"], 1, "MiB"),
+        (&["g", "gi"], 1, "GiB"),
+        (&["t", "ti", "tib"], 1024, "GiB"),
+        (&["tb"], 1000, "GB"),
+    ],
+    reads: |text| quantity::parse_size(text).is_some(),
+};
+
+/// The remedy for a duration or a size that is none. It never proposes another magnitude than what was written: whoever follows it
+/// gets what was meant.
+fn amount(found: &str, text: Option<&str>, kind: &Amounts) -> String {
     let number = found.strip_prefix("integer `").and_then(|number| number.strip_suffix('`'));
     let text = text.or(number).unwrap_or_default().trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (count, unit) = (&text[..digits], text[digits..].trim());
-    let same = |known: &&&str| known.eq_ignore_ascii_case(unit);
+    let (count, unit, example) = (&text[..digits], text[digits..].trim(), kind.example);
+    let is_unit = |name: &str| name.eq_ignore_ascii_case(unit);
     match (count, unit) {
         ("", unit) if unit.starts_with('-') => format!("write it without the minus, such as \"{example}\""),
         ("", _) => format!("write a number and a unit, such as \"{example}\""),
-        (count, "") => format!("say the unit, such as \"{count}{}\"", example.trim_start_matches(char::is_numeric)),
-        (_, unit) if units.contains(&unit) => "write a smaller amount".to_owned(),
+        (count, "") => {
+            let each: Vec<String> = kind.bare.iter().map(|unit| format!("\"{count}{unit}\"")).collect();
+            format!("say the unit, such as {}", each.join(" or "))
+        }
+        (_, unit) if kind.units.contains(&unit) => "write a smaller amount".to_owned(),
         (_, unit) if unit.starts_with('.') => format!("write whole numbers and a smaller unit, such as \"{example}\""),
-        (count, _) => match units.iter().find(same).copied().or_else(|| nearest(unit, units.iter().copied())) {
-            Some(unit) => format!("write \"{count}{unit}\""),
-            None => format!("use one of the units {}", units.join(", ")),
-        },
+        (count, _) => {
+            if let Some(unit) = kind.units.iter().find(|name| is_unit(name)) {
+                return format!("write \"{count}{unit}\"");
+            }
+            let meant = kind.others.iter().find(|(names, ..)| names.iter().any(|name| is_unit(name)));
+            let meant =
+                meant.and_then(|(_, factor, unit)| Some((count.parse::<u64>().ok()?.checked_mul(*factor)?, unit)));
+            match meant {
+                Some((count, unit)) if (kind.reads)(&format!("{count}{unit}")) => format!("write \"{count}{unit}\""),
+                Some(_) => "write a smaller amount".to_owned(),
+                None => format!("use one of the units {}, such as \"{example}\"", kind.units.join(", ")),
+            }
+        }
     }
 }
 
@@ -166,15 +221,30 @@ mod tests {
 
     #[test]
     fn amounts_get_the_remedy_that_fits() {
-        let duration = |found: &str, text| amount(found, text, "5s", &["ms", "s", "m", "h", "d"]);
-        assert_eq!(duration("integer `5`", None), "say the unit, such as \"5s\"");
-        assert_eq!(duration("", Some("5")), "say the unit, such as \"5s\"");
-        assert_eq!(duration("", Some("-5s")), "write it without the minus, such as \"5s\"");
-        assert_eq!(duration("", Some("soon")), "write a number and a unit, such as \"5s\"");
-        assert_eq!(duration("", Some("99999999999999999d")), "write a smaller amount");
-        assert_eq!(duration("", Some("1.5s")), "write whole numbers and a smaller unit, such as \"5s\"");
-        assert_eq!(duration("", Some("5S")), "write \"5s\"");
-        assert_eq!(duration("", Some("5 weeks")), "use one of the units ms, s, m, h, d");
+        let duration = |text| amount("", Some(text), &DURATIONS);
+        assert_eq!(amount("integer `72`", None, &DURATIONS), "say the unit, such as \"72s\" or \"72m\" or \"72h\"");
+        assert_eq!(duration("5"), "say the unit, such as \"5s\" or \"5m\" or \"5h\"");
+        assert_eq!(duration("-5s"), "write it without the minus, such as \"5s\"");
+        assert_eq!(duration("soon"), "write a number and a unit, such as \"5s\"");
+        assert_eq!(duration("99999999999999999d"), "write a smaller amount");
+        assert_eq!(duration("1.5s"), "write whole numbers and a smaller unit, such as \"5s\"");
+        assert_eq!(duration("5S"), "write \"5s\"");
+        assert_eq!(duration("5 weeks"), "write \"35d\"");
+        assert_eq!(duration("1y"), "write \"365d\"");
+        assert_eq!(duration("3 minutes"), "write \"3m\"");
+        assert_eq!(duration("100us"), "use one of the units ms, s, m, h, d, such as \"5s\"");
+        let size = |text| amount("", Some(text), &SIZES);
+        assert_eq!(
+            amount("integer `1024`", None, &SIZES),
+            "say the unit, such as \"1024B\" or \"1024KiB\" or \"1024MiB\""
+        );
+        assert_eq!(size("4M"), "write \"4MiB\"");
+        assert_eq!(size("8k"), "write \"8KiB\"");
+        assert_eq!(size("4mb"), "write \"4MB\"");
+        assert_eq!(size("1TiB"), "write \"1024GiB\"");
+        assert_eq!(size("9000000TiB"), "write \"9216000000GiB\"");
+        assert_eq!(size("99999999999TiB"), "write a smaller amount");
+        assert_eq!(size("16EiB"), "use one of the units B, kB, MB, GB, KiB, MiB, GiB, such as \"4MiB\"");
     }
 
     #[test]
