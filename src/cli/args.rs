@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::parse_duration;
-use crate::set::Algorithm;
+use crate::set::{Algorithm, json};
 
 mod bench;
 mod dlq;
@@ -399,7 +399,14 @@ fn algorithm(text: &str) -> Result<Algorithm, String> {
 fn claim(text: &str) -> Result<(String, serde_json::Value), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => {
-            Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+            let value = match json::value(value.as_bytes()) {
+                Ok(value) => value,
+                Err(error) if serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok() => {
+                    return Err(format!("{key}: {error}"));
+                }
+                Err(_) => value.into(),
+            };
+            Ok((key.to_owned(), value))
         }
         _ => Err("expected NAME=VALUE".to_owned()),
     }

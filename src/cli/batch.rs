@@ -91,6 +91,12 @@ impl Line {
         let raw = |value: &Value| serde_json::value::to_raw_value(value).map_err(not_json);
         let text_of = |value: Option<&Box<RawValue>>| serde_json::from_str::<String>(value?.get()).ok();
         let mut object: Object = serde_json::from_str(text).map_err(not_json)?;
+        // Of which the reader above would take the last, and which nobody could tell it meant. Whatever else is not sound the daemon says.
+        if let Err(error) = set::json::object(text.trim().as_bytes())
+            && error.to_string().contains(set::json::TWICE)
+        {
+            return Err(set::json::TWICE.to_owned());
+        }
         if text_of(object.get("peer")).is_some_and(|named| named != peer) {
             return Err(format!("the line names another peer than {peer}"));
         }
@@ -314,9 +320,15 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_events_get_an_error_that_does_not_quote_them() {
-        for text in
-            ["{\"s3cret", "[1]", "s3cret", r#"{"peer":"other","type":"x"}"#, r#"{"claims":5}"#, r#"{"set":"s3cret"}"#]
-        {
+        for text in [
+            "{\"s3cret",
+            "[1]",
+            "s3cret",
+            r#"{"type":"s3cret","type":"y"}"#,
+            r#"{"peer":"other","type":"x"}"#,
+            r#"{"claims":5}"#,
+            r#"{"set":"s3cret"}"#,
+        ] {
             let line = Line::read(7, text, "globex");
             let error = line.error.as_ref().map(|(_, error)| error.as_str()).expect(text);
             assert!(!error.contains("s3cret"), "{error}");

@@ -31,7 +31,7 @@ pub(super) fn sign(key_file: Option<&Path>, kid: Option<&str>, claims: &Path, gl
         (None, None) => return Err(Error::new(Exit::Usage, "no key to sign with").fix("name one with --key")),
     };
     let text = read(claims)?;
-    let claims: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
+    let claims = set::json::object(text.trim().as_bytes()).map_err(|error| {
         Error::failed(format!("the claims are no JSON object: {error}"))
             .code(Code::InvalidEvent)
             .expected("one JSON object with the claims of a SET")

@@ -72,7 +72,7 @@ pub(crate) struct Strict {
 }
 
 /// What is said of a member name that stands twice in one object.
-pub(super) const TWICE: &str = "the same member name twice in one object";
+pub(crate) const TWICE: &str = "the same member name twice in one object";
 
 /// A number as a double; JSON has no others.
 pub(super) fn finite<E: serde::de::Error>(value: f64) -> Result<Number, E> {

@@ -180,7 +180,7 @@ fn a_subject_can_be_written_on_one_line() {
         ("email:user@example.com", json!({"format": "email", "email": "user@example.com"})),
         ("phone_number:+12065550100", json!({"format": "phone_number", "phone_number": "+12065550100"})),
         (
-            "iss_sub:https://idp.example/a,b,user-1",
+            r#"{"format": "iss_sub", "iss": "https://idp.example/a,b", "sub": "user-1"}"#,
             json!({"format": "iss_sub", "iss": "https://idp.example/a,b", "sub": "user-1"}),
         ),
         ("opaque:a:b,c", json!({"format": "opaque", "id": "a:b,c"})),
@@ -216,8 +216,10 @@ fn a_slip_in_the_text_form_is_explained_without_repeating_the_subject() {
         ("phone_number:+1 secret", "must be E.164"),
         ("email:", "`email` of a subject of format `email` must be a string that is not empty"),
         ("complex:secret", "write it as a JSON object"),
-        ("{\"secret", "the subject is not JSON"),
-        ("{\"format\": \"secret\"}x", "the subject is not JSON"),
+        ("{\"secret", "the subject is not valid JSON"),
+        ("{\"format\": \"secret\"}x", "the subject is not valid JSON"),
+        (r#"{"format": "opaque", "id": "secret", "id": "secret"}"#, "the same member name twice"),
+        ("iss_sub:https://idp.example,uid=secret,dc=example", "as a JSON object"),
         ("{\"format\": \"email\", \"email\": \"secret\"}", "must be a bare address"),
     ] {
         let fault = Subject::from_text(text).unwrap_err();

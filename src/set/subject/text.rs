@@ -1,6 +1,6 @@
 //! Subjects as people write them on a command line: FORMAT:VALUE.
 
-use serde_json::Value;
+use crate::set::json;
 
 use super::rules::misspelt;
 use super::{Strictness, Subject, check};
@@ -22,7 +22,8 @@ const TEXT_FORMATS: &[(&str, &str)] = &[
 
 impl Subject {
     /// Reads FORMAT:VALUE, for example `email:user@example.com`. Where a format has two members they are separated by
-    /// the last comma, as issuers are URIs that may have commas in them. A JSON object is taken, too.
+    /// the only comma: with several nobody can tell which, since issuers are URIs and identifiers may be distinguished names.
+    /// A JSON object is taken, too; in it a member name that stands twice is a fault.
     ///
     /// The subject is one that may be sent ([`Strictness::Strict`]).
     ///
@@ -31,15 +32,18 @@ impl Subject {
     /// What is wrong and which formats there are. Nothing of the text is repeated but a format's known name.
     pub fn from_text(text: &str) -> Result<Self, String> {
         if text.trim_start().starts_with('{') {
-            let value: Value =
-                serde_json::from_str(text).map_err(|error| format!("the subject is not JSON: {error}"))?;
+            let value = json::value(text.trim().as_bytes()).map_err(|error| format!("the subject is {error}"))?;
             return Self::from_value(&value, Strictness::Strict);
         }
         let Some((format, value)) = text.split_once(':') else {
             return Err(format!("a subject is written FORMAT:VALUE; {}", formats()));
         };
         let pair = || {
-            let halves = value.rsplit_once(',').map(|(first, second)| (first.to_owned(), second.to_owned()));
+            if value.matches(',').count() > 1 {
+                let several = "there is more than one comma in it, and either part may hold one";
+                return Err(format!("{several}: write a subject of format `{format}` as a JSON object"));
+            }
+            let halves = value.split_once(',').map(|(first, second)| (first.to_owned(), second.to_owned()));
             halves.ok_or_else(|| format!("a subject of format `{format}` is written {}", sample(format)))
         };
         let subject = match format {
