@@ -264,12 +264,51 @@ fn a_consumer_confirms_what_was_printed_and_no_more() {
 fn whoever_follows_waits_for_a_daemon_that_is_started_again() {
     let stopping = (503, json!({"code": "stopping", "detail": "the daemon is stopping"}));
     let (away, done) = ((0, Value::Null), (200, json!({})));
-    let script = [inbox(&[(1, "a")]), stopping, away.clone(), done.clone(), away, inbox(&[(2, "a")]), done];
-    let daemon = Daemon::play(script.to_vec());
+    let (first, second) = (inbox(&[(1, "a")]), inbox(&[(2, "a")]));
+    let confirming = [first.clone(), stopping, away.clone(), first.clone(), first, done.clone()];
+    let reading = [away, second.clone(), second, done];
+    let daemon = Daemon::play([&confirming[..], &reading].concat());
     let (out, notes) = ended(&daemon.run(&["tail", "--follow", "--consumer", "s", "--confirm", "--max", "2"]), 0);
     assert_eq!(lines(&out).len(), 2, "{out}");
     assert_eq!(notes.matches("the daemon is away").count(), 2, "{notes}");
     assert_eq!(notes.matches("the daemon is back").count(), 2, "{notes}");
+}
+
+#[test]
+fn what_was_printed_of_one_inbox_is_not_confirmed_in_another_and_nothing_of_that_is_passed_over() {
+    let (away, done) = ((0, Value::Null), (200, json!({})));
+    let other = |seq| (200, json!({"sets": [{"seq": seq, "peer": "a", "jti": "other", "claims": {}, "set": "x"}]}));
+    let read = inbox(&[(1, "a"), (2, "a")]);
+    let daemon = Daemon::play(vec![read, away.clone(), other(1), other(2), other(1), done.clone()]);
+    let (out, notes) = ended(&daemon.run(&["tail", "-f", "--consumer", "s", "--confirm", "--max", "3"]), 0);
+    assert_eq!(lines(&out).len(), 3, "{out}");
+    assert!(notes.contains("another inbox"), "{notes}");
+    let confirmed: Vec<_> = daemon.bodies().into_iter().filter(|body| !body.is_empty()).collect();
+    assert_eq!(confirmed.len(), 2);
+    assert_eq!(serde_json::from_str::<Value>(&confirmed[1]).expect("JSON"), json!({"consumer": "s", "up_to": 1}));
+    // What has been confirmed is gone, and that tells nothing.
+    let gone = inbox(&[]);
+    let script = vec![
+        inbox(&[(7, "a")]),
+        done.clone(),
+        away.clone(),
+        gone.clone(),
+        gone.clone(),
+        gone,
+        inbox(&[(8, "a")]),
+        done,
+    ];
+    let daemon = Daemon::play(script);
+    let (_, notes) = ended(&daemon.run(&["tail", "-f", "--consumer", "s", "--confirm", "--max", "2"]), 0);
+    assert!(!notes.contains("another inbox"), "{notes}");
+    // Without a consumer it is the client that knows where to go on.
+    let beyond = (400, json!({"code": "invalid_request", "detail": "the inbox ends at 1"}));
+    let daemon = Daemon::play(vec![inbox(&[(7, "a")]), away, beyond.clone(), beyond, other(1)]);
+    let (out, notes) = ended(&daemon.run(&["tail", "-f", "--max", "2"]), 0);
+    assert_eq!(lines(&out)[1]["jti"], "other");
+    assert!(notes.contains("another inbox"), "{notes}");
+    let beginning = "GET /api/v1/inbox?max=1&wait=20s";
+    assert_eq!(daemon.asked().last().map(String::as_str), Some(beginning));
 }
 
 #[test]

@@ -26,6 +26,10 @@ impl Inbox {
 
     /// Up to `rows_max` SETs behind `after` (default: behind the last confirmed), waiting up to `wait` for the first.
     ///
+    /// # Errors
+    ///
+    /// [`store::Error::Invalid`] where `after` lies behind the end, as it does for one who has read another store or a newer one.
+    ///
     /// Cancel-safe: what was read and not returned comes again, perhaps marked `redelivered`.
     pub async fn read(
         &mut self,
@@ -33,6 +37,7 @@ impl Inbox {
         rows_max: usize,
         wait: Duration,
     ) -> Result<Vec<Handed>, store::Error> {
+        check(after, &self.tail)?;
         let (journal, consumer) = (&self.journal, &self.consumer);
         let mut rows = poll(&mut self.tail, wait, || journal.read_inbox(consumer.clone(), after, rows_max)).await?;
         if planted::is(Bug::RedeliveredFlagMissing) {
@@ -67,7 +72,19 @@ pub(super) async fn peek(
     wait: Duration,
 ) -> Result<Vec<Handed>, store::Error> {
     let mut tail = journal.inbox_tail();
+    check(after, &tail)?;
     poll(&mut tail, wait, || journal.peek_inbox(after, rows_max)).await
+}
+
+/// Whoever has read further than the inbox goes has read another one: behind that they would wait for ever, and then pass over SETs.
+fn check(after: Option<u64>, tail: &watch::Receiver<u64>) -> Result<(), store::Error> {
+    let end = *tail.borrow();
+    match after {
+        Some(after) if after > end => Err(store::Error::Invalid(format!(
+            "cannot read behind {after}: the inbox ends at {end}; read it from its beginning, or from where the consumer is"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Reads until there is something, or for as long as `wait`.
