@@ -93,7 +93,8 @@ fn exposed() -> Table {
 /// The names of fields in the log macros of a file.
 fn fields(file: &File) -> Vec<String> {
     let mut found = Vec::new();
-    let text = file.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    // Tests that stand in a file of their own leave all behind them to the program.
+    let text = file.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     for name in ["trace!(", "debug!(", "info!(", "warn!(", "error!("] {
         for (at, _) in text.match_indices(name) {
             let before = text[..at].chars().next_back().unwrap_or(' ');
@@ -145,7 +146,7 @@ fn field(argument: &str) -> Option<String> {
 
 #[test]
 fn fields_are_found_however_they_are_written() {
-    let text = "fn f() { info!(peer = %self.name, %jti, count, why = f(a, b), \"a, b = c\"); tracing::warn!(\n    code = %Code::X,\n    ?cause,\n    \"x{}\", y.z\n); }";
+    let text = "#[cfg(test)]\nmod tests;\n\nfn f() { info!(peer = %self.name, %jti, count, why = f(a, b), \"a, b = c\"); tracing::warn!(\n    code = %Code::X,\n    ?cause,\n    \"x{}\", y.z\n); }";
     let file = File { path: "src/a.rs".to_owned(), text: text.to_owned() };
     let mut found = fields(&file);
     found.sort();
