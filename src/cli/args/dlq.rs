@@ -43,23 +43,39 @@ pub enum Dlq {
         peer: Option<String>,
     },
     /// Send again what was never answered: the same jti, the same bytes
-    #[command(after_help = REDRIVE_HELP)]
+    #[command(after_help = RESEND_HELP)]
     Resend(Which),
     /// Say the same in a new SET: another jti, signed anew; the two are linked
-    #[command(after_help = REDRIVE_HELP)]
+    #[command(after_help = REISSUE_HELP)]
     Reissue(Which),
     /// Do away with them; that they were there is remembered
-    #[command(after_help = REDRIVE_HELP)]
+    #[command(after_help = DISCARD_HELP)]
     Discard(Which),
 }
 
-const REDRIVE_HELP: &str = "Examples:
-  pushpull dlq reissue 01939f31-90aa-7d20-9b53-0d6f7b1c2e11
+const RESEND_HELP: &str = "Examples:
+  pushpull dlq resend 01939f31-90aa-7d20-9b53-0d6f7b1c2e11
   pushpull dlq resend --peer globex --reason attempts_exhausted --dry-run
+  pushpull dlq resend --peer globex --reason attempts_exhausted --yes
+
+A SET that was refused is never sent again under its jti: reissue it.
+Exit code 6: not known, 7: it is no dead letter or cannot be resent, 10: done with some of them.";
+
+const REISSUE_HELP: &str = "Examples:
+  pushpull dlq reissue 01939f31-90aa-7d20-9b53-0d6f7b1c2e11
+  pushpull dlq reissue --peer globex --reason invalid_key --dry-run
   pushpull dlq reissue --peer globex --reason invalid_key --yes
 
-A SET that was refused is never sent again under its jti: reissue it. One that another issuer signed can only be resent.
-Exit code 6: not known, 7: it is no dead letter or not in the state for it, 10: done with some of them.";
+First mend what it was refused for, or it will be refused again. A SET that another issuer signed can only be resent.
+Exit code 6: not known, 7: it is no dead letter or cannot be reissued, 10: done with some of them.";
+
+const DISCARD_HELP: &str = "Examples:
+  pushpull dlq discard 01939f31-90aa-7d20-9b53-0d6f7b1c2e11
+  pushpull dlq discard --peer globex --reason too_old --dry-run
+  pushpull dlq discard --peer globex --reason too_old --yes
+
+It cannot be undone: the SET itself is removed. `pushpull event show JTI` still tells what became of it, for 30 days at least.
+Exit code 6: not known, 7: it is no dead letter, 10: done with some of them.";
 
 /// Which dead letters are meant.
 #[derive(Args, Debug)]
