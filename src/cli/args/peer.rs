@@ -55,7 +55,10 @@ const RM_HELP: &str = "Examples:
 Its token means nothing from then on, and its links close. While SETs wait for it, it is not removed (exit code 7) unless
 --drain has sent them, or --keep-queue keeps them: they go on when a partner of this name is added. With both, what is left
 when the time is over is kept. Dead letters and received SETs stay in any case. A partner of the configuration file leaves with
-its block: take that out, then `pushpull reload`.";
+its block: take that out, then `pushpull reload`.
+
+Its files NAME.token and from-NAME.token stay, and `peer add` takes them again for a partner of this name. If the tokens shall
+not count any more, remove both files afterwards.";
 
 /// `peer rm`
 #[derive(Args, Debug)]
@@ -80,7 +83,8 @@ const ADD_HELP: &str = "Pairing, with nothing but two files each way:
 
 Each side makes NAME.token (what we present; replace it by what the partner hands over, or give it at once with --token) and
 from-NAME.token (what the partner presents to us; hand it over, or give an agreed one with --accept-token). Files that are
-there already are kept. A running daemon takes the partner at once; else it is written into pushpull.toml.";
+there already are kept, also those of a partner of this name that was removed. A running daemon takes the partner at once; else
+it is written into pushpull.toml.";
 
 /// `peer card`
 #[derive(Args, Debug)]
