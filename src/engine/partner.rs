@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::bucket::Bucket;
 use super::handle::{ArrivalRoom, Handle, Stopped};
@@ -35,6 +35,8 @@ pub struct Partner {
     pub suspicion: Suspicion,
     /// How long its answers to SETs are waited for.
     pub silence: Silence,
+    /// Wakes those that rest after what went wrong.
+    hurried: Notify,
     /// Places for its polls that wait for SETs.
     polls: Arc<Semaphore>,
     /// What is counted of it.
@@ -109,6 +111,7 @@ impl Partner {
             messages: Bucket::default(),
             suspicion: Suspicion::default(),
             silence: Silence::default(),
+            hurried: Notify::new(),
             polls: Arc::new(Semaphore::new(POLLS_MAX)),
             supervisor,
             inspector: ArcSwap::from_pointee(inspector),
@@ -122,6 +125,17 @@ impl Partner {
     /// Reaches its actor. That of a retired partner has ended.
     pub fn handle(&self) -> Handle {
         self.supervisor.handle(self.id, &self.name, &self.retired)
+    }
+
+    /// Somebody has looked at it and wants to know now: whoever rests after what went wrong tries again at once, however much patience
+    /// the partner has asked for.
+    pub fn hurry(&self) {
+        self.hurried.notify_waiters();
+    }
+
+    /// Waits for that. Cancel-safe: only who waits is woken.
+    pub async fn hurried(&self) {
+        self.hurried.notified().await;
     }
 
     /// Its published keys and our policy.

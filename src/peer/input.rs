@@ -46,6 +46,8 @@ pub enum Act {
     Pause,
     /// Send again.
     Resume,
+    /// The partner may be well again: SETs for which it has asked for patience are due.
+    Hurry,
     /// Deal with a dead letter, which the actor has just read. It is answered with [`super::Output::Redriven`].
     Redrive(Box<DeadLetter>, Redrive),
 }

@@ -328,6 +328,7 @@ impl Peer {
         let paused = match act {
             Act::Pause => true,
             Act::Resume => false,
+            Act::Hurry => return self.outbox.hurry(),
             Act::Redrive(letter, how) => return self.redrive(*letter, how, now),
         };
         if paused != self.paused {

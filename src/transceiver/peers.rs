@@ -26,6 +26,9 @@ use crate::set::{Draft, Jti, KeySet, SetErr, events};
 use crate::store;
 use crate::wire::net::Client;
 
+/// How long a verification waits for the conversation to take up what had been put off.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// One configured peer. A change of its configuration makes another entry with the same partner and links.
 pub(super) struct Entry {
     pub(super) config: PeerConfig,
@@ -77,7 +80,8 @@ pub enum VerifyError {
 }
 
 impl Transceiver {
-    /// Sends a signed verification event (SSF §8.1.4) and waits for its ack. It never reaches the partner's inbox.
+    /// Sends a signed verification event (SSF §8.1.4) and waits for its ack. It never reaches the partner's inbox. A link that rests
+    /// after something went wrong is tried at once.
     pub async fn verify(&self, peer: &str, patience: Duration) -> Result<Verified, VerifyError> {
         let entry = self.0.find(peer).map_err(|fault| SubmitError { index: 0, fault })?;
         let stopped = |_| SubmitError { index: 0, fault: self.0.stopped(&entry) };
@@ -91,6 +95,9 @@ impl Transceiver {
             ..Draft::default()
         });
         self.submit(vec![Submission { peer: peer.to_owned(), event }]).await?;
+        // What was wrong may have been mended, and its link may rest for an hour if the partner has asked for that.
+        let _ = tokio::time::timeout(HURRY, entry.partner.handle().operate(Act::Hurry)).await;
+        entry.partner.hurry();
         let ended = tokio::time::timeout(patience, end).await;
         let outcome = match &ended {
             Ok(Ok(Outcome::Acked)) => "acked",
@@ -105,7 +112,8 @@ impl Transceiver {
         }
     }
 
-    /// Stops sending SETs to a peer, or goes on. Received ones are answered all the same. Durable when it returns.
+    /// Stops sending SETs to a peer, or goes on, at once if its link rests after something went wrong. Received ones are answered all the
+    /// same. Durable when it returns.
     pub async fn pause(&self, peer: &str, paused: bool) -> Result<(), SubmitError> {
         let entry = self.0.find(peer).map_err(|fault| SubmitError { index: 0, fault })?;
         let act = if paused { Act::Pause } else { Act::Resume };
@@ -115,7 +123,12 @@ impl Transceiver {
             // First, so that it stands in its place among others that are asked for while nothing can be written: all of them hold
             // in their order when there is room, and what was wanted last is what is.
             biased;
-            done = handle.operate(act) => done.map_err(stopped),
+            done = handle.operate(act) => {
+                if !paused {
+                    entry.partner.hurry();
+                }
+                done.map_err(stopped)
+            }
             () = self.0.stuck() => Err(SubmitError { index: 0, fault: self.0.unwritable() }),
         }
     }

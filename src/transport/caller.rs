@@ -220,10 +220,14 @@ impl Caller {
     }
 
     /// Keeps to the pause after what went wrong; false when it is time to stop.
-    pub(super) async fn rest(&self, experience: &Experience, stop: &mut watch::Receiver<bool>) -> bool {
+    pub(super) async fn rest(&self, experience: &mut Experience, stop: &mut watch::Receiver<bool>) -> bool {
         let Some(pause) = experience.pause(self.partner.now()) else { return true };
         tokio::select! {
             () = tokio::time::sleep(pause) => true,
+            () = self.partner.hurried() => {
+                experience.hurry();
+                true
+            }
             _ = stop.wait_for(|stop| *stop) => false,
         }
     }

@@ -89,6 +89,11 @@ impl Experience {
         self.last_failed
     }
 
+    /// An operator wants to know now: the next exchange begins at once. If it fails the pauses go on growing from where they were.
+    pub(super) fn hurry(&mut self) {
+        self.not_before = Duration::ZERO;
+    }
+
     /// How many SETs to ask for at this time of the monotonic clock.
     pub fn ask(&mut self, at: Duration) -> u64 {
         self.wanted.ask(at)

@@ -79,3 +79,36 @@ async fn an_absurd_retry_after_holds_no_set_for_ever() {
     responder.request_with("event").await.ack();
     daemon.settled("globex", "event", "acked").await;
 }
+
+async fn verified_at_once(transport: &str, taken: u16) {
+    let (mut responder, _, daemon) = dialling(transport, "[delivery]\nspeak_interval = \"1h\"\n").await;
+    if transport == "http" {
+        responder.request().await.answer_object(&json!({}));
+    }
+    daemon.send("globex", "event").await;
+    responder.request().await.answer(503, &[("Retry-After", "3600")], "");
+    let early = responder.request_within(Duration::from_millis(700)).await;
+    assert!(early.is_none(), "{transport}: within the hour that was asked for");
+    let answering = async {
+        loop {
+            let request = responder.request().await;
+            let ack = json!({"ack": request.jtis()});
+            request.answer(taken, &[], &ack.to_string());
+        }
+    };
+    let verifying = async {
+        let verified = daemon.admin("POST", "/api/v1/peers/globex/verify", None).await;
+        assert_eq!(verified.status(), 200, "{transport}: {}", verified.text());
+        daemon.settled("globex", "event", "acked").await;
+    };
+    tokio::select! {
+        () = verifying => {}
+        () = answering => unreachable!("it never ends"),
+    }
+}
+
+/// `status` advises it once the partner is mended, and an hour's wait may be left of what it had asked for.
+#[tokio::test]
+async fn to_verify_a_partner_ends_the_rest_that_it_has_asked_for() {
+    tokio::join!(verified_at_once("http", 200), verified_at_once("push", 202), verified_at_once("multi-push", 202));
+}

@@ -81,6 +81,18 @@ impl Outbox {
         }
     }
 
+    /// Whatever waits because its exchange came to nothing is due. What is waited for an answer to, and what the partner minds or failed at alone, keeps
+    /// its pause.
+    pub(in crate::peer) fn hurry(&mut self) {
+        let is_put_off =
+            |entry: &Entry| !entry.open && entry.alone == 0 && matches!(entry.state, State::Waiting { .. });
+        let due: Vec<u64> = self.entries.keys().filter(|seq| self.entries.get(seq).is_some_and(is_put_off)).collect();
+        for seq in due {
+            self.set_state(seq, State::Unread);
+            self.due_unread.push_back(seq);
+        }
+    }
+
     /// The next SET whose timer is over, with the slot and time of its last transmission.
     pub(in crate::peer) fn next_expired(&self, now: Duration) -> Option<(u64, Option<(SlotId, Duration)>)> {
         let &(at, seq) = self.timers.first()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::link::Mode;
 use super::pair::{Left, Pair, Right, Seed};
 use super::solo::{SPEC, Solo, sets};
-use crate::peer::{Config, Ending, Input, Outcome, SlotSpec};
+use crate::peer::{Act, Config, Ending, Input, Outcome, SlotSpec};
 
 #[test]
 fn a_lost_set_is_sent_again_after_the_retry_interval() {
@@ -188,4 +188,23 @@ fn many_objects_by_one_slot_are_all_remembered_when_it_is_lost() {
     solo.lose(slot);
     solo.open();
     assert_eq!(sets(&solo.step()), ["kept"]);
+}
+
+#[test]
+fn what_a_partner_asked_patience_for_is_due_when_somebody_hurries_and_nothing_else_is() {
+    let hour = Duration::from_secs(3600);
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["minded"]);
+    let slot = solo.open();
+    solo.step();
+    solo.close(slot, Ending::Rejected { retry_after: hour, too_large: false });
+    solo.send(&["a", "b"]);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    solo.close(slot, Ending::Lost { retry_after: hour });
+    solo.open();
+    assert!(sets(&solo.pass(Duration::from_secs(60))).is_empty(), "within the hour");
+    solo.input(Input::Operator(Act::Hurry));
+    assert_eq!(sets(&solo.step()), ["a", "b"]);
+    assert_eq!(solo.peer.under_way(&"a".into()), Some((true, 0)), "that was no attempt");
 }

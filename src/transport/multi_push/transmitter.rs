@@ -49,7 +49,7 @@ struct Batches {
 impl Batches {
     /// One request, and the pause after it. False when it is time to stop.
     async fn turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if !self.caller.rest(&self.experience, stop).await {
+        if !self.caller.rest(&mut self.experience, stop).await {
             return false;
         }
         let handle = self.caller.partner.handle();

@@ -67,7 +67,7 @@ struct Polling {
 impl Polling {
     /// One poll. False when it is time to stop.
     async fn turn(&mut self, stop: &mut watch::Receiver<bool>) -> bool {
-        if !self.caller.rest(&self.experience, stop).await {
+        if !self.caller.rest(&mut self.experience, stop).await {
             return false;
         }
         let handle = self.caller.partner.handle();

@@ -85,6 +85,7 @@ impl Pushing {
                 tokio::select! {
                     Some(pushed) = self.requests.join_next() => self.learn_from(pushed),
                     () = tokio::time::sleep(pause.unwrap_or(Duration::MAX)), if pause.is_some() => {}
+                    () = self.caller.partner.hurried(), if pause.is_some() => self.experience.hurry(),
                     _ = stop.wait_for(|stop| *stop) => return,
                 }
                 continue;

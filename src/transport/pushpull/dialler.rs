@@ -173,6 +173,7 @@ async fn keep(
                 let pausing = tokio::time::sleep(wait);
                 tokio::select! {
                     () = pausing => {}
+                    () = partner.hurried() => {}
                     _ = stop.wait_for(|stop| *stop) => return,
                 }
                 opened =
@@ -192,6 +193,7 @@ async fn keep(
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = partner.hurried() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }

@@ -89,6 +89,7 @@ impl Initiator {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause.or(rest).unwrap_or_default()) => {}
+                () = self.caller.partner.hurried(), if pause.is_some() => experience.hurry(),
                 // The last verdicts are told with the least rest: a partner that does not listen hears them until we go.
                 () = async { conversation.draining().await; tokio::time::sleep(VAIN).await }, if pause.is_none() => {}
                 _ = stop.wait_for(|stop| *stop) => return None,
