@@ -369,12 +369,23 @@ fn a_card_that_names_our_files_or_is_ourselves_is_refused() {
 #[test]
 fn without_a_daemon_its_commands_exit_4() {
     let dir = organisation("https://acme.example");
+    // Faults elsewhere in the file are none of theirs: the daemon may run by what it read before.
+    let config = dir.path().join("pushpull.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[limits]\nfoo = 1\n")).unwrap();
+    let output = run(dir.path(), &["status"]);
+    assert_eq!(output.status.code(), Some(4), "{}", err(&output));
+    assert!(err(&output).contains("serve --check"), "{}", err(&output));
+    std::fs::write(&config, format!("{text}\n[admin]\n")).unwrap();
+    assert_eq!(run(dir.path(), &["status"]).status.code(), Some(3), "these are");
+    std::fs::write(&config, text).unwrap();
     for arguments in [
         &["status"][..],
         &["peer", "ls"],
         &["peer", "show", "globex"],
         &["peer", "verify", "globex"],
         &["tail"],
+        &["consumer", "ls"],
         &["send", "globex", "caep:session-revoked", "--subject", "opaque:1"],
     ] {
         let output = run(dir.path(), arguments);

@@ -1,5 +1,6 @@
-//! `GET /api/v1/inbox`, `POST /api/v1/inbox/confirm`, `DELETE /api/v1/consumers/{name}`.
+//! `GET /api/v1/inbox`, `POST /api/v1/inbox/confirm`, `GET /api/v1/consumers`, `DELETE /api/v1/consumers/{name}`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::problem::{Problem, json_response};
 use super::{Admin, body};
 use crate::codes::Code;
 use crate::quantity::parse_duration;
+use crate::store::ConsumerAt;
 use crate::transceiver::Received;
 
 /// SETs in one answer.
@@ -67,6 +69,17 @@ async fn confirmed(admin: &Admin, request: Request<Body>) -> Result<u64, Problem
     Ok(up_to)
 }
 
+/// All consumers: how far each has confirmed, and how many SETs of the inbox are behind that, at most.
+pub(super) async fn consumers(State(admin): State<Arc<Admin>>) -> Response<Body> {
+    let (consumers, end) = admin.transceiver.consumers();
+    let shown = |at: &ConsumerAt| {
+        let behind = end.saturating_sub(at.confirmed);
+        json!({ "name": at.name, "confirmed": at.confirmed, "handed_out": at.handed.min(end), "behind": behind })
+    };
+    let consumers: Vec<Value> = consumers.iter().map(shown).collect();
+    json_response(StatusCode::OK, &json!({ "consumers": consumers, "end": end }))
+}
+
 /// Forgets a consumer, so that nothing is kept for it any more.
 pub(super) async fn forget(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response<Body> {
     match admin.transceiver.forget_consumer(&name).await {
@@ -82,7 +95,11 @@ pub(super) async fn forget(State(admin): State<Arc<Admin>>, Path(name): Path<Str
 impl Query {
     fn parse(text: &str) -> Result<Self, Problem> {
         let mut query = Self { consumer: None, max: 100, wait: Duration::ZERO, after: None };
+        let mut given = HashSet::new();
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+            if !given.insert(name.clone()) {
+                return Err(Problem::invalid(format!("{name:?}: given twice")));
+            }
             let expected = |what: &str| Problem::invalid(format!("{name}: expected {what}"));
             match &*name {
                 "consumer" if value.is_empty() || value.len() > NAME_BYTES_MAX => {

@@ -61,6 +61,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/dead-letters/{jti}/{verb}", post(dead_letters::one))
         .route("/api/v1/inbox", get(inbox::read))
         .route("/api/v1/inbox/confirm", post(inbox::confirm))
+        .route("/api/v1/consumers", get(inbox::consumers))
         .route("/api/v1/consumers/{name}", delete(inbox::forget))
         .route("/metrics", get(metrics::expose))
         .route("/api/v1/peers", get(peers::list).post(peers::add))

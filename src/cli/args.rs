@@ -99,6 +99,12 @@ pub enum Command {
     /// Print received SETs as JSON Lines
     #[command(after_help = TAIL_HELP)]
     Tail(Tail),
+    /// Those who read the inbox by a name: each keeps what it has not confirmed
+    Consumer {
+        /// What to do.
+        #[command(subcommand)]
+        command: Consumer,
+    },
     /// One line for each partner: link, queue, counts
     #[command(after_help = "Example:\n  pushpull status globex --json")]
     Status {
@@ -166,6 +172,23 @@ const TAIL_HELP: &str = "Examples:
 Without a consumer nothing changes: the whole kept inbox is printed. With one, reading starts where that consumer confirmed
 last; --confirm confirms what was printed, after it was printed. A consumer has one position for the whole inbox: with PEER
 and --confirm it passes over the other partners' SETs, so use a consumer of its own.";
+
+/// `consumer`
+#[derive(Debug, Subcommand)]
+pub enum Consumer {
+    /// How far each has confirmed, and how much is behind that
+    #[command(visible_alias = "list", after_help = "Example:\n  pushpull consumer ls")]
+    Ls,
+    /// Forget one that is gone, so that nothing is kept for it any more
+    #[command(
+        after_help = "Example:\n  pushpull consumer rm siem\n\nWhat it has not confirmed is not removed before the others have \
+        confirmed it. One that reads again under this name begins with what is kept then."
+    )]
+    Rm {
+        /// Its name
+        name: String,
+    },
+}
 
 /// `demo`
 #[derive(Args, Debug)]

@@ -63,6 +63,10 @@ impl Call<'_> {
         Call { method: Method::GET, path, content_type: "", body: Bytes::new(), wait: Duration::ZERO }
     }
 
+    pub(super) fn delete(path: &str) -> Call<'_> {
+        Call { method: Method::DELETE, ..Call::get(path) }
+    }
+
     pub(super) fn post<'a>(path: &'a str, content_type: &'static str, body: impl Into<Bytes>) -> Call<'a> {
         Call { method: Method::POST, path, content_type, body: body.into(), wait: Duration::ZERO }
     }

@@ -7,6 +7,7 @@ mod batch;
 mod bench;
 mod card;
 mod client;
+mod consumer;
 mod demo;
 mod dlq;
 mod error;
@@ -111,6 +112,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         },
         Some(Command::Explain { code }) => explain::run(code.as_deref(), global.json),
         Some(Command::Tail(tail)) => tail::run(&tail, global).await,
+        Some(Command::Consumer { command }) => consumer::run(&command, global).await,
         Some(Command::Status { peer }) => status::run(peer.as_deref(), global).await,
         Some(Command::Event { command: args::Event::Show { jti } }) => event::show(&jti, global).await,
         Some(Command::Dlq { command }) => dlq::run(&command, global).await,

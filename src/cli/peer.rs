@@ -1,6 +1,5 @@
 //! `pushpull peer show`, `verify`, `pause`, `resume` and `rm`: one partner, as the daemon has it.
 
-use http::Method;
 use serde_json::{Value, json};
 
 use super::args::{Global, Rm};
@@ -113,7 +112,7 @@ pub(super) async fn rm(rm: &Rm, global: &Global) -> Result<Exit, Error> {
     let path = format!("/api/v1/peers/{}?keep_queue={}{drain}", escape(name), rm.keep_queue);
     // Its links have some seconds to close.
     let wait = rm.drain.unwrap_or_default() + std::time::Duration::from_secs(20);
-    let asked = site::client(global)?.json(Call { method: Method::DELETE, ..Call::get(&path) }.waiting(wait)).await;
+    let asked = site::client(global)?.json(Call::delete(&path).waiting(wait)).await;
     let answer = match asked {
         // A peer whose files are gone may be what keeps the daemon from starting.
         Err(error) if error.exit == Exit::Unreachable => without_daemon(rm, global, error).await?,

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::auth::{Secret, SecretError};
 use crate::codes::Code;
-use crate::config::{self, Config, Environment};
+use crate::config::{self, Admin, Config, Environment};
 
 use super::args::Global;
 use super::client::Client;
-use super::{Error, Exit};
+use super::{Error, Exit, output};
 
 /// The configuration file that a command works with.
 pub(super) struct Site {
@@ -43,22 +43,41 @@ impl Site {
 /// A client of the daemon's admin API. Nothing is connected yet.
 pub(super) fn client(global: &Global) -> Result<Client, Error> {
     if let (Some(admin), Some(token_file)) = (&global.admin, &global.token_file) {
-        return Ok(Client::new(authority(admin), token(token_file)?));
+        return Ok(Client::new(authority(admin)?, token(token_file)?));
     }
-    let config = Site::of(global).load()?;
-    client_of(global, &config)
+    let site = Site::of(global);
+    let (admin, faults) = config::load_admin(&site.file, &site.environment)?;
+    if faults > 0 {
+        output::note(&format!(
+            "note: {} has faults that a reload or a start would refuse: pushpull serve --check",
+            output::clean(&site.file.to_string_lossy())
+        ));
+    }
+    client_by(global, &admin)
 }
 
 /// The same, where the configuration has been read already.
 pub(super) fn client_of(global: &Global, config: &Config) -> Result<Client, Error> {
-    let address = global.admin.as_deref().map_or_else(|| reachable(config.admin.listen), authority);
-    let token_file = global.token_file.as_ref().unwrap_or(&config.admin.token_file);
+    client_by(global, &config.admin)
+}
+
+fn client_by(global: &Global, admin: &Admin) -> Result<Client, Error> {
+    let address = global.admin.as_deref().map_or_else(|| Ok(reachable(admin.listen)), authority)?;
+    let token_file = global.token_file.as_ref().unwrap_or(&admin.token_file);
     Ok(Client::new(address, token(token_file)?))
 }
 
 /// People copy addresses from a browser's bar.
-fn authority(admin: &str) -> String {
-    admin.strip_prefix("http://").unwrap_or(admin).trim_end_matches('/').to_owned()
+fn authority(admin: &str) -> Result<String, Error> {
+    let address = admin.strip_prefix("http://").unwrap_or(admin).trim_end_matches('/');
+    let parts = address.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    match parts {
+        Some((host, _)) if !host.contains(['/', '@', ' ']) => Ok(address.to_owned()),
+        _ => Err(Error::new(Exit::Usage, "--admin is no address")
+            .expected("host and port of the admin API, which speaks plain HTTP")
+            .found(format!("{admin:?}"))
+            .fix("write it as in --admin 127.0.0.1:8480")),
+    }
 }
 
 /// A daemon that listens on every address is reached on the loopback one.
@@ -91,6 +110,17 @@ mod tests {
         assert_eq!(reachable("0.0.0.0:8480".parse().unwrap()), "127.0.0.1:8480");
         assert_eq!(reachable("[::]:8480".parse().unwrap()), "[::1]:8480");
         assert_eq!(reachable("192.0.2.1:8480".parse().unwrap()), "192.0.2.1:8480");
-        assert_eq!(authority("http://127.0.0.1:8480/"), "127.0.0.1:8480");
+    }
+
+    #[test]
+    fn an_address_is_host_and_port() {
+        for (text, address) in
+            [("http://127.0.0.1:8480/", "127.0.0.1:8480"), ("[::1]:1", "[::1]:1"), ("admin:80", "admin:80")]
+        {
+            assert_eq!(authority(text).ok().as_deref(), Some(address), "{text}");
+        }
+        for text in ["garbage", "8480", ":8480", "127.0.0.1", "https://127.0.0.1:8480", "a:b", "a:99999", ""] {
+            assert_eq!(authority(text).unwrap_err().exit, Exit::Usage, "{text}");
+        }
     }
 }

@@ -122,7 +122,7 @@ codes! {
     LinkDown = "link_down", Both, "There is no link to the partner. Everything for it is kept.", "The message says why; `pushpull status PEER` shows how it stands.";
     NoWebsocket = "no_websocket", Both, "The partner can be reached, but takes no WebSocket. HTTP is used meanwhile.", "See that nothing between the two (a proxy) stops the upgrade, or set `transport = \"http\"`.";
     Unanswered = "unanswered", Both, "The partner is reached, and has not answered a SET for ten minutes or longer. It is sent again and again.", "Ask the partner whether it takes what comes: its inbox or its disk may be full, or our keys out of its reach. Our log has what it answers (`no verdict`).";
-    InboxFull = "inbox_full", You, "Received SETs find no room (`limits.inbox_max`), and are neither stored nor answered. The partner sends them again.", "Confirm what was read, forget consumers that are gone, or raise the limit.";
+    InboxFull = "inbox_full", You, "Received SETs find no room (`limits.inbox_max`), and are neither stored nor answered. The partner sends them again.", "Confirm what was read, forget consumers that are gone (`pushpull consumer ls`), or raise the limit.";
 
     // Storage and process.
     StorageFull = "storage_full", You, "The disk is full. Nothing is accepted or answered, and nothing is lost.", "Free some space; no restart is needed. What was asked for meanwhile may be done then all the same: look before you repeat it, and repeat an event under its jti (`send --jti`).";

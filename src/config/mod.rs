@@ -72,6 +72,23 @@ pub fn load(file: &Path, environment: &Environment) -> Result<Config, Error> {
     Ok(config)
 }
 
+/// Where the daemon's admin API is and what opens it, by a configuration that may have faults elsewhere; and how many it has. The daemon goes
+/// on with what it has read before, so whoever asks it something needs no more than this.
+///
+/// # Errors
+///
+/// Faults of `[admin]` itself, or of the file as a whole.
+pub fn load_admin(file: &Path, environment: &Environment) -> Result<(Admin, usize), Error> {
+    let text = read(file)?;
+    let (mut config, _, problems) = examine(&text, environment);
+    config.resolve(file.parent().unwrap_or(Path::new("")));
+    let matters = |problem: &Problem| problem.code == Code::ConfigNotToml || problem.field.starts_with("admin");
+    if problems.iter().any(matters) {
+        return Err(Error::new(file, problems));
+    }
+    Ok((config.admin, problems.len()))
+}
+
 /// Checks a text as if it stood in `file`, which is not read. Paths stay as they are written.
 pub fn parse(text: &str, file: &Path, environment: &Environment) -> Result<Config, Error> {
     let (config, _, problems) = examine(text, environment);

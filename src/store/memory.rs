@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{Bookmark, Epoch, Error, Handed, INBOX_PAGE_BYTES_MAX, Journal, Keep, Leaf, Pending, Registry, remember};
+use super::{
+    Bookmark, ConsumerAt, Epoch, Error, Handed, INBOX_PAGE_BYTES_MAX, Journal, Keep, Leaf, Pending, Registry, remember,
+};
 use crate::clock::Wall;
 use crate::peer::{
     DeadLetter, DeadPage, Direction, InboxRow, OutboxRow, Outcome, Page, PeerId, Place, Remembered, Saved, Select,
@@ -167,6 +169,14 @@ impl Journal for Memory {
 
     fn confirm(&self, consumer: String, up_to: u64) -> Pending<'_, ()> {
         self.answer(move |state| state.confirm(&consumer, up_to))
+    }
+
+    fn consumers(&self) -> Vec<ConsumerAt> {
+        let at = |(name, consumer): (&String, &Consumer)| {
+            let Consumer { confirmed, handed } = *consumer;
+            ConsumerAt { name: name.clone(), confirmed, handed }
+        };
+        self.state().consumers.iter().map(at).collect()
     }
 
     fn forget_consumer(&self, consumer: String) -> Pending<'_, bool> {

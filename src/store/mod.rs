@@ -134,6 +134,9 @@ pub trait Journal: Send + Sync + 'static {
     /// [`Error::Invalid`] if there is no such consumer, or `up_to` is beyond the end of the inbox.
     fn confirm(&self, consumer: String, up_to: u64) -> Pending<'_, ()>;
 
+    /// All consumers and how far they are, by name.
+    fn consumers(&self) -> Vec<ConsumerAt>;
+
     /// Forgets a consumer; false if there is none of that name.
     fn forget_consumer(&self, consumer: String) -> Pending<'_, bool>;
 
@@ -181,6 +184,17 @@ pub trait Journal: Send + Sync + 'static {
 
     /// It has failed for good, or is closed: that is why [`Journal::healthy`] is false, and not a full disk.
     fn failed(&self) -> bool;
+}
+
+/// How far a consumer of the inbox is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConsumerAt {
+    /// Its name.
+    pub name: String,
+    /// It has confirmed everything up to this `seq`, durably.
+    pub confirmed: u64,
+    /// Nothing behind this `seq` was ever handed out to it.
+    pub handed: u64,
 }
 
 /// A received SET as a consumer gets it.

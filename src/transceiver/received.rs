@@ -11,7 +11,7 @@ use crate::clock::Wall;
 use crate::engine;
 use crate::peer::PeerId;
 use crate::set::{Jti, decode};
-use crate::store::{self, Handed};
+use crate::store::{self, ConsumerAt, Handed};
 
 /// The inbox of one named consumer.
 pub struct Inbox {
@@ -127,6 +127,13 @@ impl Transceiver {
             }
         });
         received.collect()
+    }
+
+    /// All consumers of the inbox and how far they are, and the `seq` of the last SET that was received. Each keeps every SET behind what it has
+    /// confirmed.
+    pub fn consumers(&self) -> (Vec<ConsumerAt>, u64) {
+        let end = *self.0.journal.inbox_tail().borrow();
+        (self.0.journal.consumers(), end)
     }
 
     /// Forgets a consumer, so that it keeps no more rows. False if there is none of that name.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::clock::Wall;
 use crate::peer::{DeadPage, Direction, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use crate::set::Jti;
-use crate::store::{Epoch, Error, Handed, Journal, Memory, Pending, Registry};
+use crate::store::{ConsumerAt, Epoch, Error, Handed, Journal, Memory, Pending, Registry};
 
 /// A store in memory that has every trouble it is told to have.
 #[derive(Default)]
@@ -79,6 +79,10 @@ impl Journal for Troubled {
 
     fn confirm(&self, consumer: String, up_to: u64) -> Pending<'_, ()> {
         self.inner.confirm(consumer, up_to)
+    }
+
+    fn consumers(&self) -> Vec<ConsumerAt> {
+        self.inner.consumers()
     }
 
     fn forget_consumer(&self, consumer: String) -> Pending<'_, bool> {

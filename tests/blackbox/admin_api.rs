@@ -210,11 +210,28 @@ async fn consumers_do_not_disturb_each_other_and_looking_changes_nothing() {
     assert!(read(&daemon, "consumer=one").await.is_empty());
     let other = read(&daemon, "consumer=two").await;
     assert_eq!((jtis(&other), other[0].2), (vec!["a", "b"], false), "two has its own position");
+    assert_eq!(
+        daemon.get("/api/v1/consumers").await,
+        json!({"consumers": [
+            {"name": "one", "confirmed": 2, "handed_out": 2, "behind": 0},
+            {"name": "two", "confirmed": 0, "handed_out": 2, "behind": 2},
+        ], "end": 2})
+    );
+    let (code, listed) = daemon.cli(&["consumer", "ls"]).await;
+    assert!(code == Some(0) && listed.contains("two") && listed.contains("BEHIND"), "{listed}");
+    assert_eq!(daemon.cli(&["consumer", "rm", "three"]).await.0, Some(6));
     assert_eq!(daemon.admin("DELETE", "/api/v1/consumers/two", None).await.status(), 200);
     is_problem(&daemon.admin("DELETE", "/api/v1/consumers/two", None).await, 404, "no_such_consumer");
-    for (query, status) in
-        [("max=x", 400), ("max=0", 400), ("consumer=", 400), ("wait=5", 400), ("nonsense=1", 400), ("after=-1", 400)]
-    {
+    for (query, status) in [
+        ("max=x", 400),
+        ("max=0", 400),
+        ("consumer=", 400),
+        ("wait=5", 400),
+        ("nonsense=1", 400),
+        ("after=-1", 400),
+        ("after=3", 400),
+        ("consumer=a&consumer=b", 400),
+    ] {
         is_problem(&daemon.admin("GET", &format!("/api/v1/inbox?{query}"), None).await, status, "invalid_request");
     }
     let nobody = json!({"consumer": "nobody", "up_to": 1});

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pushpull::clock::Wall;
 use pushpull::peer::{DeadPage, Direction, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use pushpull::set::Jti;
-use pushpull::store::{Epoch, Handed, Journal, Memory, Pending, Registry};
+use pushpull::store::{ConsumerAt, Epoch, Handed, Journal, Memory, Pending, Registry};
 use tokio::sync::watch;
 
 use crate::call::everything;
@@ -89,6 +89,10 @@ impl Journal for Faulty {
 
     fn confirm(&self, consumer: String, up_to: u64) -> Pending<'_, ()> {
         self.store.confirm(consumer, up_to)
+    }
+
+    fn consumers(&self) -> Vec<ConsumerAt> {
+        self.store.consumers()
     }
 
     fn forget_consumer(&self, consumer: String) -> Pending<'_, bool> {

@@ -37,6 +37,8 @@ fn every_command_of_the_interface_parses() {
         "send b -f -",
         "tail",
         "tail b --consumer c --confirm --follow --max 3",
+        "consumer ls",
+        "consumer rm siem",
         "status",
         "status b --json",
         "set sign --key k.pem -f claims.json",

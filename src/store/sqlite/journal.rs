@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::kept::Position;
 use super::schema::{self, Meta};
 use super::seen::{Key, Look};
+use super::shared::Consumer;
 use super::{Sqlite, archive, dead, job, reader};
 use crate::clock::Wall;
 use crate::peer::{DeadPage, Direction, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use crate::set::Jti;
-use crate::store::{Bookmark, Epoch, Error, Handed, Journal, Keep, Leaf, Pending, Registry};
+use crate::store::{Bookmark, ConsumerAt, Epoch, Error, Handed, Journal, Keep, Leaf, Pending, Registry};
 
 impl Journal for Sqlite {
     fn recover(&self, peer: PeerId) -> Pending<'_, Saved> {
@@ -73,6 +75,14 @@ impl Journal for Sqlite {
 
     fn confirm(&self, consumer: String, up_to: u64) -> Pending<'_, ()> {
         Box::pin(self.ask(1, move |batch| batch.confirm(&consumer, up_to)))
+    }
+
+    fn consumers(&self) -> Vec<ConsumerAt> {
+        let at = |(name, consumer): (&String, &Consumer)| {
+            let Position { confirmed, handed } = consumer.durable;
+            ConsumerAt { name: name.clone(), confirmed, handed }
+        };
+        self.shared.consumers().iter().map(at).collect()
     }
 
     fn forget_consumer(&self, consumer: String) -> Pending<'_, bool> {

@@ -154,6 +154,10 @@ pub(super) async fn a_seq_is_never_used_again(mut fixture: impl Fixture) {
     assert_eq!(marks(&fixture, "app", None, 9).await, [(4, false)]);
 }
 
+fn consumers(fixture: &impl Fixture) -> Vec<(String, u64)> {
+    fixture.store().consumers().into_iter().map(|at| (at.name, at.confirmed)).collect()
+}
+
 pub(super) async fn a_forgotten_consumer_does_not_hold_rows(mut fixture: impl Fixture) {
     let a = peer(&fixture, "a").await;
     commit(&fixture, a, (1..=3).map(receive)).await;
@@ -161,7 +165,9 @@ pub(super) async fn a_forgotten_consumer_does_not_hold_rows(mut fixture: impl Fi
     read(&fixture, "app", None, 9).await;
     confirm(&fixture, "app", 3).await.unwrap();
     assert_eq!(fixture.store().inbox_len(), 3);
+    assert_eq!(consumers(&fixture), [("app".to_owned(), 3), ("slow".to_owned(), 0)]);
     assert_eq!(fixture.store().forget_consumer("slow".to_owned()).await, Ok(true));
+    assert_eq!(consumers(&fixture), [("app".to_owned(), 3)]);
     assert_eq!(fixture.store().forget_consumer("slow".to_owned()).await, Ok(false));
     assert_eq!(fixture.store().inbox_len(), 0);
     fixture.reopen().await;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::peer::{Chapter, DeadLetter, DeathCause, Direction, Place, Remembered, Stretch};
 use crate::set::{Jti, SetErr};
-use crate::store::{Bookmark, Handed};
+use crate::store::{Bookmark, ConsumerAt, Handed};
 
 /// A call, or what happens between calls. Numbers are small, so that they meet.
 #[derive(Clone, Debug)]
@@ -234,6 +234,8 @@ impl Pair {
         assert_eq!(tested.names().await, model.names().await);
         assert_eq!(tested.added_peers().await, model.added_peers().await);
         assert_eq!(tested.inbox_len(), model.inbox_len());
+        let confirmed = |at: ConsumerAt| (at.name, at.confirmed);
+        assert!(tested.consumers().into_iter().map(confirmed).eq(model.consumers().into_iter().map(confirmed)));
         assert_eq!(*tested.inbox_tail().borrow(), *model.inbox_tail().borrow());
         assert_eq!(tested.peek_inbox(None, 999).await, model.peek_inbox(None, 999).await);
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use pushpull::clock::Wall;
 use pushpull::peer::{DeadPage, Direction, Page, PeerId, Remembered, Saved, Select, Stretch, Write};
 use pushpull::set::Jti;
-use pushpull::store::{Epoch, Error, Handed, Journal, Pending, Registry};
+use pushpull::store::{ConsumerAt, Epoch, Error, Handed, Journal, Pending, Registry};
 use tokio::sync::{oneshot, watch};
 
 use super::bugs::Bug;
 use super::log::Change;
 use super::process::{Answer, End, Order, Platter, Process, Shared};
+use super::tables::Position;
 use super::writer::pause;
 
 /// Rows by which the durable mark of what a consumer was handed runs ahead.
@@ -179,6 +180,15 @@ impl Journal for Store {
 
     fn confirm(&self, consumer: String, up_to: u64) -> Pending<'_, ()> {
         Box::pin(async move { self.ask(Change::Confirm { consumer, up_to }).await.map(drop) })
+    }
+
+    fn consumers(&self) -> Vec<ConsumerAt> {
+        let platter = self.shared.lock();
+        let at = |(name, position): (&String, &Position)| {
+            let Position { confirmed, handed } = *position;
+            ConsumerAt { name: name.clone(), confirmed, handed }
+        };
+        platter.durable.consumers.iter().map(at).collect()
     }
 
     fn forget_consumer(&self, consumer: String) -> Pending<'_, bool> {
