@@ -149,7 +149,9 @@ fn log(config: &Config, problems: &mut Vec<Problem>) {
     if let Some(bad) = config.log.level.split(',').find(|part| !is_directive(part)) {
         let near = crate::set::nearest::nearest(bad.trim(), LEVELS);
         let problem = Problem::at("log.level", "this is no level")
-            .expected("error, warn, info, debug or trace, and perhaps more for single modules: \"info,hyper=debug\"")
+            .expected(
+                "off, error, warn, info, debug or trace, and perhaps more for single modules: \"info,hyper=debug\"",
+            )
             .found(format!("{bad:?}"));
         problems.push(match near {
             Some(near) => problem.fix(format!("write \"{near}\"")),

@@ -63,6 +63,14 @@ pub(super) struct Expected {
 /// What a 401 says.
 pub const NOT_OUR_TOKEN: &str = "it does not accept our token (token_file of this peer)";
 
+/// What it says where we have none.
+const NO_TOKEN: &str = "we present no token (set token_file of this peer to what the partner gave you)";
+
+/// What a 401 says, by what we present.
+pub(super) fn not_let_in(token: Option<&Secret>) -> &'static str {
+    if token.is_some() { NOT_OUR_TOKEN } else { NO_TOKEN }
+}
+
 /// How long until an actor that has ended is asked for anew.
 const SUCCESSOR: Duration = Duration::from_secs(1);
 
@@ -243,7 +251,7 @@ impl Caller {
     /// What a status says that is no verdict.
     pub(super) fn explain(&self, status: StatusCode) -> String {
         let hint = match status.as_u16() {
-            401 | 403 => format!(": {NOT_OUR_TOKEN}"),
+            401 | 403 => format!(": {}", not_let_in(self.token.as_ref())),
             404 | 405 => format!(": there is no {} at this address", self.what),
             300..=399 => {
                 ": it redirects, and redirects are never followed (give the address that it redirects to)".to_owned()

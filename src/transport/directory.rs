@@ -1,20 +1,26 @@
 //! Who may call: from a request's credentials to the partner, and for how long its connection may stay.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::body::Body;
 use http::{HeaderMap, Response};
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::info;
 
 use super::reply;
-use crate::auth::{Bearers, Secret, TokenTaken};
-use crate::engine::Partner;
+use crate::auth::{Bearers, Secret, TokenTaken, Unauthorised};
+use crate::engine::{Partner, Restraint};
 use crate::peer::PeerId;
 
 /// The partners that can identify themselves to us. Changes at run time.
-#[derive(Default)]
-pub struct Directory(RwLock<Bearers<Arc<Guest>>>);
+pub struct Directory {
+    bearers: RwLock<Bearers<Arc<Guest>>>,
+    /// Of lines about tokens that are nobody's: anybody can present one.
+    restraint: Mutex<Restraint>,
+    since: Instant,
+}
 
 /// Whoever presents one certain token.
 struct Guest {
@@ -46,6 +52,12 @@ impl PartialEq for Guest {
     }
 }
 
+impl Default for Directory {
+    fn default() -> Self {
+        Self { bearers: RwLock::default(), restraint: Mutex::default(), since: Instant::now() }
+    }
+}
+
 impl Directory {
     /// From now on the tokens of those who leave mean nothing, and each of those who come has exactly these. All at once,
     /// so that a token can pass from one to the other; or nothing, if a token is somebody else's.
@@ -53,7 +65,7 @@ impl Directory {
     /// Connections that were opened with a token which means nothing any more are closed: at once, or, those of partners
     /// who leave, when the answer is dropped.
     pub fn change(&self, leaving: &[PeerId], coming: &[(Arc<Partner>, &[Secret])]) -> Result<Departing, TokenTaken> {
-        let mut bearers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut bearers = self.bearers.write().unwrap_or_else(PoisonError::into_inner);
         let next = after(&bearers, leaving, coming)?;
         let leaving: HashSet<PeerId> = leaving.iter().copied().collect();
         let before = std::mem::replace(&mut *bearers, next);
@@ -70,14 +82,29 @@ impl Directory {
 
     /// Whether such a change is possible now; changes nothing.
     pub fn may_change(&self, leaving: &[PeerId], coming: &[(Arc<Partner>, &[Secret])]) -> Result<(), TokenTaken> {
-        after(&self.0.read().unwrap_or_else(PoisonError::into_inner), leaving, coming).map(drop)
+        after(&self.bearers.read().unwrap_or_else(PoisonError::into_inner), leaving, coming).map(drop)
     }
 
     /// The caller, or the 401 to give it. Looks at headers only, so it comes before any body is read.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<(Arc<Partner>, Pass), Response<Body>> {
-        let bearers = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let guest = bearers.identify(headers).map_err(reply::unauthorised)?;
+        let bearers = self.bearers.read().unwrap_or_else(PoisonError::into_inner);
+        let guest = bearers.identify(headers).map_err(|why| {
+            if why == Unauthorised::Unknown {
+                self.note_unknown();
+            }
+            reply::unauthorised(why)
+        })?;
         Ok((Arc::clone(&guest.partner), Pass(guest.standing.subscribe())))
+    }
+}
+
+impl Directory {
+    /// A partner that is not let in sees that for itself; whoever has to hand it another token, or to take over its new one, sees it here.
+    fn note_unknown(&self) {
+        let mut restraint = self.restraint.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = restraint.admit(1, self.since.elapsed()) {
+            info!(count, "refused a bearer token that is no partner's: none of the accept_token_file holds it");
+        }
     }
 }
 

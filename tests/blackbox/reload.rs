@@ -43,6 +43,7 @@ async fn another_token_shuts_the_old_one_out_and_disturbs_nobody_else() {
     assert_eq!(works(&mut other, &b, "undisturbed").await.as_deref(), Some("ack"));
     let log = daemon.log().join("\n");
     assert!(log.contains("reload: peer a: accept token changed"), "{log}");
+    assert!(log.contains("a bearer token that is no partner's"), "whoever presents the old one is told of: {log}");
     assert!(!log.contains("0123456789abcdef"), "a token is in the log");
     assert_eq!(daemon.reload().await, (vec![], vec![]), "the same again changes nothing");
 }

@@ -243,7 +243,8 @@ fn within(conn: &Connection, time: Duration, look: impl FnOnce() -> rusqlite::Re
     match found {
         Ok(found) if found == FINE => Ok(true),
         Ok(found) => Err(Error::Fatal(format!(
-            "the database is damaged ({}): restore a backup",
+            "the database is damaged ({}): restore a backup; if this is one, remove the -wal and the -shm that belong to the file that it \
+             replaces, and copy it again",
             found.lines().last().unwrap_or_default().trim()
         ))),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(false),

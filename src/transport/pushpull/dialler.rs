@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::codes::Code;
 use crate::engine::{Partner, Restraint, Seat};
 use crate::metrics::Transport;
-use crate::transport::caller::{Caller, NOT_OUR_TOKEN};
+use crate::transport::caller::{Caller, not_let_in};
 use crate::transport::experience::{Exchange, Experience};
 use crate::wire::net::{Backoff, Dialer, Pin, Stream, Target, retry_after};
 
@@ -297,7 +297,11 @@ impl Dial {
             Ok(Ok((socket, _))) => Ok(Elastic::new(socket, Role::Client)),
             Ok(Err(Error::Http(response))) => {
                 let status = response.status().as_u16();
-                let hint = if matches!(status, 401 | 403) { format!(": {NOT_OUR_TOKEN}") } else { String::new() };
+                let hint = if matches!(status, 401 | 403) {
+                    format!(": {}", not_let_in(self.token.as_ref()))
+                } else {
+                    String::new()
+                };
                 let why = format!("the partner answered {status}{hint}");
                 Err(match (status, retry_after(response.headers(), self.clock.now())) {
                     (429, Some(wait)) => Refused::Busy(why, wait),
