@@ -9,6 +9,7 @@ mod checkpoint;
 mod dead;
 mod fault;
 mod file;
+mod home;
 mod inbox;
 mod job;
 mod journal;
@@ -46,6 +47,7 @@ use batch::Batch;
 use checkpoint::Checkpoints;
 use file::Use;
 pub use file::{exposed as exposed_database, is_foreign as is_foreign_database};
+use home::Home;
 use kept::{Kept, Position, added};
 use pace::Pace;
 use reader::Readers;
@@ -212,6 +214,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
     let file = std::fs::File::open(&shared.path).map(Arc::new);
     let file = file.map_err(|error| Error::Fatal(format!("cannot open the database: {error}")))?;
     *shared.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&file));
+    let home = Home::of(&shared.path, &file);
     let (orders, receiver) = mpsc::channel(options.queue.max(1));
     let checkpoints = Checkpoints::start(&mut conn, &shared.path, file, Arc::clone(&shared.moving))?;
     let writer = Writer {
@@ -221,6 +224,7 @@ fn open(path: &Path, options: &Options) -> Result<Sqlite, Error> {
         upkeep,
         orders: receiver,
         checkpoints,
+        home,
         metrics: options.metrics.clone(),
         commit_delay: options.commit_delay,
         pace: Pace::watch(shared.path.clone(), Arc::clone(&shared.slow_lines))?,

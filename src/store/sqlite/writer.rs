@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Batch, Effects};
 use super::checkpoint::Checkpoints;
+use super::home::Home;
 use super::kept::Kept;
 use super::pace::Pace;
 use super::seen::Upkeep;
@@ -82,6 +83,7 @@ pub(super) struct Writer {
     pub(super) upkeep: Upkeep,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) checkpoints: Checkpoints,
+    pub(super) home: Home,
     pub(super) metrics: Metrics,
     pub(super) commit_delay: Duration,
     pub(super) pace: Pace,
@@ -169,6 +171,14 @@ impl Writer {
         let _working = self.pace.begin();
         match self.write(tasks, writes, seal) {
             Ok(effects) => {
+                // The end of this store, so what it knows need not be right any more.
+                if self.conn.total_changes() != written
+                    && let Some(lost) = self.home.lost()
+                {
+                    // Where only the log is gone this saves what was in it.
+                    let _ = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+                    return Err(Error::Fatal(lost));
+                }
                 self.kept.peers.extend(effects.peers.iter().map(|(id, peer)| (*id, peer.clone())));
                 self.kept.ends = effects.ends;
                 self.kept.archive = effects.archive;

@@ -431,3 +431,38 @@ async fn a_file_with_pages_of_another_size_keeps_them_and_its_log_is_looked_thro
         assert!(why.contains("store.db-wal is damaged from byte"), "{at:?}: {why}");
     }
 }
+
+/// Since a process that goes on would accept into a file that nobody finds again.
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_accepted_into_a_database_that_was_taken_away() {
+    let beside = |folder: &Folder, suffix: &str| {
+        let mut name = folder.path().into_os_string();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    for what in ["removed", "replaced", "its log removed"] {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        commit(&store, [Write::Enqueue(row(1, 100))]).await.unwrap();
+        let moved = beside(&folder, ".moved");
+        match what {
+            "removed" => std::fs::rename(folder.path(), &moved).unwrap(),
+            "replaced" => {
+                std::fs::copy(folder.path(), &moved).unwrap();
+                std::fs::rename(&moved, folder.path()).unwrap();
+            }
+            _ => std::fs::remove_file(beside(&folder, "-wal")).unwrap(),
+        }
+        let error = commit(&store, [Write::Enqueue(row(2, 100))]).await.unwrap_err();
+        assert!(matches!(error, Error::Fatal(_)), "{what}: {error:?}");
+        assert!(error.to_string().contains("was removed or replaced while it was in use"), "{what}: {error}");
+        assert!(commit(&store, [Write::Enqueue(row(3, 100))]).await.is_err(), "{what}: it has ended");
+        store.close().await;
+        if what == "its log removed" {
+            // What was in the log has been saved; the last of it may be there, though nobody was told so.
+            let (seqs, damaged, _) = outbox(&folder.open().await).await;
+            assert!(seqs.starts_with(&[1]) && damaged.is_empty(), "{seqs:?}");
+        }
+    }
+}
