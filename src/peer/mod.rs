@@ -275,6 +275,9 @@ impl Peer {
                 return self.outbox.delivered(id, &slot.carried);
             }
             Ending::Lost { retry_after } => {
+                if retry_after.is_zero() {
+                    self.outbox.hasten(id, &slot.carried, now.mono);
+                }
                 let due = (!retry_after.is_zero()).then(|| now.mono + believed(retry_after));
                 self.outbox.lost(id, &slot.carried, slot.heard_at, due, now.mono);
             }
@@ -294,6 +297,9 @@ impl Peer {
                 }
             }
             Ending::Failed { retry_after, blame } => {
+                if retry_after.is_zero() {
+                    self.outbox.hasten(id, &slot.carried, now.mono);
+                }
                 let alone = match blame {
                     Blame::Partner => self.outbox.put_last(id, &slot.carried, slot.heard_at, now.mono),
                     Blame::Set | Blame::Unknown => {

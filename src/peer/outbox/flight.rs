@@ -93,6 +93,24 @@ impl Outbox {
         }
     }
 
+    /// The link is gone by which these left, and with it the answers that might have come: they need not wait for longer than at
+    /// first, however often they have been sent. Where that makes the pause shorter it counts for no attempt, since those are to take their
+    /// time. One that failed alone keeps its pause.
+    pub(in crate::peer) fn hasten(&mut self, slot: SlotId, carried: &[u64], now: Duration) {
+        let soon = now + self.config.retry_first;
+        for &seq in carried {
+            let is_late = |entry: &&Entry| {
+                entry.left_by(slot) && entry.alone == 0 && matches!(entry.state, State::Waiting { due } if due > soon)
+            };
+            if self.entries.get(&seq).as_ref().is_some_and(is_late) {
+                self.set_state(seq, State::Waiting { due: soon });
+                if let Some(entry) = self.entries.get_mut(&seq) {
+                    entry.open = false;
+                }
+            }
+        }
+    }
+
     /// The next SET whose timer is over, with the slot and time of its last transmission.
     pub(in crate::peer) fn next_expired(&self, now: Duration) -> Option<(u64, Option<(SlotId, Duration)>)> {
         let &(at, seq) = self.timers.first()?;

@@ -208,3 +208,27 @@ fn what_a_partner_asked_patience_for_is_due_when_somebody_hurries_and_nothing_el
     assert_eq!(sets(&solo.step()), ["a", "b"]);
     assert_eq!(solo.peer.under_way(&"a".into()), Some((true, 0)), "that was no attempt");
 }
+
+#[test]
+fn a_set_that_was_sent_often_leaves_soon_by_a_new_link_also_where_the_partner_was_heard() {
+    let mut solo = Solo::new(Config::default());
+    solo.send(&["a"]);
+    let slot = solo.open();
+    assert_eq!(sets(&solo.step()), ["a"]);
+    for _ in 0..7 {
+        solo.input(Input::SlotReady(slot));
+        assert_eq!(sets(&solo.pass(Duration::from_secs(400))), ["a"]);
+    }
+    solo.input(Input::SlotReady(slot));
+    assert_eq!(sets(&solo.step()), ["a"]);
+    // The partner is there, and says nothing about it.
+    solo.now += Duration::from_millis(10);
+    solo.input(Input::SlotAlive(slot));
+    solo.input(Input::SlotReady(slot));
+    assert!(sets(&solo.pass(Duration::from_secs(25))).is_empty(), "it waits for half a minute at least");
+    solo.lose(slot);
+    solo.open();
+    assert!(sets(&solo.step()).is_empty(), "it was heard, so its answer may come");
+    assert_eq!(sets(&solo.pass(Config::default().retry_first)), ["a"]);
+    assert_eq!(solo.peer.under_way(&"a".into()), Some((true, 0)), "so short a pause is no attempt's");
+}
