@@ -325,8 +325,26 @@ fn advice(peer: &PeerStatus, now: Wall) -> Option<(Code, String, String)> {
     }
     // Of a link that has just come up it says nothing.
     let up = peer.since.filter(|_| peer.link == LinkState::Up).map(|since| now.since(since));
-    own(Code::Unanswered, unanswered(peer.oldest?.min(up?))?)
+    let waiting = peer.oldest?.min(up?);
+    if !peer.is_sent_to && peer.transport == "poll" && peer.in_flight == 0 {
+        let fix = format!(
+            "See that {name} polls us or connects to us; or have us push to it: `transport = \"push\"` and its `endpoint`, with \
+             `poll_endpoint` for what we collect (docs/delivery-methods.md)."
+        );
+        return Some((Code::Unanswered, uncollected(waiting)?, fix));
+    }
+    own(Code::Unanswered, unanswered(waiting)?)
 }
+
+/// That a SET of ours has not been collected, or not been answered, for so long, if that is worth a word.
+fn uncollected(age: Duration) -> Option<String> {
+    let minutes = age.as_secs() / 60;
+    let why = "none is brought to the partner, which has to collect them";
+    (age >= UNCOLLECTED_LEAST).then(|| format!("our oldest SET has waited for {minutes} minutes: {why}"))
+}
+
+/// A partner that polls does so more often than that.
+const UNCOLLECTED_LEAST: Duration = Duration::from_secs(120);
 
 /// When a SET that is not answered, though the partner is reached, is worth a word.
 const UNANSWERED_LEAST: Duration = Duration::from_secs(600);
@@ -346,6 +364,10 @@ mod tests {
     fn a_set_that_waits_for_long_though_the_partner_is_reached_is_worth_a_word() {
         assert_eq!(unanswered(Duration::from_secs(599)), None);
         assert!(unanswered(Duration::from_secs(1_000)).is_some_and(|why| why.ends_with("for 16 minutes")));
+        assert_eq!(uncollected(Duration::from_secs(119)), None);
+        assert!(
+            uncollected(Duration::from_secs(120)).is_some_and(|why| why.contains("for 2 minutes: none is brought"))
+        );
     }
 
     #[test]
