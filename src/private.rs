@@ -199,12 +199,15 @@ fn quoted(path: &Path) -> String {
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
+/// What is said of a file that another user keeps for itself.
+pub(crate) const NOT_OURS: &str = "this user may not read it";
+
 /// What the system says, in our words where they are clearer.
 pub fn said(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::IsADirectory => "this is a directory, and no file".to_owned(),
-        io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        io::ErrorKind::PermissionDenied => NOT_OURS.to_owned(),
         _ => error.to_string(),
     }
 }

@@ -150,10 +150,19 @@ pub(super) async fn close(store: Arc<Sqlite>) {
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
+        let fix = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => format!(
+                "a port below 1024 needs a right of its own (docs/running.md has CAP_NET_BIND_SERVICE), or choose another {key}"
+            ),
+            std::io::ErrorKind::AddrNotAvailable => {
+                format!("that is no address of this machine: write one that is, or 0.0.0.0:{}, as {key}", address.port())
+            }
+            _ => format!("stop what listens there, or choose another {key}"),
+        };
         Error::failed(format!("{key}: cannot listen on {address}: {error}"))
             .code(Code::CannotListen)
             .who_acts("you")
-            .fix(format!("stop what listens there, or choose another {key}"))
+            .fix(fix)
     })
 }
 

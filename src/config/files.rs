@@ -17,6 +17,9 @@ use super::problem::Problem;
 use super::schema::{Keys, Tls, TlsMode};
 use super::{Config, Environment, Peer, partner};
 
+/// The remedy for what is somebody else's.
+const CHOWN: &str = "run this as the user that it belongs to, or give it to this one (chown)";
+
 /// Every fault of the files that this configuration names.
 pub(super) fn problems(config: &Config, file: &Path, environment: &Environment) -> Vec<Problem> {
     let mut look = Look { environment, problems: Vec::new(), exposed: BTreeSet::new(), accepted: HashMap::new() };
@@ -24,7 +27,7 @@ pub(super) fn problems(config: &Config, file: &Path, environment: &Environment) 
         look.exposed("", exposed);
     }
     look.tls(&config.server.tls);
-    let admin = look.secret("admin.token_file", &config.admin.token_file, "make it with `pushpull init`");
+    let admin = look.secret("admin.token_file", &config.admin.token_file, "write 32 random bytes or more into it as text, as in `(umask 077; openssl rand -hex 32 > admin.token)`; `pushpull init` makes it beside a new configuration");
     look.keys(&config.keys);
     look.database(config);
     for (index, peer) in config.peers.iter().enumerate() {
@@ -141,7 +144,8 @@ impl Look<'_> {
                     _ => format!("this directory cannot be read: {}", private::said(&error)),
                 };
                 let found = keys.dir.display().to_string();
-                return self.problems.push(problem("keys.dir", &what).found(found).fix(NEW));
+                let fix = if error.kind() == io::ErrorKind::PermissionDenied { CHOWN } else { NEW };
+                return self.problems.push(problem("keys.dir", &what).found(found).fix(fix));
             }
         };
         let rotation =
@@ -258,6 +262,8 @@ impl Look<'_> {
             }
             Err(error) => error.to_string(),
         };
+        // It is there, and to make another one would be wrong.
+        let fix = if what.contains(private::NOT_OURS) { CHOWN } else { fix };
         self.problems.push(Problem::at(key, what).code(Code::ConfigBadFile).fix(fix));
         None
     }
@@ -269,7 +275,7 @@ impl Look<'_> {
                 Problem::at(key, private::said(&error))
                     .code(Code::ConfigBadFile)
                     .found(file.display().to_string())
-                    .fix(fix),
+                    .fix(if error.kind() == io::ErrorKind::PermissionDenied { CHOWN } else { fix }),
             ),
         }
     }
