@@ -395,7 +395,8 @@ fn read_file(path: &Path) -> Result<Bytes, String> {
     Ok(read.map_err(|error| format!("{}: {error}", path.display()))?.into())
 }
 
-const FETCH: Limits = Limits { body_bytes_max: 256 * 1024, timeout: Duration::from_secs(5), head_counts: false };
+const FETCH: Limits =
+    Limits { body_bytes_max: 256 * 1024, timeout: Duration::from_secs(5), answer: None, head_counts: false };
 /// Within this time at most two fetches on demand are made, so that SETs with invented key ids cannot make us knock.
 const ON_DEMAND_PER: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_secs(1);

@@ -200,8 +200,12 @@ async fn fetch(uri: &str, peer: &config::Peer, config: &Config) -> Result<KeySet
     let pin =
         peer.tls_pin.as_deref().filter(|_| is_pinned).map(Pin::parse).transpose().map_err(|error| failed(&error))?;
     let client = net::Client::new(Arc::new(Dialer::new(allow)), target, pin);
-    let limits =
-        net::Limits { body_bytes_max: KeySet::BYTES_MAX, timeout: Duration::from_secs(20), head_counts: false };
+    let limits = net::Limits {
+        body_bytes_max: KeySet::BYTES_MAX,
+        timeout: Duration::from_secs(20),
+        answer: None,
+        head_counts: false,
+    };
     let answer = client.get(http::HeaderMap::new(), limits).await.map_err(|error| failed(&error))?;
     if !answer.status.is_success() {
         return Err(failed(&format!("HTTP {}", answer.status)));

@@ -21,7 +21,7 @@ struct Heard {
     in_a_row: u32,
     /// How often it was silent to a SET that was alone, for those that it has not answered yet.
     alone: HashMap<Jti, u32>,
-    /// When it last was to any (monotonic time).
+    /// When it last was for the whole time (monotonic time).
     at: Option<Duration>,
 }
 
@@ -68,14 +68,16 @@ impl Silence {
         heard.slowest = took.max(faded).max(Duration::from_nanos(1));
     }
 
-    /// There was none in time.
-    pub fn fell(&self, alone: Option<&Jti>, now: Duration) {
+    /// There was none in time; `usual` says that this was the usual one. A shorter one says less, and does not keep itself alive.
+    pub fn fell(&self, alone: Option<&Jti>, usual: bool, now: Duration) {
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.at.is_some_and(|at| now.saturating_sub(at) >= REMEMBERED) {
             heard.alone = HashMap::new();
         }
         heard.in_a_row = heard.in_a_row.saturating_add(1);
-        heard.at = Some(now);
+        if usual {
+            heard.at = Some(now);
+        }
         if let Some(jti) = alone
             && (heard.alone.len() < ALONE_MAX || heard.alone.contains_key(jti))
         {
@@ -102,7 +104,7 @@ mod tests {
         silence.answered(QUICKLY, None);
         assert_eq!(silence.patience(USUAL, None, seconds(1)), USUAL);
         let silence = Silence::default();
-        silence.fell(None, seconds(1));
+        silence.fell(None, true, seconds(1));
         assert_eq!(silence.patience(USUAL, None, seconds(1)), USUAL);
     }
 
@@ -111,20 +113,24 @@ mod tests {
         let silence = Silence::default();
         silence.answered(QUICKLY, None);
         let given = [1, 2, 3, 4, 5].map(|at| {
-            silence.fell(None, seconds(at));
+            silence.fell(None, at == 1, seconds(at));
             silence.patience(USUAL, None, seconds(at))
         });
         assert_eq!(given, [3, 6, 12, 24, 30].map(seconds));
         silence.answered(QUICKLY, None);
         assert_eq!(silence.patience(USUAL, None, seconds(6)), seconds(3), "it is there, and may hang again");
-        assert_eq!(silence.patience(USUAL, None, seconds(5) + REMEMBERED), USUAL);
+        assert_eq!(
+            silence.patience(USUAL, None, seconds(1) + REMEMBERED),
+            USUAL,
+            "from the first, which was a long one"
+        );
     }
 
     #[test]
     fn a_slow_partner_is_given_more() {
         let silence = Silence::default();
         silence.answered(seconds(1), None);
-        silence.fell(None, seconds(1));
+        silence.fell(None, true, seconds(1));
         assert_eq!(silence.patience(USUAL, None, seconds(1)), seconds(16));
         silence.answered(seconds(10), None);
         assert_eq!(silence.patience(USUAL, None, seconds(1)), USUAL);
@@ -138,14 +144,14 @@ mod tests {
         silence.answered(QUICKLY, None);
         let slow = Jti::from("slow");
         let given = [1, 2, 3, 4, 5].map(|at| {
-            silence.fell(Some(&slow), seconds(at));
+            silence.fell(Some(&slow), true, seconds(at));
             silence.answered(QUICKLY, Some(&"other".into()));
             silence.patience(USUAL, Some(&slow), seconds(at))
         });
         assert_eq!(given, [6, 12, 24, 30, 30].map(seconds));
         silence.answered(seconds(1), Some(&slow));
         assert_eq!(silence.patience(USUAL, Some(&slow), seconds(6)), seconds(16));
-        (0..ALONE_MAX).for_each(|n| silence.fell(Some(&n.to_string().as_str().into()), seconds(7)));
+        (0..ALONE_MAX).for_each(|n| silence.fell(Some(&n.to_string().as_str().into()), true, seconds(7)));
         silence.answered(QUICKLY, None);
         assert_eq!(silence.patience(USUAL, Some(&slow), seconds(7)), USUAL, "nobody counts for it");
     }

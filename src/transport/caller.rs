@@ -54,6 +54,8 @@ struct Standing {
 pub(super) struct Expected {
     /// How long the partner may take, where that is not the time for an exchange.
     pub(super) within: Option<Duration>,
+    /// How long from when there is a connection, where that is less.
+    pub(super) answer: Option<Duration>,
     /// The longest that is read, where that is less than for an object.
     pub(super) bytes_max: Option<usize>,
     /// What it says stands in its head, whatever becomes of its body.
@@ -106,6 +108,7 @@ impl Caller {
         let limits = net::Limits {
             body_bytes_max: expected.bytes_max.unwrap_or(self.config.limits.object_bytes_max),
             timeout: expected.within.unwrap_or(self.config.exchange_within),
+            answer: expected.answer,
             head_counts: expected.head_counts,
         };
         let response = self.client.post(self.headers(media, has_texts), body, limits).await?;
@@ -122,15 +125,16 @@ impl Caller {
             [(jti, _)] => Some(jti),
             _ => None,
         };
-        let (silence, began) = (&self.partner.silence, self.partner.now());
-        let within = silence.patience(self.config.exchange_within, alone, began);
-        let response =
-            self.post(media, has_texts, body, Expected { within: Some(within), ..Expected::default() }).await;
+        let (silence, began, usual) = (&self.partner.silence, self.partner.now(), self.config.exchange_within);
+        let patience = silence.patience(usual, alone, began);
+        let expected = Expected { answer: (patience < usual).then_some(patience), ..Expected::default() };
+        let response = self.post(media, has_texts, body, expected).await;
         let now = self.partner.now();
         match &response {
-            Ok(_) => silence.answered(now.saturating_sub(began), alone),
-            Err(net::Error::TimedOut(_)) => silence.fell(alone, now),
-            Err(_) => {}
+            // What something on the way answers in its place tells nothing of the time that SETs take.
+            Ok(response) if response.status.is_success() => silence.answered(now.saturating_sub(began), alone),
+            Err(net::Error::TimedOut(waited)) => silence.fell(alone, *waited >= usual, now),
+            Ok(_) | Err(_) => {}
         }
         response
     }

@@ -29,7 +29,7 @@ const REQUESTS_MAX: usize = 16;
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Its answers hold an error at most, and a 202 is an ack whatever comes with it (RFC 8935 §2.2).
-const ANSWER: Expected = Expected { within: None, bytes_max: Some(64 << 10), head_counts: true };
+const ANSWER: Expected = Expected { within: None, answer: None, bytes_max: Some(64 << 10), head_counts: true };
 
 /// Sends until `stop` turns true; requests under way are finished.
 pub(in crate::transport) async fn run(caller: Arc<Caller>, seed: u64, mut stop: watch::Receiver<bool>) {

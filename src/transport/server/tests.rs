@@ -106,7 +106,7 @@ async fn closed(tcp: &mut TcpStream) -> (String, Duration) {
 const SHORT: Duration = Duration::from_millis(150);
 const GRACE: Duration = Duration::from_secs(5);
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
-const COST: Cost = Cost { body_bytes_max: 1 << 20, timeout: Duration::from_secs(5), head_counts: false };
+const COST: Cost = Cost { body_bytes_max: 1 << 20, timeout: Duration::from_secs(5), answer: None, head_counts: false };
 
 #[tokio::test]
 async fn a_request_that_two_readers_could_take_differently_is_refused_and_the_connection_closed() {

@@ -36,9 +36,19 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Longest time from the call to the last byte of the answer, connecting included.
     pub timeout: Duration,
+    /// Longest time from when there is a connection, where that is to be less: then how long it takes to connect does not count.
+    pub answer: Option<Duration>,
     /// Status and header fields are an answer whatever becomes of the body: one that is too long, broken off, compressed or
     /// too slow counts as empty, and its connection is not kept.
     pub head_counts: bool,
+}
+
+impl Limits {
+    /// Until when a connection that is there now has to bring the answer, and what it is called if it does not.
+    fn answer_by(&self, deadline: Instant) -> (Instant, Error) {
+        let answer = self.answer.unwrap_or(self.timeout);
+        (deadline.min(Instant::now() + answer), Error::TimedOut(answer))
+    }
 }
 
 /// An answer, whole.
@@ -118,15 +128,17 @@ impl Client {
         let deadline = Instant::now() + limits.timeout;
         let work = async {
             if let Some(mut kept) = self.take() {
-                match kept.head(request.clone()).await {
-                    Ok(answer) => return self.finish(kept, answer, limits, deadline).await,
+                let (by, late) = limits.answer_by(deadline);
+                match timeout_at(by, kept.head(request.clone())).await.unwrap_or(Err(late)) {
+                    Ok(answer) => return self.finish(kept, answer, limits, by).await,
                     Err(Error::Lost(_)) => {}
                     Err(other) => return Err(other),
                 }
             }
             let mut fresh = Connection::open(self.dialer.connect(&self.target, self.pin.as_ref()).await?).await?;
-            let answer = fresh.head(request).await?;
-            self.finish(fresh, answer, limits, deadline).await
+            let (by, late) = limits.answer_by(deadline);
+            let answer = timeout_at(by, fresh.head(request)).await.unwrap_or(Err(late))?;
+            self.finish(fresh, answer, limits, by).await
         };
         timeout_at(deadline, work).await.unwrap_or(Err(Error::TimedOut(limits.timeout)))
     }

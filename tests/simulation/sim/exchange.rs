@@ -78,9 +78,9 @@ pub async fn within(
     let answer = timeout(patience, request).await;
     let now = partner.now();
     match &answer {
-        Ok(Some(_)) => partner.silence.answered(now.saturating_sub(began), alone),
-        Ok(None) => {}
-        Err(_) => partner.silence.fell(alone, now),
+        Ok(Some(answer)) if answer.status < 300 => partner.silence.answered(now.saturating_sub(began), alone),
+        Ok(_) => {}
+        Err(_) => partner.silence.fell(alone, patience >= usual, now),
     }
     answer.ok().flatten()
 }

@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::wire::net::Allow;
 
-const LIMITS: Limits = Limits { body_bytes_max: 100, timeout: Duration::from_secs(5), head_counts: false };
+const LIMITS: Limits =
+    Limits { body_bytes_max: 100, timeout: Duration::from_secs(5), answer: None, head_counts: false };
 
 /// What a server does with one connection: one entry a request, each the bytes of the answer; then it closes.
 type Script = Vec<Vec<&'static str>>;
