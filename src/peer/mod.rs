@@ -275,11 +275,11 @@ impl Peer {
                 return self.outbox.delivered(id, &slot.carried);
             }
             Ending::Lost { retry_after } => {
+                let due = (!retry_after.is_zero()).then(|| now.mono + believed(retry_after));
+                self.outbox.lost(id, &slot.carried, slot.heard_at, due, now.mono);
                 if retry_after.is_zero() {
                     self.outbox.hasten(id, &slot.carried, now.mono);
                 }
-                let due = (!retry_after.is_zero()).then(|| now.mono + believed(retry_after));
-                self.outbox.lost(id, &slot.carried, slot.heard_at, due, now.mono);
             }
             Ending::Rejected { retry_after, too_large } => {
                 if !slot.verdicts.is_empty() {

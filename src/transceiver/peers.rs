@@ -38,6 +38,14 @@ pub(super) struct Entry {
     pub(super) closed: Arc<AtomicUsize>,
 }
 
+impl Entry {
+    /// What had been put off, and the link that rests after something went wrong, are taken up at once.
+    async fn hurry(&self) {
+        let _ = tokio::time::timeout(HURRY, self.partner.handle().operate(Act::Hurry)).await;
+        self.partner.hurry();
+    }
+}
+
 /// What runs for a peer.
 #[derive(Default)]
 pub(super) struct Links {
@@ -96,8 +104,7 @@ impl Transceiver {
         });
         self.submit(vec![Submission { peer: peer.to_owned(), event }]).await?;
         // What was wrong may have been mended, and its link may rest for an hour if the partner has asked for that.
-        let _ = tokio::time::timeout(HURRY, entry.partner.handle().operate(Act::Hurry)).await;
-        entry.partner.hurry();
+        entry.hurry().await;
         let ended = tokio::time::timeout(patience, end).await;
         let outcome = match &ended {
             Ok(Ok(Outcome::Acked)) => "acked",
@@ -125,7 +132,7 @@ impl Transceiver {
             biased;
             done = handle.operate(act) => {
                 if !paused {
-                    entry.partner.hurry();
+                    entry.hurry().await;
                 }
                 done.map_err(stopped)
             }

@@ -222,9 +222,10 @@ fn a_set_that_was_sent_often_leaves_soon_by_a_new_link_also_where_the_partner_wa
     solo.input(Input::SlotReady(slot));
     assert_eq!(sets(&solo.step()), ["a"]);
     // The partner is there, and says nothing about it.
+    solo.input(Input::SlotReady(slot));
+    solo.step();
     solo.now += Duration::from_millis(10);
     solo.input(Input::SlotAlive(slot));
-    solo.input(Input::SlotReady(slot));
     assert!(sets(&solo.pass(Duration::from_secs(25))).is_empty(), "it waits for half a minute at least");
     solo.lose(slot);
     solo.open();

@@ -56,11 +56,16 @@ impl Sqlite {
     async fn read_behind(&self, after: u64, rows_max: usize) -> Result<Read, Error> {
         self.shared.check()?;
         // Whoever waits for the next one asks for it before it is there: that needs no thread.
-        if after >= *self.shared.inbox_tail.borrow() {
+        let tail = *self.shared.inbox_tail.borrow();
+        if after >= tail {
             return Ok(Vec::new());
         }
         match self.shared.newest.behind(after.max(self.shared.purged()), rows_max) {
-            Some(rows) => Ok(rows),
+            Some(mut rows) => {
+                // Those of a commit whose end is just being told come with it: whoever goes on behind them must not be ahead of it.
+                rows.retain(|(seq, ..)| *seq <= tail);
+                Ok(rows)
+            }
             None => {
                 let to = self.shared.ask_file();
                 reader::read(&self.shared, move |conn, shared| reader::inbox(conn, shared, after, to, rows_max)).await

@@ -173,11 +173,12 @@ impl Writer {
             Ok(effects) => {
                 // The end of this store, so what it knows need not be right any more.
                 if self.conn.total_changes() != written
-                    && let Some(lost) = self.home.lost()
+                    && let Some(gone) = self.home.gone()
                 {
-                    // Where only the log is gone this saves what was in it.
-                    let _ = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-                    return Err(Error::Fatal(lost));
+                    if gone.can_be_saved {
+                        let _ = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+                    }
+                    return Err(Error::Fatal(gone.why));
                 }
                 self.kept.peers.extend(effects.peers.iter().map(|(id, peer)| (*id, peer.clone())));
                 self.kept.ends = effects.ends;

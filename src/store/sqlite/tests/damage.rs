@@ -441,7 +441,7 @@ async fn nothing_is_accepted_into_a_database_that_was_taken_away() {
         name.push(suffix);
         PathBuf::from(name)
     };
-    for what in ["removed", "replaced", "its log removed"] {
+    for what in ["removed", "replaced", "its log removed", "its log replaced"] {
         let folder = Folder::new();
         let store = folder.open().await;
         commit(&store, [Write::Enqueue(row(1, 100))]).await.unwrap();
@@ -451,6 +451,10 @@ async fn nothing_is_accepted_into_a_database_that_was_taken_away() {
             "replaced" => {
                 std::fs::copy(folder.path(), &moved).unwrap();
                 std::fs::rename(&moved, folder.path()).unwrap();
+            }
+            "its log replaced" => {
+                std::fs::copy(beside(&folder, "-wal"), &moved).unwrap();
+                std::fs::rename(&moved, beside(&folder, "-wal")).unwrap();
             }
             _ => std::fs::remove_file(beside(&folder, "-wal")).unwrap(),
         }
