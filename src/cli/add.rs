@@ -168,7 +168,12 @@ enum Stored {
 
 /// A running daemon takes the peer at once and keeps it; without one it is written into the file.
 async fn store(peer: &Peer, site: &Site, config: &Config, global: &Global) -> Result<Stored, Error> {
-    if let Ok(mut daemon) = site::client_of(global, config) {
+    let daemon = match site::client_of(global, config) {
+        // Whoever names a daemon means no file.
+        Err(error) if global.admin.is_some() => return Err(error),
+        daemon => daemon.ok(),
+    };
+    if let Some(mut daemon) = daemon {
         let mut definition = peer.clone();
         // The daemon may have been started elsewhere, so relative paths would mislead it.
         let directory = site.directory().canonicalize().unwrap_or_else(|_| site.directory().to_owned());

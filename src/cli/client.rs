@@ -29,6 +29,7 @@ pub(super) struct Client {
     connection: Option<SendRequest<Full<Bytes>>>,
     /// Somebody has taken a connection at that address.
     reached: bool,
+    connections: u64,
 }
 
 /// An answer, whatever its status.
@@ -82,7 +83,7 @@ impl Call<'_> {
 
 impl Client {
     pub(super) fn new(address: String, token: Secret) -> Self {
-        Self { address, token, connection: None, reached: false }
+        Self { address, token, connection: None, reached: false, connections: 0 }
     }
 
     /// Makes a request and takes the answer, which must be a success, as JSON.
@@ -90,21 +91,41 @@ impl Client {
         self.call(&call).await?.into_json()
     }
 
+    /// How many connections there have been. Behind another one there may be another daemon, or another store.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    /// Makes a request by the connection that there is; `None` if the daemon has closed it.
+    pub(super) async fn call_kept(&mut self, call: &Call<'_>) -> Option<Result<Response, NoAnswer>> {
+        self.timed(call, false).await.transpose()
+    }
+
     /// Makes a request. A connection that the daemon has closed meanwhile is replaced, once.
     pub(super) async fn call(&mut self, call: &Call<'_>) -> Result<Response, NoAnswer> {
+        let answer = self.timed(call, true).await?;
+        answer.ok_or_else(|| self.no_answer("no connection".to_owned()))
+    }
+
+    fn no_answer(&self, fault: String) -> NoAnswer {
+        NoAnswer { address: self.address.clone(), fault, reached: self.reached }
+    }
+
+    async fn timed(&mut self, call: &Call<'_>, may_connect: bool) -> Result<Option<Response>, NoAnswer> {
         let limit = call.wait + PATIENCE;
-        let answer = tokio::time::timeout(limit, self.exchange(call)).await;
+        let answer = tokio::time::timeout(limit, self.exchange(call, may_connect)).await;
         answer.unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs()))).map_err(|fault| {
             self.connection = None;
-            NoAnswer { address: self.address.clone(), fault, reached: self.reached }
+            self.no_answer(fault)
         })
     }
 
-    async fn exchange(&mut self, call: &Call<'_>) -> Result<Response, String> {
+    /// `None` where there is no connection and none may be made.
+    async fn exchange(&mut self, call: &Call<'_>, may_connect: bool) -> Result<Option<Response>, String> {
         if let Some(connection) = &mut self.connection {
             if connection.ready().await.is_ok() {
                 match connection.send_request(request(&self.address, &self.token, call)?).await {
-                    Ok(answer) => return read(answer).await,
+                    Ok(answer) => return read(answer).await.map(Some),
                     // Never left this process: the kept connection had been closed.
                     Err(error) if error.is_canceled() => {}
                     Err(error) => return Err(format!("the connection broke: {error}")),
@@ -112,12 +133,16 @@ impl Client {
             }
             self.connection = None;
         }
+        if !may_connect {
+            return Ok(None);
+        }
         let mut connection = connect(&self.address).await?;
         self.reached = true;
+        self.connections += 1;
         let answer = connection.send_request(request(&self.address, &self.token, call)?).await;
         let answer = answer.map_err(|error| format!("the connection broke: {error}"))?;
         self.connection = Some(connection);
-        read(answer).await
+        read(answer).await.map(Some)
     }
 }
 

@@ -67,6 +67,9 @@ impl Inner {
         if let Some(place) = self.place_in_file(&name, &running.config) {
             return Err(AddFault::Conflict(format!("peer {name:?} stands in {place}")));
         }
+        if definition.get("name").is_some_and(|own| *own != name.as_str()) {
+            return Err(AddFault::Invalid(format!("name: the definition has another one than {name:?}: leave it out")));
+        }
         let directory = self.site.directory();
         let peer = assemble::read_peer(&name, definition.clone(), &running.config, directory);
         let peer = peer.map_err(AddFault::Invalid)?;

@@ -31,11 +31,13 @@ pub(super) async fn run(tail: &Tail, global: &Global) -> Result<Exit, Error> {
         let asked = Instant::now();
         // One that never answered is not waited for: its address may be wrong.
         let patient = tail.follow && answered;
-        let (page, was_away) = page(&mut daemon, tail, last.as_ref(), left, patient).await?;
+        let page = page(&mut daemon, tail, last.as_ref(), left, patient).await?;
         answered = true;
-        if was_away && !is_still_there(&mut daemon, last.as_ref()).await? {
-            last = None;
-            continue;
+        if let Some(read) = last.take() {
+            last = read.if_still_there(&mut daemon, tail.follow).await?;
+            if last.is_none() {
+                continue;
+            }
         }
         let rows = page["sets"].as_array().map(Vec::as_slice).unwrap_or_default();
         if rows.is_empty() {
@@ -48,7 +50,7 @@ pub(super) async fn run(tail: &Tail, global: &Global) -> Result<Exit, Error> {
         }
         let mut passed_over = 0;
         for row in rows.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
-            last = Last::of(row);
+            last = Last::of(row, &daemon);
             if tail.peer.as_ref().is_some_and(|peer| row["peer"] != peer.as_str()) {
                 passed_over += 1;
                 continue;
@@ -56,17 +58,12 @@ pub(super) async fn run(tail: &Tail, global: &Global) -> Result<Exit, Error> {
             output::json(row)?;
             left -= 1;
         }
-        if let (true, Some(consumer), Some(printed)) = (tail.confirm, &tail.consumer, &last) {
+        if let Some(consumer) = tail.consumer.as_ref().filter(|_| tail.confirm)
+            && let Some(printed) = last.take()
+        {
             let body = json!({ "consumer": consumer, "up_to": printed.seq });
-            let confirming = Call::post_json("/api/v1/inbox/confirm", &body);
-            // What was printed is confirmed in the inbox that it is from, and in no other.
-            while !is_confirmed(&mut daemon, &confirming, tail.follow).await? {
-                wait_for(&mut daemon).await?;
-                if !is_still_there(&mut daemon, Some(printed)).await? {
-                    break;
-                }
-            }
-            if passed_over > 0 {
+            last = confirm(&mut daemon, &body, printed, tail.follow).await?;
+            if passed_over > 0 && last.is_some() {
                 output::note(&format!(
                     "note: {passed_over} SETs of other partners were confirmed for {consumer} without being shown"
                 ));
@@ -80,69 +77,75 @@ pub(super) async fn run(tail: &Tail, global: &Global) -> Result<Exit, Error> {
 struct Last {
     seq: u64,
     jti: String,
+    /// By which of the connections to the daemon.
+    connection: u64,
 }
 
 impl Last {
-    fn of(row: &Value) -> Option<Self> {
-        Some(Self { seq: row["seq"].as_u64()?, jti: row["jti"].as_str()?.to_owned() })
+    fn of(row: &Value, daemon: &Client) -> Option<Self> {
+        let jti = row["jti"].as_str()?.to_owned();
+        Some(Self { seq: row["seq"].as_u64()?, jti, connection: daemon.connections() })
+    }
+
+    /// Itself, if it stands where it stood. Behind another connection there may be another store, or an older copy of it, whose SETs have the
+    /// same numbers: whoever went on behind this one would pass over them. A row that nobody keeps any more tells nothing.
+    async fn if_still_there(self, daemon: &mut Client, patient: bool) -> Result<Option<Self>, Error> {
+        while self.connection != daemon.connections() {
+            let connection = daemon.connections();
+            // Nothing there and nothing behind it: it has been confirmed, unless the inbox ends before it.
+            let same = match rows_behind(daemon, self.seq.saturating_sub(1), patient).await?.as_deref() {
+                None => false,
+                Some([]) => rows_behind(daemon, self.seq, patient).await?.is_some(),
+                Some([row, ..]) => row.seq > self.seq || row.jti == self.jti,
+            };
+            if !same {
+                output::note(
+                    "note: the daemon has come back with another inbox, or an older copy of it; reading it from where it says. \
+                     SETs may come again",
+                );
+                return Ok(None);
+            }
+            if connection == daemon.connections() {
+                return Ok(Some(Self { connection, ..self }));
+            }
+        }
+        Ok(Some(self))
     }
 }
 
-/// Whether what was read last stands where it stood. The daemon may have come back with another store, or with an older copy of it, whose
-/// SETs have the same numbers: whoever went on behind this one would pass over them. A row that nobody keeps any more tells nothing.
-async fn is_still_there(daemon: &mut Client, last: Option<&Last>) -> Result<bool, Error> {
-    let Some(last) = last else { return Ok(true) };
-    let (here, behind) = (last.seq.saturating_sub(1), last.seq);
-    // Nothing there and nothing behind it: it has been confirmed, unless the inbox ends before it.
-    let same = match rows_behind(daemon, here).await?.as_deref() {
-        None => false,
-        Some([]) => rows_behind(daemon, behind).await?.is_some(),
-        Some([row, ..]) => row.seq > last.seq || row.jti == last.jti,
-    };
-    if !same {
-        output::note(
-            "note: the daemon has come back with another inbox, or an older copy of it; reading it from where it says. \
-             SETs may come again",
-        );
+/// Confirms what was printed in the inbox that it is from, and in no other: `None` if that is not there any more.
+async fn confirm(daemon: &mut Client, body: &Value, printed: Last, patient: bool) -> Result<Option<Last>, Error> {
+    let call = Call::post_json("/api/v1/inbox/confirm", body);
+    let mut printed = printed;
+    loop {
+        let answer =
+            daemon.call_kept(&call).await.map(|answer| answer.map_err(Error::from).and_then(Response::into_json));
+        match answer {
+            Some(Ok(_)) => return Ok(Some(printed)),
+            Some(Err(error)) if !(patient && is_away(&error)) => return Err(error),
+            // The connection is gone: by another one it has to be looked for first.
+            None | Some(Err(_)) => {}
+        }
+        ask(daemon, Call::get("/api/v1/inbox?max=1"), patient).await?;
+        match printed.if_still_there(daemon, patient).await? {
+            Some(there) => printed = there,
+            None => return Ok(None),
+        }
     }
-    Ok(same)
 }
 
 /// The next row behind this one, if there is any; `None` where the inbox ends before it.
-async fn rows_behind(daemon: &mut Client, after: u64) -> Result<Option<Vec<Last>>, Error> {
-    match ask(daemon, Call::get(&format!("/api/v1/inbox?max=1&after={after}")), true).await {
-        Ok((page, _)) => Ok(page["sets"].as_array().map(|rows| rows.iter().filter_map(Last::of).collect())),
-        Err(error) if error.code == Code::InvalidRequest => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Confirms; false if the daemon is away.
-async fn is_confirmed(daemon: &mut Client, call: &Call<'_>, follow: bool) -> Result<bool, Error> {
-    match daemon.call(call).await.map_err(Error::from).and_then(Response::into_json) {
-        Ok(_) => Ok(true),
-        Err(error) if follow && is_away(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Waits until the daemon answers again.
-async fn wait_for(daemon: &mut Client) -> Result<(), Error> {
-    ask(daemon, Call::get("/api/v1/inbox?max=1"), true).await.map(drop)
+async fn rows_behind(daemon: &mut Client, after: u64, patient: bool) -> Result<Option<Vec<Last>>, Error> {
+    let page = ask(daemon, Call::get(&format!("/api/v1/inbox?max=1&after={after}")), patient).await?;
+    Ok(page["sets"].as_array().map(|rows| rows.iter().filter_map(|row| Last::of(row, daemon)).collect()))
 }
 
 fn is_away(error: &Error) -> bool {
     error.exit == Exit::Unreachable || error.code == Code::Stopping
 }
 
-/// The next rows, and whether the daemon was away before it answered.
-async fn page(
-    daemon: &mut Client,
-    tail: &Tail,
-    last: Option<&Last>,
-    left: u64,
-    patient: bool,
-) -> Result<(Value, bool), Error> {
+/// The next rows.
+async fn page(daemon: &mut Client, tail: &Tail, last: Option<&Last>, left: u64, patient: bool) -> Result<Value, Error> {
     let mut path = format!("/api/v1/inbox?max={}", left.min(PAGE));
     if let Some(consumer) = &tail.consumer {
         path.push_str(&format!("&consumer={}", escape(consumer)));
@@ -158,8 +161,8 @@ async fn page(
     ask(daemon, Call::get(&path).waiting(wait), patient).await
 }
 
-/// Asks; if it is `patient`, again and again while the daemon is away. The answer, and whether it was.
-async fn ask(daemon: &mut Client, call: Call<'_>, patient: bool) -> Result<(Value, bool), Error> {
+/// Asks; if it is `patient`, again and again while the daemon is away. Null where what was asked for is behind the end of the inbox.
+async fn ask(daemon: &mut Client, call: Call<'_>, patient: bool) -> Result<Value, Error> {
     let mut away = false;
     loop {
         let error = match daemon.call(&call).await.map_err(Error::from).and_then(Response::into_json) {
@@ -167,10 +170,11 @@ async fn ask(daemon: &mut Client, call: Call<'_>, patient: bool) -> Result<(Valu
                 if away {
                     output::note("note: the daemon is back");
                 }
-                return Ok((answer, away));
+                return Ok(answer);
             }
-            // Behind the end of an inbox that is not the one that was read.
-            Err(error) if away && error.code == Code::InvalidRequest => return Ok((Value::Null, away)),
+            Err(error) if error.code == Code::InvalidRequest && call.path.contains("&after=") => {
+                return Ok(Value::Null);
+            }
             Err(error) => error,
         };
         if !patient || !is_away(&error) {

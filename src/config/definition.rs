@@ -7,7 +7,7 @@ use super::peer::Peer;
 use super::problem::Problem;
 
 impl Peer {
-    /// Reads the definition of a peer of this name.
+    /// Reads the definition of a peer of this name, whatever name stands in it.
     ///
     /// # Errors
     ///
@@ -16,11 +16,7 @@ impl Peer {
         let Value::Object(mut keys) = definition else {
             return Err(vec![Problem::at("definition", "no object").expected("the keys of a [[peer]] block").finish()]);
         };
-        let own = keys.insert("name".to_owned(), name.into()).filter(|own| *own != name);
-        let other = own.map(|own| {
-            let found = own.as_str().map_or_else(|| "something that is no text".to_owned(), |own| format!("{own:?}"));
-            at("name", "another name than the peer's").expected(format!("{name:?}")).found(found).fix("leave it out")
-        });
+        keys.insert("name".to_owned(), name.into());
         // Each key by itself, since the reader stops at the first fault and does not say where it is.
         let alone = |(key, value): (&String, &Value)| {
             let alone = Map::from_iter([(key.clone(), value.clone())]);
@@ -31,7 +27,7 @@ impl Peer {
                 if unknown { complaint::of_key(&error, key, base) } else { complaint::of_value(&error, key, base) };
             Some(problem.finish())
         };
-        let problems: Vec<Problem> = other.into_iter().chain(keys.iter().filter_map(alone)).collect();
+        let problems: Vec<Problem> = keys.iter().filter_map(alone).collect();
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -56,10 +52,8 @@ mod tests {
 
     #[test]
     fn each_key_is_told_and_no_secret_repeated() {
-        let told =
-            faults(json!({"issuer": 5, "token": "s3cr3t", "isuer": "x", "transport": "webhook", "name": "acme"}));
-        let [name, issuer, mistyped, token, transport] = told.as_slice() else { panic!("{told:?}") };
-        assert_eq!(name, "name: another name than the peer's (expected \"globex\", found \"acme\"): leave it out");
+        let told = faults(json!({"issuer": 5, "token": "s3cr3t", "isuer": "x", "transport": "webhook"}));
+        let [issuer, mistyped, token, transport] = told.as_slice() else { panic!("{told:?}") };
         assert!(issuer.starts_with("issuer: ") && issuer.contains("a text in quotation marks"), "{issuer}");
         assert!(
             mistyped.starts_with("isuer: unknown key") && mistyped.ends_with("did you mean `issuer`?"),
@@ -72,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_sound_definition_is_the_peer() {
-        let peer = Peer::of_definition("globex", json!({"issuer": "https://globex.example", "name": "globex"}));
+        let peer = Peer::of_definition("globex", json!({"issuer": "https://globex.example", "name": "acme"}));
         let peer = peer.expect("sound");
         assert_eq!((peer.name.as_str(), peer.issuer.as_str()), ("globex", "https://globex.example"));
         assert!(Peer::of_definition("globex", json!([])).is_err());

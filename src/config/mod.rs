@@ -82,7 +82,14 @@ pub fn load_admin(file: &Path, environment: &Environment) -> Result<(Admin, usiz
     let text = read(file)?;
     let (mut config, _, problems) = examine(&text, environment);
     config.resolve(file.parent().unwrap_or(Path::new("")));
-    let matters = |problem: &Problem| problem.code == Code::ConfigNotToml || problem.field.starts_with("admin");
+    // One of the file as a whole has no key, and an unknown section may be meant for this one.
+    let matters = |problem: &Problem| {
+        let is_section = problem.code == Code::ConfigUnknownKey && !problem.field.contains('.');
+        problem.code == Code::ConfigNotToml
+            || problem.field.is_empty()
+            || is_section
+            || problem.field.starts_with("admin")
+    };
     if problems.iter().any(matters) {
         return Err(Error::new(file, problems));
     }

@@ -87,8 +87,9 @@ impl Directory {
 
     /// The caller, or the 401 to give it. Looks at headers only, so it comes before any body is read.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<(Arc<Partner>, Pass), Response<Body>> {
-        let bearers = self.bearers.read().unwrap_or_else(PoisonError::into_inner);
-        let guest = bearers.identify(headers).map_err(|why| {
+        // Let go before anything is written: a log that stands still must not keep tokens from changing.
+        let found = self.bearers.read().unwrap_or_else(PoisonError::into_inner).identify(headers);
+        let guest = found.map_err(|why| {
             if why == Unauthorised::Unknown {
                 self.note_unknown();
             }
@@ -101,8 +102,8 @@ impl Directory {
 impl Directory {
     /// A partner that is not let in sees that for itself; whoever has to hand it another token, or to take over its new one, sees it here.
     fn note_unknown(&self) {
-        let mut restraint = self.restraint.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = restraint.admit(1, self.since.elapsed()) {
+        let admitted = self.restraint.lock().unwrap_or_else(PoisonError::into_inner).admit(1, self.since.elapsed());
+        if let Some(count) = admitted {
             info!(count, "refused a bearer token that is no partner's: none of the accept_token_file holds it");
         }
     }
