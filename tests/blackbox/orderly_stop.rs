@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::initiator::DELIVERY;
-use crate::common::daemon::{Daemon, Plan};
+use crate::common::daemon::{Daemon, Plan, event};
 use crate::common::partner::Partner;
 use crate::common::responder::{Request, Responder};
 use crate::common::{soon, until};
@@ -85,4 +85,25 @@ async fn an_orderly_stop_is_no_trouble_of_the_link() {
     let level = |line: &str| serde_json::from_str::<Value>(line).unwrap()["level"].as_str().unwrap_or("?").to_owned();
     let loud: Vec<_> = log.iter().filter(|line| !["DEBUG", "INFO"].contains(&level(line).as_str())).collect();
     assert!(loud.is_empty(), "{loud:#?}");
+}
+
+/// The opposite of one: a `rm pushpull.db-wal` while it runs ends the daemon, and costs nothing that it has accepted.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_daemon_whose_log_is_removed_ends_and_starts_again_with_all_that_it_has_accepted() {
+    let partner = Partner::new("globex");
+    let mut daemon = Plan::new(false).with_peer(&partner, "").start().await;
+    daemon.send("globex", "before").await;
+    std::fs::remove_file(daemon.dir().join("pushpull.db-wal")).unwrap();
+    let refused = daemon.admin("POST", "/api/v1/events", Some(&event("globex", "after"))).await;
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    until("it says why", async || {
+        let is_told =
+            |line: &String| line.contains("was removed or replaced while it was in use") && line.contains("is safe");
+        daemon.log().iter().any(is_told).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.ended().await.code(), Some(70));
+    daemon.restart().await;
+    assert_eq!(daemon.state("out", "globex", "before").await.as_deref(), Some("queued"));
 }

@@ -275,7 +275,7 @@ pub(super) fn shorten_log(conn: &Connection, path: &Path) -> Result<(), Error> {
 
 /// Opens a file for reading and writing that only its owner may touch, whatever the umask.
 /// SQLite gives its log and its shared memory the permissions of the database.
-fn open_private(path: &Path, new: bool) -> std::io::Result<File> {
+pub(super) fn open_private(path: &Path, new: bool) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     if new {

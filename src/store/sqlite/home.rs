@@ -4,6 +4,8 @@ use std::fs::{File, Metadata};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
+
 /// Where the database and its log are to be found.
 pub(super) struct Home {
     database: PathBuf,
@@ -50,6 +52,18 @@ impl Home {
              see what has done that; replace a database only while the daemon is stopped"
         );
         Some(Gone { why, can_be_saved: is_same && matches!(log, Found::Nothing) })
+    }
+}
+
+impl Home {
+    /// Moves all that is in the log which nobody can find into the database, and leaves an empty log in its place: without one the next
+    /// start would take it for lost. True if all of it has been moved.
+    pub(super) fn save(&self, conn: &Connection) -> bool {
+        let moved = conn.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            let (busy, frames, moved) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
+            Ok(busy == 0 && frames == moved)
+        });
+        moved.unwrap_or(false) && super::file::open_private(&self.log, true).is_ok()
     }
 }
 

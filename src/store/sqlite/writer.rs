@@ -175,10 +175,10 @@ impl Writer {
                 if self.conn.total_changes() != written
                     && let Some(gone) = self.home.gone()
                 {
-                    if gone.can_be_saved {
-                        let _ = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-                    }
-                    return Err(Error::Fatal(gone.why));
+                    let saved = gone.can_be_saved && self.home.save(&self.conn);
+                    let outcome =
+                        if saved { "what was committed is safe" } else { "what was committed last may be lost" };
+                    return Err(Error::Fatal(format!("{}; {outcome}", gone.why)));
                 }
                 self.kept.peers.extend(effects.peers.iter().map(|(id, peer)| (*id, peer.clone())));
                 self.kept.ends = effects.ends;

@@ -461,6 +461,7 @@ async fn nothing_is_accepted_into_a_database_that_was_taken_away() {
         let error = commit(&store, [Write::Enqueue(row(2, 100))]).await.unwrap_err();
         assert!(matches!(error, Error::Fatal(_)), "{what}: {error:?}");
         assert!(error.to_string().contains("was removed or replaced while it was in use"), "{what}: {error}");
+        assert_eq!(error.to_string().contains("is safe"), what == "its log removed", "{what}: {error}");
         assert!(commit(&store, [Write::Enqueue(row(3, 100))]).await.is_err(), "{what}: it has ended");
         store.close().await;
         if what == "its log removed" {
