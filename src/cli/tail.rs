@@ -165,15 +165,16 @@ async fn page(daemon: &mut Client, tail: &Tail, last: Option<&Last>, left: u64, 
 async fn ask(daemon: &mut Client, call: Call<'_>, patient: bool) -> Result<Value, Error> {
     let mut away = false;
     loop {
-        let error = match daemon.call(&call).await.map_err(Error::from).and_then(Response::into_json) {
+        let answer = match daemon.call(&call).await.map_err(Error::from).and_then(Response::into_json) {
+            Err(error) if error.code == Code::InvalidRequest && call.path.contains("&after=") => Ok(Value::Null),
+            answer => answer,
+        };
+        let error = match answer {
             Ok(answer) => {
                 if away {
                     output::note("note: the daemon is back");
                 }
                 return Ok(answer);
-            }
-            Err(error) if error.code == Code::InvalidRequest && call.path.contains("&after=") => {
-                return Ok(Value::Null);
             }
             Err(error) => error,
         };

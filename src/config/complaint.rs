@@ -221,30 +221,41 @@ mod tests {
 
     #[test]
     fn amounts_get_the_remedy_that_fits() {
-        let duration = |text| amount("", Some(text), &DURATIONS);
-        assert_eq!(amount("integer `72`", None, &DURATIONS), "say the unit, such as \"72s\" or \"72m\" or \"72h\"");
-        assert_eq!(duration("5"), "say the unit, such as \"5s\" or \"5m\" or \"5h\"");
-        assert_eq!(duration("-5s"), "write it without the minus, such as \"5s\"");
-        assert_eq!(duration("soon"), "write a number and a unit, such as \"5s\"");
-        assert_eq!(duration("99999999999999999d"), "write a smaller amount");
-        assert_eq!(duration("1.5s"), "write whole numbers and a smaller unit, such as \"5s\"");
-        assert_eq!(duration("5S"), "write \"5s\"");
-        assert_eq!(duration("5 weeks"), "write \"35d\"");
-        assert_eq!(duration("1y"), "write \"365d\"");
-        assert_eq!(duration("3 minutes"), "write \"3m\"");
-        assert_eq!(duration("100us"), "use one of the units ms, s, m, h, d, such as \"5s\"");
-        let size = |text| amount("", Some(text), &SIZES);
-        assert_eq!(
-            amount("integer `1024`", None, &SIZES),
-            "say the unit, such as \"1024B\" or \"1024KiB\" or \"1024MiB\""
+        let of_text = |kind, cases: &[(&str, &str)]| {
+            for (text, fix) in cases {
+                assert_eq!(amount("", Some(text), kind), *fix, "{text}");
+            }
+        };
+        let in_hours = "say the unit, such as \"72s\" or \"72m\" or \"72h\"";
+        assert_eq!(amount("integer `72`", None, &DURATIONS), in_hours);
+        of_text(
+            &DURATIONS,
+            &[
+                ("72", in_hours),
+                ("-5s", "write it without the minus, such as \"5s\""),
+                ("soon", "write a number and a unit, such as \"5s\""),
+                ("99999999999999999d", "write a smaller amount"),
+                ("1.5s", "write whole numbers and a smaller unit, such as \"5s\""),
+                ("5S", "write \"5s\""),
+                ("5 weeks", "write \"35d\""),
+                ("1y", "write \"365d\""),
+                ("3 minutes", "write \"3m\""),
+                ("100us", "use one of the units ms, s, m, h, d, such as \"5s\""),
+            ],
         );
-        assert_eq!(size("4M"), "write \"4MiB\"");
-        assert_eq!(size("8k"), "write \"8KiB\"");
-        assert_eq!(size("4mb"), "write \"4MB\"");
-        assert_eq!(size("1TiB"), "write \"1024GiB\"");
-        assert_eq!(size("9000000TiB"), "write \"9216000000GiB\"");
-        assert_eq!(size("99999999999TiB"), "write a smaller amount");
-        assert_eq!(size("16EiB"), "use one of the units B, kB, MB, GB, KiB, MiB, GiB, such as \"4MiB\"");
+        of_text(
+            &SIZES,
+            &[
+                ("1024", "say the unit, such as \"1024B\" or \"1024KiB\" or \"1024MiB\""),
+                ("4M", "write \"4MiB\""),
+                ("8k", "write \"8KiB\""),
+                ("4mb", "write \"4MB\""),
+                ("1TiB", "write \"1024GiB\""),
+                ("9000000TiB", "write \"9216000000GiB\""),
+                ("99999999999TiB", "write a smaller amount"),
+                ("16EiB", "use one of the units B, kB, MB, GB, KiB, MiB, GiB, such as \"4MiB\""),
+            ],
+        );
     }
 
     #[test]
